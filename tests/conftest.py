@@ -1,0 +1,38 @@
+"""Fixtures shared by the tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The shared real exposures, or a skip that says what is missing."""
+    root = Path(os.environ.get("CASCADE_DATA", REPOSITORY / "../shared/data")).resolve()
+    if not (root / "des_common_core").is_dir():
+        pytest.skip("the real DES exposures are absent: set CASCADE_DATA to the folder that holds des_common_core")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_architectures() -> dict[str, dict[str, object]]:
+    """Both networks, as small as they get."""
+    return {
+        "screen": {
+            "name": "screen_cnn", "widths": [4, 4, 8, 8, 8], "blocks": [0, 0, 0, 0, 0], "offset": 53.0, "scale": 32.0,
+            "dropout": 0.0,
+        },
+        "segment": {
+            "name": "mask_rcnn", "offset": 53.0, "scale": 32.0, "widths": [4, 4, 8, 8, 8], "blocks": [0, 0, 0, 0, 0],
+            "pyramid_channels": 8, "head_width": 8, "mask_width": 8, "mask_depth": 1,
+            "anchor_sizes_px": [24.0, 56.0, 128.0, 280.0], "n_candidates": 32, "n_proposals": 16, "n_detections": 4,
+            "min_score": 0.05,
+        },
+    }  # fmt: skip
