@@ -1,0 +1,29 @@
+"""Tests of cascade.run_config."""
+
+import pytest
+from fakes import config
+
+from cascade.errors import ConfigError
+from cascade.run_config import Batch, batches
+
+
+def test_batches_cover_every_exposure_once():
+    assert batches(7, 3) == [Batch(0, 0, 3), Batch(1, 3, 6), Batch(2, 6, 7)]
+    assert batches(0, 3) == []
+    assert [len(batch) for batch in batches(6, 3)] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_exposures": 0}, "n_exposures: expected at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
+        ({"threshold": 1.5}, r"threshold: expected a number in \[0, 1\], got 1.5"),
+        ({"threshold": float("nan")}, "threshold: .* got nan"),
+        ({"threshold": None}, "threshold: expected one with a screen"),
+        ({"screen": None}, "threshold: expected one with a screen and none without"),
+    ],
+)
+def test_configuration_that_makes_no_sense_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        config(**changes)

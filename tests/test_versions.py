@@ -1,0 +1,9 @@
+"""Tests of cascade.versions."""
+
+from cascade.versions import installed_versions
+
+
+def test_versions_name_python_and_installed_packages_only():
+    versions = installed_versions()
+    assert {"python", "numpy", "zarr"} <= versions.keys()
+    assert all(versions.values())
