@@ -1,0 +1,283 @@
+"""
+One batch of exposures through the cascade, and all of them in turn: the reference for `cascade.parallel`.
+
+A bad exposure never stops a run: it becomes a row with status ``failed`` and a row of the failures table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from logging import getLogger
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+
+from cascade.camera import Camera
+from cascade.errors import ConfigError, InputError, ModelError
+from cascade.exposure import UInt8Array
+from cascade.readers import Reader
+from cascade.rows import Finding, Outcome, batch_counts, batch_tables, check_finite, finding_of, mask_planes
+from cascade.run_config import Batch
+from cascade.screen import Screener
+from cascade.segment import Segmenter
+from cascade.store import Run
+from cascade.tables import BatchCounts, BatchResult, RunSummary
+
+logger = getLogger(__name__)
+
+STAGES = ("read", "screen", "segment", "tables")
+"""Stages of a batch, as its seconds name them; storing it adds ``store``."""
+
+_N_SEGMENTED = 32  # exposures whose full-size instance masks are held at a time: 160 kB an instance
+
+T = TypeVar("T")
+
+
+class _Clock:
+    """Adds up seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += perf_counter() - start
+
+
+def process_batch(
+    part: Reader,
+    batch: Batch,
+    screener: Screener | None,
+    segmenter: Segmenter,
+    camera: Camera,
+    threshold: float | None,
+) -> BatchResult:
+    """
+    Read, screen and segment the exposures of one batch.
+
+    Parameters
+    ----------
+    part : Reader
+        The B exposures of the batch.
+    batch : Batch
+        Their place in the input.
+    screener : Screener or None
+        Scores every exposure; None flags all of them.
+    segmenter : Segmenter
+        Finds the artifacts of the flagged ones.
+    camera : Camera
+        CCD layout on the preview's grid.
+    threshold : float or None
+        Score from which an exposure is flagged; None without a screener.
+
+    Returns
+    -------
+    BatchResult
+        Every exposure has its row, whatever happened to it.
+
+    Raises
+    ------
+    ConfigError
+        If there is a screener but no threshold, or the reverse.
+    """
+    if (screener is None) != (threshold is None):
+        msg = f"threshold: expected one with a screener and none without, got {threshold} and {screener}"
+        raise ConfigError(msg)
+    clock = _Clock()
+    with clock("read"):
+        outcomes = [_read(part, batch, index, camera.shape) for index in range(len(batch))]
+    with clock("screen"):
+        outcomes = _screened(outcomes, screener, threshold)
+    outcomes = _segmented(outcomes, segmenter, camera, clock)
+    with clock("tables"):
+        tables, masks = batch_tables(outcomes), mask_planes(outcomes, camera)
+    return BatchResult(tables, masks, batch_counts(outcomes, clock.seconds))
+
+
+def run_batch(
+    part: Reader, batch: Batch, run: Run, screener: Screener | None, segmenter: Segmenter, camera: Camera
+) -> BatchCounts:
+    """Process one batch of a run and commit it."""
+    return run.commit(batch, process_batch(part, batch, screener, segmenter, camera, run.config.threshold))
+
+
+def run_serial(
+    reader: Reader,
+    run: Run,
+    screener: Screener | None,
+    segmenter: Segmenter,
+    camera: Camera,
+    *,
+    on_batch: Callable[[BatchCounts], None] | None = None,
+) -> RunSummary:
+    """
+    Process the pending batches of a run in this process, one after the other.
+
+    Parameters
+    ----------
+    reader : Reader
+        All exposures of the run.
+    run : Run
+        Where results go; its configuration holds the threshold.
+    screener : Screener or None
+        Scores every exposure; None flags all of them.
+    segmenter : Segmenter
+        Finds the artifacts of the flagged ones.
+    camera : Camera
+        CCD layout on the preview's grid.
+    on_batch : callable or None
+        Told of every batch that was committed.
+
+    Returns
+    -------
+    RunSummary
+        Of the whole run, which is now complete.
+
+    Raises
+    ------
+    ConfigError
+        If the reader or the screener is not what the run's configuration says.
+    """
+    check_reader(reader, run)
+    for batch in run.pending():
+        counts = run_batch(reader.part(batch.start, batch.stop), batch, run, screener, segmenter, camera)
+        if on_batch is not None:
+            on_batch(counts)
+    return run.finish()
+
+
+def check_reader(reader: Reader, run: Run) -> None:
+    """
+    Refuse a reader that has not as many exposures as the run.
+
+    Raises
+    ------
+    ConfigError
+        If the numbers differ.
+    """
+    if len(reader) != run.config.n_exposures:
+        msg = f"{run.path}: expected {run.config.n_exposures} exposures, got a reader of {len(reader)}"
+        raise ConfigError(msg)
+
+
+def fingerprint(reader: Reader) -> str:
+    """
+    Hash the listed inputs, in order, by path and expnum; no pixel is read.
+
+    Returns
+    -------
+    str
+        sha256, in hex.
+    """
+    digest = hashlib.sha256()
+    for index in range(len(reader)):
+        source = reader.source(index)
+        digest.update(json.dumps([source.path, source.expnum]).encode())  # unambiguous, whatever the path holds
+    return digest.hexdigest()
+
+
+def _read(part: Reader, batch: Batch, index: int, shape: tuple[int, int]) -> Outcome:
+    """Read one exposure."""
+    outcome = Outcome(batch.start + index, part.source(index))
+    try:
+        exposure = part.read(index)
+        if exposure.image.shape != shape or exposure.image.dtype != np.uint8:
+            got = f"{exposure.image.dtype} {exposure.image.shape}"
+            msg = f"{outcome.source.path}: expected a preview of uint8 {shape}, got {got}"
+            raise InputError(msg)
+    except InputError as error:
+        logger.warning("%s", error)
+        return outcome.failed("read", error)
+    except Exception as error:
+        # Decoders raise all sorts on damaged files, and one exposure must not stop a season.
+        logger.exception("%s: reading failed", outcome.source.path)
+        return outcome.failed("read", error)
+    return replace(outcome, source=exposure.source, image=exposure.image)
+
+
+def _screened(outcomes: list[Outcome], screener: Screener | None, threshold: float | None) -> list[Outcome]:
+    """Score the exposures that could be read, and flag those at or above the threshold."""
+    good = [k for k, outcome in enumerate(outcomes) if outcome.image is not None]
+    if screener is None or threshold is None:
+        return [replace(outcome, flagged=outcome.image is not None) for outcome in outcomes]
+    screened = list(outcomes)
+    scores = _each(partial(_scores, screener), _images(outcomes, good))
+    for k, score in zip(good, scores, strict=True):
+        if isinstance(score, Exception):
+            screened[k] = outcomes[k].failed("screen", score)
+        else:
+            # Rounded like the score, so that a score equal to the threshold meets it.
+            screened[k] = replace(outcomes[k], score=score, flagged=score >= float(np.float32(threshold)))
+    return screened
+
+
+def _segmented(outcomes: list[Outcome], segmenter: Segmenter, camera: Camera, clock: _Clock) -> list[Outcome]:
+    """Find the artifacts of the flagged exposures, a few exposures at a time."""
+    flagged = [k for k, outcome in enumerate(outcomes) if outcome.flagged]
+    segmented = list(outcomes)
+    for start in range(0, len(flagged), _N_SEGMENTED):
+        chosen = flagged[start : start + _N_SEGMENTED]
+        findings = _each(partial(_findings, segmenter, camera, clock), _images(outcomes, chosen))
+        for k, finding in zip(chosen, findings, strict=True):
+            if isinstance(finding, Exception):
+                segmented[k] = outcomes[k].failed("segment", finding)
+            else:
+                segmented[k] = replace(outcomes[k], finding=finding)
+    return segmented
+
+
+def _images(outcomes: list[Outcome], chosen: list[int]) -> UInt8Array:
+    """The (B, H, W) previews of some exposures that could be read."""
+    return np.array([outcomes[k].image for k in chosen], np.uint8)
+
+
+def _each(network: Callable[[UInt8Array], Sequence[T]], images: UInt8Array) -> list[T | Exception]:
+    """
+    Apply a network to images, one by one if it raises on all of them; an error stands for its image's result.
+
+    If it raises on each of several images it is the network that is broken, and that error goes to the caller: better
+    to stop than to record a whole season as failed.
+    """
+    if not len(images):
+        return []
+    try:
+        results = network(images)
+        if len(results) != len(images):
+            msg = f"expected {len(images)} results, got {len(results)}"
+            raise InputError(msg)
+    except Exception as error:
+        if len(images) == 1:
+            logger.exception("network failed on an exposure")
+            return [error]
+        logger.warning("network failed on %d exposures, trying them one by one: %r", len(images), error)
+        alone = [result for image in images for result in _each(network, image[None])]
+        if all(isinstance(result, Exception) for result in alone):
+            msg = f"the network failed on each of {len(images)} exposures: {error!r}; the run can be resumed"
+            raise ModelError(msg) from error
+        return alone
+    return list(results)
+
+
+def _scores(screener: Screener, images: UInt8Array) -> list[float]:
+    """Scores that are all numbers, or InputError."""
+    scores = np.asarray(screener.score(images), np.float32)
+    check_finite(scores)
+    return [float(score) for score in scores]
+
+
+def _findings(segmenter: Segmenter, camera: Camera, clock: _Clock, images: UInt8Array) -> list[Finding]:
+    """Segment images and reduce what is found to the form that is stored."""
+    with clock("segment"):
+        found = segmenter.segment(images)
+    with clock("tables"):
+        return [finding_of(instances, camera) for instances in found]

@@ -1,0 +1,148 @@
+"""Tests of cascade.parallel."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from distributed import LocalCluster
+from fakes import CLEAN, FakeLoader, FakeReader, FakeScreener, FakeSegmenter, config, new_run
+
+from cascade import parallel
+from cascade.camera import Camera
+from cascade.errors import ConfigError, ModelError
+from cascade.parallel import run_dask
+from cascade.pipeline import run_serial
+from cascade.store import Run, open_run
+from cascade.tables import SCHEMAS
+
+CAMERA = Camera.decam()
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """Address of a small cluster of processes, as a site would run one."""
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture
+def serial(tmp_path):
+    run = new_run(tmp_path / "serial")
+    run_serial(FakeReader(), run, FakeScreener(), FakeSegmenter(), CAMERA)
+    return run
+
+
+@dataclass(frozen=True)
+class BrokenLoader:
+    """A model that does not load."""
+
+    def __call__(self):
+        msg = "screen-v9: no such model"
+        raise ModelError(msg)
+
+
+@dataclass(frozen=True)
+class EnvironmentLoader:
+    """Fails with what a worker was told about threads, to see it from outside."""
+
+    def __call__(self):
+        raise ModelError(" ".join(os.environ[name] for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")))
+
+
+def assert_same(run, other):
+    for name in SCHEMAS:
+        assert run.table(name).equals(other.table(name))
+    np.testing.assert_array_equal(run.masks[:], other.masks[:])
+
+
+def test_two_processes_make_the_same_run_as_one(tmp_path, serial):
+    traces = tmp_path / "traces"
+    traces.mkdir()
+    reported = []
+    run = new_run(tmp_path / "dask")
+    summary = run_dask(FakeReader(), run, FakeLoader(traces), CAMERA, n_workers=2, on_batch=reported.append)
+    assert_same(open_run(run.path), serial)
+    assert (summary.status, summary.counts.n_exposures) == ("complete", 11)
+    assert sorted(counts.n_exposures for counts in reported) == [2, 3, 3, 3]
+    pids = [file.name.split("-")[0] for file in traces.iterdir()]
+    assert len(pids) == len(set(pids)) <= 2  # networks are loaded once a worker
+    assert str(os.getpid()) not in pids
+
+
+def test_running_scheduler_makes_the_same_run(tmp_path, serial, scheduler):
+    run = new_run(tmp_path / "dask")
+    run_dask(FakeReader(), run, FakeLoader(), CAMERA, scheduler=scheduler)
+    assert_same(run, serial)
+
+
+def test_run_begun_serially_is_finished_in_parallel(tmp_path, serial, scheduler):
+    def stop(_counts):
+        raise KeyboardInterrupt
+
+    run = new_run(tmp_path / "mixed")
+    with pytest.raises(KeyboardInterrupt):
+        run_serial(FakeReader(), run, FakeScreener(), FakeSegmenter(), CAMERA, on_batch=stop)
+    reported = []
+    resumed = Run.create_or_resume(run.path, config())
+    run_dask(FakeReader(), resumed, FakeLoader(), CAMERA, scheduler=scheduler, on_batch=reported.append)
+    assert len(reported) == 3
+    assert_same(resumed, serial)
+
+
+def test_few_batches_are_in_flight_at_a_time(tmp_path, scheduler):
+    reader = FakeReader(tuple((number, CLEAN) for number in range(20)))
+    submitted, done, most = [], [], []
+
+    class Watched(FakeReader):
+        def part(self, start, stop):
+            submitted.append(start)
+            return reader.part(start, stop)
+
+    def on_batch(_counts):
+        done.append(1)
+        most.append(len(submitted) - len(done))
+
+    run = new_run(tmp_path, reader, batch_size=1)
+    run_dask(Watched(reader.items), run, FakeLoader(), CAMERA, scheduler=scheduler, on_batch=on_batch)
+    assert len(submitted) == len(done) == 20
+    assert max(most) <= 2 * 2
+
+
+def test_error_of_a_whole_batch_is_raised_as_it_was_and_the_run_can_be_resumed(tmp_path, serial, scheduler):
+    run = new_run(tmp_path / "run")
+    with pytest.raises(ModelError, match="screen-v9: no such model"):
+        run_dask(FakeReader(), run, BrokenLoader(), CAMERA, scheduler=scheduler)
+    assert len(run.pending()) == 4
+    run_dask(FakeReader(), run, FakeLoader(), CAMERA, scheduler=scheduler)
+    assert_same(run, serial)
+
+
+def test_finished_run_starts_no_worker(serial, monkeypatch):
+    monkeypatch.delattr(parallel, "_client")
+    assert run_dask(FakeReader(), serial, FakeLoader(), CAMERA).status == "complete"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_workers": 2, "scheduler": "tcp://head:8786"}, "n_workers: expected none with a scheduler.*, got 2"),
+        ({"n_workers": 0}, "n_workers: expected at least 1, got 0"),
+    ],
+)
+def test_workers_that_make_no_sense_are_refused(tmp_path, options, message):
+    with pytest.raises(ConfigError, match=message):
+        run_dask(FakeReader(), new_run(tmp_path), FakeLoader(), CAMERA, **options)
+
+
+def test_reader_of_another_length_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="expected 11 exposures, got a reader of 1"):
+        run_dask(FakeReader(((1, CLEAN),)), new_run(tmp_path), FakeLoader(), CAMERA)
+
+
+def test_workers_share_the_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "CPU_COUNT", 7)
+    with pytest.raises(ModelError, match=r"^7 7$"):
+        run_dask(FakeReader(), new_run(tmp_path), EnvironmentLoader(), CAMERA, n_workers=1)
+    assert parallel._worker_environment(2)["TF_NUM_INTRAOP_THREADS"] == "3"
+    assert parallel._worker_environment(9)["TF_NUM_INTRAOP_THREADS"] == "1"
