@@ -1,0 +1,113 @@
+"""Boxes (y0, x0, y1, x1): anchors, overlaps, and the offsets that networks predict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+Tensor = Any
+"""A tensor of whichever backend Keras runs on."""
+
+OFFSET_SCALE = (0.1, 0.1, 0.2, 0.2)
+"""Standard deviations by which offsets are divided, as in Matterport's `BBOX_STD_DEV`."""
+
+MAX_LOG_SCALE = math.log(1000.0 / 16.0)
+"""Largest log growth of a side, so that a wild offset cannot overflow (Detectron's choice)."""
+
+
+def pyramid_anchors(
+    size: int, strides: Sequence[int], sizes: Sequence[float], ratios: Sequence[float]
+) -> npt.NDArray[np.float32]:
+    """
+    Lay anchors over all levels of a pyramid.
+
+    Parameters
+    ----------
+    size : int
+        Side of the square input in pixels.
+    strides : sequence of int
+        Pixels per cell, one a level.
+    sizes : sequence of float
+        Side of the square anchor of each level in pixels.
+    ratios : sequence of float
+        Width over height; the area is kept.
+
+    Returns
+    -------
+    ndarray of float32, shape (A, 4)
+        By level, row, column, ratio.
+    """
+    levels = []
+    root = np.sqrt(np.asarray(ratios))
+    for stride, side in zip(strides, sizes, strict=True):
+        centres = (np.arange(-(-size // stride)) + 0.5) * stride
+        y, x = np.meshgrid(centres, centres, indexing="ij")
+        half = np.stack([side / root, side * root], axis=-1) / 2
+        centre = np.stack([y, x], axis=-1)[:, :, None]
+        levels.append(np.concatenate([centre - half, centre + half], axis=-1).reshape(-1, 4))
+    return np.concatenate(levels).astype(np.float32)
+
+
+def overlaps(a: Tensor, b: Tensor) -> Tensor:
+    """
+    Intersection over union of every box of `a` with every box of `b`; 0 where either is empty.
+
+    Parameters
+    ----------
+    a, b : tensor, shapes (..., N, 4) and (..., M, 4)
+
+    Returns
+    -------
+    tensor, shape (..., N, M)
+    """
+    a, b = ops.expand_dims(a, -2), ops.expand_dims(b, -3)
+    sides = ops.maximum(ops.minimum(a[..., 2:], b[..., 2:]) - ops.maximum(a[..., :2], b[..., :2]), 0.0)
+    shared = sides[..., 0] * sides[..., 1]
+    return shared / ops.maximum(area(a) + area(b) - shared, 1e-6)
+
+
+def area(boxes: Tensor) -> Tensor:
+    """Area of boxes (..., 4) in square pixels; 0 for a box turned inside out."""
+    sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """
+    Offsets (dy, dx, dh, dw) that turn anchors into boxes, in units of `OFFSET_SCALE`.
+
+    Both have shape (..., 4) and sides of at least 1e-3 px are assumed for empty boxes.
+
+    References
+    ----------
+    Ren et al. 2015, arXiv:1506.01497, equation 2.
+    """
+    size, centre = _size_centre(boxes)
+    anchor_size, anchor_centre = _size_centre(anchors)
+    offsets = ops.concatenate([(centre - anchor_centre) / anchor_size, ops.log(size / anchor_size)], axis=-1)
+    return offsets / ops.convert_to_tensor(OFFSET_SCALE, dtype="float32")
+
+
+def decode(offsets: Tensor, anchors: Tensor) -> Tensor:
+    """Apply offsets (..., 4), in units of `OFFSET_SCALE`, to anchors (..., 4): the inverse of `encode`."""
+    offsets = offsets * ops.convert_to_tensor(OFFSET_SCALE, dtype="float32")
+    anchor_size, anchor_centre = _size_centre(anchors)
+    centre = anchor_centre + offsets[..., :2] * anchor_size
+    half = anchor_size * ops.exp(ops.minimum(offsets[..., 2:], MAX_LOG_SCALE)) / 2
+    return ops.concatenate([centre - half, centre + half], axis=-1)
+
+
+def clip(boxes: Tensor, size: float) -> Tensor:
+    """Cut boxes (..., 4) to a square of `size` pixels."""
+    return ops.clip(boxes, 0.0, float(size))
+
+
+def _size_centre(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Sides, at least 1e-3 px, and centres."""
+    size = ops.maximum(boxes[..., 2:] - boxes[..., :2], 1e-3)
+    return size, (boxes[..., 2:] + boxes[..., :2]) / 2

@@ -1,0 +1,77 @@
+"""The region proposal network: where could an artifact be?"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+from cascade.nets.boxes import Tensor, area, clip, decode
+from cascade.nets.nms import best, pick, suppress
+
+
+@keras.saving.register_keras_serializable(package="cascade")
+class RPNHead(layers.Layer):
+    """
+    Score and shift the anchors of one pyramid level; the same weights serve every level.
+
+    Input (B, H, W, C); output logits (B, H * W * n_anchors) and offsets (B, H * W * n_anchors, 4), both float32.
+    """
+
+    def __init__(self, channels: int, n_anchors: int, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.shared = layers.Conv2D(channels, 3, padding="same", activation="relu", name="shared")
+        # A prior of 1 % keeps the flood of empty anchors from dominating the first steps (Lin et al. 2017, 1708.02002).
+        self.logits = layers.Conv2D(
+            n_anchors, 1, bias_initializer=keras.initializers.Constant(-4.6), dtype="float32", name="logits"
+        )
+        self.offsets = layers.Conv2D(
+            4 * n_anchors, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01), dtype="float32",
+            name="offsets",
+        )  # fmt: skip
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Create the weights."""
+        self.shared.build(input_shape)
+        inner = (*input_shape[:-1], self.shared.filters)
+        self.logits.build(inner)
+        self.offsets.build(inner)
+        self.built = True
+
+    def call(self, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Score and shift."""
+        x = self.shared(level)
+        n_anchors = level.shape[1] * level.shape[2] * self.logits.filters
+        return ops.reshape(self.logits(x), (-1, n_anchors)), ops.reshape(self.offsets(x), (-1, n_anchors, 4))
+
+
+def propose(
+    logits: Tensor, offsets: Tensor, anchors: Tensor, *, size: int, n_candidates: int, n_proposals: int,
+    max_overlap: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """
+    Turn anchors into proposals: the best candidates, shifted, cut to the image, freed of duplicates.
+
+    Parameters
+    ----------
+    logits, offsets : tensor, shapes (B, A) and (B, A, 4)
+        Of all levels.
+    anchors : tensor, shape (A, 4)
+    size : int
+        Side of the input in pixels.
+    n_candidates : int
+        Anchors that enter the suppression; bounds its time and memory on crowded images.
+    n_proposals : int
+        Proposals an image.
+    max_overlap : float
+        Of two proposals.
+
+    Returns
+    -------
+    boxes : tensor, shape (B, n_proposals, 4)
+    valid : tensor of bool, shape (B, n_proposals)
+    """
+    scores, indices = ops.top_k(ops.sigmoid(logits), n_candidates)
+    boxes = clip(decode(pick(offsets, indices), ops.take(anchors, indices, axis=0)), size)
+    stays = suppress(boxes, area(boxes) >= 1.0, max_overlap=max_overlap)
+    chosen, valid = best(scores, stays, n_proposals)
+    return pick(boxes, chosen), valid

@@ -1,0 +1,307 @@
+import hashlib
+import tomllib
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tomli_w
+
+from cascade import models
+from cascade.errors import ModelError
+from cascade.models import (
+    build_network,
+    find_model,
+    golden_images,
+    golden_outputs,
+    list_models,
+    load_network,
+    read_model,
+    search_path,
+    verify_weights,
+    write_model,
+)
+
+
+@pytest.fixture(scope="module")
+def networks(tiny_architectures):
+    keras.utils.set_random_seed(5)
+    return {task: build_network(architecture) for task, architecture in tiny_architectures.items()}
+
+
+@pytest.fixture
+def written(networks, tiny_architectures, tmp_path):
+    """A tiny screen in a model folder."""
+    return write_model(
+        tmp_path / "tiny", networks["screen"], task="screen", architecture=tiny_architectures["screen"], threshold=0.4,
+        training={"steps": 3},
+    )  # fmt: skip
+
+
+def edit(info, *keys, value=None):
+    """Set a key of the description, or delete it."""
+    path = info.folder / "model.toml"
+    text = tomllib.loads(path.read_text())
+    table = text
+    for key in keys[:-1]:
+        table = table[key]
+    if value is None:
+        del table[keys[-1]]
+    else:
+        table[keys[-1]] = value
+    path.write_text(tomli_w.dumps(text))
+    return read_model(info.folder)
+
+
+def rehash(info):
+    """Make the description agree with whatever the weights are now."""
+    return edit(info, "weights", "sha256", value=hashlib.sha256(info.weights.read_bytes()).hexdigest())
+
+
+def describe(folder, task="screen"):
+    """A model folder with a description and no weights."""
+    folder.mkdir(parents=True)
+    text = {
+        "task": task, "architecture": {"name": "screen_cnn"}, "threshold": {"score": 0.5},
+        "weights": {"sha256": "00", "golden": [0.5]},
+    }  # fmt: skip
+    folder.joinpath("model.toml").write_text(tomli_w.dumps(text))
+
+
+@pytest.mark.parametrize("task", ["screen", "segment"])
+def test_write_then_load_is_identity(task, networks, tiny_architectures, tmp_path):
+    network, architecture = networks[task], tiny_architectures[task]
+    info = write_model(
+        tmp_path / "m", network, task=task, architecture=architecture, threshold=0.3, training={"steps": 7, "by": "us"}
+    )
+    assert (info.name, info.task, info.threshold) == ("m", task, 0.3)
+    assert info.architecture == architecture
+    assert info.training == {"steps": 7, "by": "us"}
+    assert read_model(tmp_path / "m") == info
+    loaded = load_network(info)
+    for ours, theirs in zip(loaded.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    images = golden_images()[..., None].astype(np.float32)
+    expected, got = network.predict_on_batch(images), loaded.predict_on_batch(images)
+    assert keras.tree.map_structure(np.array_equal, got, expected) == keras.tree.map_structure(lambda _: True, got)
+
+
+def test_weights_are_stored_as_float16_and_sealed(written):
+    with h5py.File(written.weights) as file:
+        dtypes = []
+        file.visititems(lambda _, item: dtypes.append(item.dtype) if isinstance(item, h5py.Dataset) else None)
+    assert set(dtypes) == {np.dtype(np.float16)}
+    assert written.sha256 == hashlib.sha256(written.weights.read_bytes()).hexdigest()
+    verify_weights(written)
+
+
+def test_weights_beyond_float16_survive(tiny_architectures, tmp_path):
+    network = build_network(tiny_architectures["screen"])
+    variance = network.get_layer("stage1_norm").moving_variance
+    variance.assign([1e5, 1.0, 1.0, 1.0])
+    info = write_model(
+        tmp_path / "m", network, task="screen", architecture=tiny_architectures["screen"], threshold=0.5, training={}
+    )
+    loaded = load_network(info).get_layer("stage1_norm").moving_variance
+    assert keras.ops.convert_to_numpy(loaded).tolist() == [1e5, 1, 1, 1]
+
+
+def test_writing_again_replaces_the_model(written, networks, tiny_architectures):
+    again = write_model(
+        written.folder, networks["screen"], task="screen", architecture=tiny_architectures["screen"], threshold=0.9,
+        training={},
+    )  # fmt: skip
+    assert again.threshold == 0.9
+    assert again.sha256 == written.sha256
+    assert {path.name for path in written.folder.iterdir()} == {"model.toml", "model.weights.h5"}
+
+
+def test_golden_images_never_change():
+    assert golden_images().shape == (2, 400, 400)
+    assert np.array_equal(golden_images(), golden_images())
+    assert golden_images()[0].mean() == pytest.approx(53, abs=1)
+    assert golden_images()[1, 150, 305] > 90  # on the ring
+
+
+def test_a_flipped_byte_is_found(written):
+    content = bytearray(written.weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    written.weights.write_bytes(content)
+    with pytest.raises(ModelError, match=f"expected sha256 {written.sha256}, got .* damaged or belongs elsewhere"):
+        load_network(written)
+
+
+def test_missing_weights_are_an_error(written):
+    written.weights.unlink()
+    with pytest.raises(ModelError, match=r"model\.weights\.h5: cannot read the weights: No such file"):
+        verify_weights(written)
+
+
+def test_oversized_weights_are_not_even_hashed(written, monkeypatch):
+    monkeypatch.setattr(models, "MAX_WEIGHTS_BYTES", 100)
+    with pytest.raises(ModelError, match="expected weights of at most 100 bytes"):
+        verify_weights(written)
+
+
+def test_truncated_weights_are_an_error_even_with_their_hash(written):
+    written.weights.write_bytes(written.weights.read_bytes()[:-500])
+    with pytest.raises(ModelError, match="the weights do not fit architecture 'screen_cnn'"):
+        load_network(rehash(written))
+
+
+def test_weights_of_another_width_are_an_error(written, networks, tiny_architectures):
+    other = {**tiny_architectures["screen"], "widths": [4, 4, 8, 8, 16]}
+    build_network(other).save_weights(written.weights)
+    with pytest.raises(ModelError, match="the weights do not fit architecture 'screen_cnn'"):
+        load_network(rehash(written))
+
+
+def test_weights_of_a_shallower_network_are_an_error(written, tiny_architectures):
+    deeper = {**tiny_architectures["screen"], "blocks": [0, 0, 0, 0, 1]}
+    with pytest.raises(ModelError, match="the weights do not fit architecture 'screen_cnn'"):
+        load_network(edit(written, "architecture", value=deeper))
+
+
+def test_changed_outputs_are_an_error(written):
+    changed = [value + 0.1 for value in written.golden]
+    with pytest.raises(ModelError, match=r"expected golden outputs \[.*\], got \[.*\]: weights or code changed"):
+        load_network(edit(written, "weights", "golden", value=changed))
+
+
+def test_another_number_of_outputs_is_an_error(written):
+    with pytest.raises(ModelError, match="expected golden outputs"):
+        load_network(edit(written, "weights", "golden", value=[*written.golden, 0.0]))
+
+
+def test_golden_outputs_that_are_no_numbers_are_an_error(written):
+    with pytest.raises(ModelError, match="expected golden outputs"):
+        load_network(edit(written, "weights", "golden", value=[float("nan")] * len(written.golden)))
+
+
+def test_golden_outputs_see_a_changed_weight(networks):
+    network = networks["segment"]
+    before = golden_outputs(network, "segment")
+    bias = network.mask_head.get_layer("logits").bias
+    bias.assign_add([0.5, 0.5, 0.5])
+    after = golden_outputs(network, "segment")
+    bias.assign_sub([0.5, 0.5, 0.5])
+    assert np.abs(after - before).max() > 0.1
+
+
+def test_unknown_architecture_is_an_error():
+    with pytest.raises(ModelError, match="architecture: expected one of screen_cnn, mask_rcnn, got 'yolo'"):
+        build_network({"name": "yolo"})
+
+
+@pytest.mark.parametrize("task", ["screen", "segment"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": "red"}, "unexpected keyword argument 'colour'"),
+        ({"widths": [4, 4]}, "is longer than|is shorter than"),
+        ({"widths": 4}, "not iterable"),
+        ({"widths": [0, 4, 8, 8, 8]}, "strictly positive"),
+        ({"scale": 0.0}, "division by zero"),
+    ],
+)
+def test_wrong_parameters_are_an_error(task, change, message, tiny_architectures):
+    with pytest.raises(ModelError, match=f"architecture '.*': .*({message})"):
+        build_network({**tiny_architectures[task], **change})
+
+
+def test_missing_parameters_are_an_error():
+    with pytest.raises(ModelError, match="architecture 'screen_cnn': .*missing .* required"):
+        build_network({"name": "screen_cnn"})
+
+
+def test_missing_description_is_an_error(tmp_path):
+    with pytest.raises(ModelError, match=r"model\.toml: cannot read the model: No such file"):
+        read_model(tmp_path)
+
+
+def test_oversized_description_is_not_read(written, monkeypatch):
+    monkeypatch.setattr(models, "MAX_MODEL_TOML_BYTES", 10)
+    with pytest.raises(ModelError, match="expected at most 10 bytes"):
+        read_model(written.folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"task = ", b"\xff\xfe\x00", b"a = " + b"[" * 100_000, b'task = "screen"\narchitecture = 3\nthreshold = 1\n'],
+    ids=["cut", "binary", "deep", "types"],
+)
+def test_damaged_description_is_an_error(text, tmp_path):
+    tmp_path.joinpath("model.toml").write_bytes(text)
+    with pytest.raises(ModelError, match=r"model\.toml: damaged model description: "):
+        read_model(tmp_path)
+
+
+@pytest.mark.parametrize("keys", [("task",), ("architecture",), ("threshold", "score"), ("weights", "golden")])
+def test_missing_key_is_an_error(written, keys):
+    with pytest.raises(ModelError, match=f"expected a key '{keys[-1]}', which is missing"):
+        edit(written, *keys)
+
+
+def test_unknown_task_is_an_error(written):
+    with pytest.raises(ModelError, match="task: expected one of screen, segment, got 'paint'"):
+        edit(written, "task", value="paint")
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_threshold_out_of_range_is_an_error(written, threshold):
+    with pytest.raises(ModelError, match=r"threshold.score: expected a number in \[0, 1\], got "):
+        edit(written, "threshold", "score", value=threshold)
+
+
+@pytest.mark.parametrize(("task", "architecture"), [("screen", "segment"), ("segment", "screen")])
+def test_architecture_of_the_other_task_is_an_error(task, architecture, networks, tiny_architectures, tmp_path):
+    info = write_model(
+        tmp_path / "m", networks[architecture], task=architecture, architecture=tiny_architectures[architecture],
+        threshold=0.5, training={},
+    )  # fmt: skip
+    with pytest.raises(ModelError, match=f"a network to {task}"):
+        load_network(edit(info, "task", value=task))
+
+
+def test_models_are_found_by_name_and_by_path(tmp_path, monkeypatch):
+    describe(tmp_path / "zoo" / "a")
+    assert find_model("a", tmp_path / "zoo").folder == tmp_path / "zoo" / "a"
+    assert find_model(tmp_path / "zoo" / "a").name == "a"
+    monkeypatch.chdir(tmp_path / "zoo")
+    assert find_model("a").name == "a"
+
+
+def test_a_given_folder_precedes_the_variable_and_that_the_zoo(tmp_path, monkeypatch):
+    for folder, task in (("given", "screen"), ("variable", "segment")):
+        describe(tmp_path / folder / "a", task)
+    describe(tmp_path / "variable" / "b", "segment")
+    monkeypatch.setenv("CASCADE_MODELS", str(tmp_path / "variable"))
+    assert search_path(tmp_path / "given")[:2] == [tmp_path / "given", tmp_path / "variable"]
+    assert find_model("a", tmp_path / "given").task == "screen"
+    assert find_model("a").task == "segment"
+    assert find_model("b", tmp_path / "given").task == "segment"
+
+
+def test_an_unknown_model_names_every_folder_that_was_searched(tmp_path, monkeypatch):
+    monkeypatch.setenv("CASCADE_MODELS", str(tmp_path / "variable"))
+    with pytest.raises(ModelError, match="model 'ghost': not found in .*given, .*variable, .*models; `cascade models"):
+        find_model("ghost", tmp_path / "given")
+
+
+def test_a_path_without_a_model_is_an_error(tmp_path):
+    with pytest.raises(ModelError, match=r"nowhere/model\.toml: cannot read the model"):
+        find_model(tmp_path / "nowhere")
+
+
+def test_models_are_listed_once_by_name(tmp_path, monkeypatch):
+    for name in ("given/b", "given/a", "variable/b", "variable/c"):
+        describe(tmp_path / name)
+    monkeypatch.setenv("CASCADE_MODELS", str(tmp_path / "variable"))
+    found = {info.name: info.folder.parent.name for info in list_models(tmp_path / "given")}
+    assert list(found) == sorted(found)
+    assert {name: found[name] for name in "abc"} == {"a": "given", "b": "given", "c": "variable"}
+
+
+def test_a_missing_folder_lists_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "search_path", lambda _=None: [tmp_path / "nowhere"])
+    assert list_models() == []

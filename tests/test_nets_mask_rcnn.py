@@ -1,0 +1,209 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from cascade.models import build_network
+from cascade.nets.boxes import overlaps
+from cascade.nets.mask_rcnn import (
+    LOSSES,
+    MASK_SIZE,
+    PADDING_PX,
+    MaskRCNNTraining,
+    load_config,
+    mean_loss,
+    probe,
+)
+
+N_DETECTIONS = 4
+
+
+@pytest.fixture(scope="module")
+def network(tiny_architectures):
+    keras.utils.set_random_seed(3)
+    network = build_network(tiny_architectures["segment"])
+    # Spread out what an untrained network says, so that proposals, classes and masks differ.
+    rng = np.random.default_rng(3)
+    for layer, scale in (
+        (network.rpn_head.logits, 2.0), (network.rpn_head.offsets, 1.0), (network.box_head.get_layer("logits"), 2.0),
+        (network.box_head.get_layer("offsets"), 1.0), (network.mask_head.get_layer("logits"), 3.0),
+    ):  # fmt: skip
+        layer.kernel.assign(rng.normal(0, scale, layer.kernel.shape))
+    return network
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (3, 400, 400, 1)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def found(network, images):
+    return network.predict_on_batch(images)
+
+
+def trainer(network):
+    training = MaskRCNNTraining(network, n_anchors=64, n_regions=16, n_positive=4, seed=0)
+    # For a single step, tracing costs more than it saves.
+    training.compile(keras.optimizers.Adam(1e-2), loss=dict.fromkeys(LOSSES, mean_loss), run_eagerly=True)
+    return training
+
+
+def annotated_batch(n_images=2):
+    """Image 0 shows a square of class 1; the rest is blank."""
+    images = np.full((n_images, 400, 400, 1), 53, np.float32)
+    boxes, classes = np.zeros((n_images, 3, 4), np.float32), np.full((n_images, 3), -1, np.int32)
+    masks = np.zeros((n_images, 3, 400, 400), np.uint8)
+    images[0, 100:160, 200:260] = 200
+    boxes[0, 0], classes[0, 0] = [100, 200, 160, 260], 1
+    masks[0, 0, 100:160, 200:260] = 1
+    return {"image": images, "boxes": boxes, "classes": classes, "masks": masks}
+
+
+def test_shapes_and_types_of_the_output(found):
+    assert {name: (value.shape, value.dtype.name) for name, value in found.items()} == {
+        "boxes": ((3, N_DETECTIONS, 4), "float32"),
+        "scores": ((3, N_DETECTIONS), "float32"),
+        "classes": ((3, N_DETECTIONS), "int32"),
+        "masks": ((3, N_DETECTIONS, MASK_SIZE, MASK_SIZE), "float32"),
+    }
+
+
+def test_values_of_the_output_are_in_range(found):
+    assert np.all(found["scores"] > 0.05)
+    assert np.all(found["scores"] <= 1)
+    assert np.all(np.diff(found["scores"], axis=1) <= 0)
+    assert set(np.unique(found["classes"])) <= {0, 1, 2}
+    assert np.all((found["masks"] >= 0) & (found["masks"] <= 1))
+    assert np.all((found["boxes"] >= -PADDING_PX) & (found["boxes"] <= 400 + PADDING_PX))
+    assert np.all(found["boxes"][..., 2:] > found["boxes"][..., :2])
+
+
+def test_detections_of_one_class_hardly_overlap(found):
+    overlap = ops.convert_to_numpy(overlaps(found["boxes"], found["boxes"]))
+    same_class = found["classes"][:, :, None] == found["classes"][:, None]
+    pairs = same_class & ~np.eye(N_DETECTIONS, dtype=bool)
+    assert np.all(overlap[pairs] <= 0.5 + 1e-5)
+
+
+def test_images_look_different_to_the_network(found):
+    assert not np.allclose(found["masks"][0], found["masks"][1], atol=1e-3)
+
+
+def test_the_same_images_give_the_same_output(network, images, found):
+    again = network.predict_on_batch(images)
+    for name, value in found.items():
+        np.testing.assert_array_equal(again[name], value)
+
+
+def test_permuting_images_permutes_results(network, images, found):
+    permuted = network.predict_on_batch(images[[2, 0, 1]])
+    for name, value in found.items():
+        np.testing.assert_allclose(permuted[name], value[[2, 0, 1]], atol=2e-3)
+
+
+def test_a_batch_equals_its_images_one_by_one(network, images, found):
+    for n in range(3):
+        alone = network.predict_on_batch(images[n : n + 1])
+        for name, value in found.items():
+            np.testing.assert_allclose(alone[name][0], value[n], atol=2e-3)
+
+
+def test_saved_weights_give_the_same_output(network, images, found, tiny_architectures, tmp_path):
+    network.save_weights(tmp_path / "x.weights.h5")
+    other = build_network(tiny_architectures["segment"])
+    other.load_weights(tmp_path / "x.weights.h5")
+    for name, value in other.predict_on_batch(images).items():
+        np.testing.assert_array_equal(value, found[name])
+    assert np.array_equal(probe(other, images), probe(network, images))
+
+
+def test_a_network_sure_of_background_finds_nothing(network, images):
+    bias = network.box_head.get_layer("logits").bias
+    before = ops.convert_to_numpy(bias)
+    bias.assign([100.0, 0.0, 0.0, 0.0])
+    try:
+        found = network.predict_on_batch(images)
+    finally:
+        bias.assign(before)
+    assert not found["scores"].any()
+    assert all(np.isfinite(value).all() for value in found.values())
+
+
+def test_every_head_changes_the_probe(network, images):
+    before = probe(network, images)
+    assert before.shape == (15,)  # five parts, three images
+    for k, kernel in enumerate(
+        (
+            network.rpn_head.logits.bias, network.rpn_head.offsets.bias, network.box_head.get_layer("logits").bias,
+            network.box_head.get_layer("offsets").bias, network.mask_head.get_layer("logits").bias,
+        )
+    ):  # fmt: skip
+        kernel.assign_add(ops.ones_like(kernel))
+        moved = np.flatnonzero(np.abs(probe(network, images) - before) > 0.5)
+        kernel.assign_sub(ops.ones_like(kernel))
+        assert moved.tolist() == [3 * k, 3 * k + 1, 3 * k + 2]
+
+
+def test_mixed_precision_keeps_boxes_float32(tiny_architectures, images):
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = build_network(tiny_architectures["segment"])
+        levels, logits, offsets = mixed.look(ops.convert_to_tensor(images[:1]), training=False)
+        found = mixed.predict_on_batch(images[:1])
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+    assert "bfloat16" in str(levels[0].dtype)
+    assert "float32" in str(logits.dtype)
+    assert "float32" in str(offsets.dtype)
+    assert {name: value.dtype.name for name, value in found.items()} == {
+        "boxes": "float32", "scores": "float32", "classes": "int32", "masks": "float32",
+    }  # fmt: skip
+    # bfloat16 has no numbers between 256 and 258, so that some box must show more digits than that.
+    boxes = ops.convert_to_tensor(found["boxes"])
+    assert np.any(ops.convert_to_numpy(ops.cast(ops.cast(boxes, "bfloat16"), "float32")) != found["boxes"])
+
+
+def test_losses_are_finite_with_and_without_instances(tiny_architectures):
+    training = trainer(build_network(tiny_architectures["segment"]))
+    losses = {name: ops.convert_to_numpy(loss) for name, loss in training(annotated_batch(), training=True).items()}
+    assert list(losses) == list(LOSSES)
+    assert all(loss.shape == (2,) and np.isfinite(loss).all() for loss in losses.values())
+    assert all(losses[name][0] > 0 for name in LOSSES)
+    # The blank image teaches what is not there, but neither boxes nor masks.
+    assert losses["anchor_score"][1] > 0
+    assert losses["region_class"][1] > 0
+    assert [losses[name][1] for name in ("anchor_box", "region_box", "mask")] == [0, 0, 0]
+
+
+def test_a_batch_without_any_instance_trains(tiny_architectures):
+    network = build_network(tiny_architectures["segment"])
+    training = trainer(network)
+    batch = {name: value[1:] for name, value in annotated_batch().items()}
+    before = [weight.copy() for weight in network.get_weights()]
+    loss = training.train_on_batch(batch, {name: np.zeros(1, np.float32) for name in LOSSES})
+    assert np.isfinite(loss).all()
+    after = network.get_weights()
+    assert all(np.isfinite(weight).all() for weight in after)
+    assert any(not np.array_equal(a, b) for a, b in zip(after, before, strict=True))
+
+
+def test_no_gradient_flows_through_the_choice_of_proposals(network):
+    tf = pytest.importorskip("tensorflow")
+    with tf.GradientTape() as tape:
+        _, logits, offsets = network.look(ops.convert_to_tensor(annotated_batch()["image"]), training=False)
+        boxes, _ = network.propose(logits, offsets)
+    assert all(gradient is None for gradient in tape.gradient(boxes, network.trainable_variables))
+
+
+def test_lists_of_the_description_become_tuples(tiny_architectures):
+    parameters = {key: value for key, value in tiny_architectures["segment"].items() if key != "name"}
+    config = load_config(parameters)
+    assert config.widths == (4, 4, 8, 8, 8)
+    assert config.anchor_sizes_px == (24.0, 56.0, 128.0, 280.0)
+
+
+def test_mean_loss_ignores_what_keras_calls_truth():
+    assert float(mean_loss(np.ones(2), np.array([1.0, 4.0], np.float32))) == 2.5

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def _stderr(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
+
+
+def test_importing_keras_prints_nothing_and_gives_standard_error_back():
+    printed = _stderr("from cascade.quiet import import_keras; import_keras(); import os; os.write(2, b'back')")
+    assert printed == "back"
+
+
+def test_failed_import_shows_what_was_printed():
+    code = (
+        "import os, sys, cascade.quiet as q\n"
+        "q.importlib.import_module = lambda name: (os.write(2, b'the cause'), 1 / 0)\n"
+        "q.import_keras()"
+    )
+    printed = _stderr(code)
+    assert "the cause" in printed
+    assert "ZeroDivisionError" in printed
+
+
+def test_import_works_without_standard_error():
+    assert _stderr("import os; os.close(2); from cascade.quiet import import_keras; import_keras()") == ""
