@@ -36,7 +36,8 @@ MAX_MODEL_TOML_BYTES = 2**20
 _DESCRIPTION = "model.toml"
 _WEIGHTS = "model.weights.h5"  # Keras insists on this ending
 _TASK_OF: Mapping[str, Task] = {"screen_cnn": "screen", "mask_rcnn": "segment"}
-_GOLDEN_TOLERANCE = 0.02  # of the largest golden output; float16 weights and bfloat16 engines stay below 0.01
+_GOLDEN_TOLERANCE = 0.02  # relative; float16 weights and bfloat16 engines stay below 0.01
+_GOLDEN_FLOOR = 0.1  # outputs smaller than this are compared as if they were this large
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,15 +193,12 @@ def load_network(info: ModelInfo) -> keras.Model:
     Raises
     ------
     ModelError
-        If the hash is wrong, the weights do not fit the architecture, that is not for the task, or the outputs are not those of the day it was
-        written.
+        If the hash is wrong, the architecture is not for the task, the weights do not fit it, or the outputs are not
+        those of the day it was written.
     """
     verify_weights(info)
     network = build_network(info.architecture)
-    name = info.architecture["name"]
-    if _TASK_OF[name] != info.task:
-        msg = f"{info.folder}: expected a network to {info.task}, got architecture {name!r}, one to {_TASK_OF[name]}"
-        raise ModelError(msg)
+    check_task(info.architecture, info.task)
     try:
         with warnings.catch_warnings():
             # Keras would leave layers that the file lacks as they were initialised, with a warning.
@@ -234,6 +232,21 @@ def build_network(architecture: Mapping[str, Any]) -> keras.Model:
     except (TypeError, ValueError, ArithmeticError) as error:
         msg = f"architecture {name!r}: {error}"
         raise ModelError(msg) from error
+
+
+def check_task(architecture: Mapping[str, Any], task: Task) -> None:
+    """
+    Check that a network that can be built is one for a task.
+
+    Raises
+    ------
+    ModelError
+        If it is not.
+    """
+    name = architecture["name"]
+    if _TASK_OF[name] != task:
+        msg = f"expected a network to {task}, got architecture {name!r}, one to {_TASK_OF[name]}"
+        raise ModelError(msg)
 
 
 def write_model(
@@ -305,9 +318,8 @@ def golden_outputs(network: keras.Model, task: Task) -> npt.NDArray[np.float32]:
 def _check_golden(info: ModelInfo, got: npt.NDArray[np.float32]) -> None:
     """Compare outputs with those of the description."""
     expected = np.asarray(info.golden, np.float32)
-    if got.shape != expected.shape or not np.all(
-        np.abs(got - expected) <= _GOLDEN_TOLERANCE * max(1.0, float(np.abs(expected).max()))
-    ):
+    tolerance = _GOLDEN_TOLERANCE * np.maximum(np.abs(expected), _GOLDEN_FLOOR)
+    if got.shape != expected.shape or not np.all(np.abs(got - expected) <= tolerance):
         msg = f"{info.folder}: expected golden outputs {_short(expected)}, got {_short(got)}: weights or code changed"
         raise ModelError(msg)
 

@@ -210,7 +210,7 @@ def test_wrong_parameters_are_an_error(task, change, message, tiny_architectures
 
 
 def test_missing_parameters_are_an_error():
-    with pytest.raises(ModelError, match="architecture 'screen_cnn': .*missing .* required"):
+    with pytest.raises(ModelError, match=r"architecture 'screen_cnn': .*missing .* required"):
         build_network({"name": "screen_cnn"})
 
 
@@ -284,7 +284,7 @@ def test_a_given_folder_precedes_the_variable_and_that_the_zoo(tmp_path, monkeyp
 
 def test_an_unknown_model_names_every_folder_that_was_searched(tmp_path, monkeypatch):
     monkeypatch.setenv("CASCADE_MODELS", str(tmp_path / "variable"))
-    with pytest.raises(ModelError, match="model 'ghost': not found in .*given, .*variable, .*models; `cascade models"):
+    with pytest.raises(ModelError, match=r"model 'ghost': not found in .*given, .*variable, .*models; `cascade models"):
         find_model("ghost", tmp_path / "given")
 
 

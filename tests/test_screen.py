@@ -67,10 +67,6 @@ def test_screener_loads_from_a_model_folder(tiny_architectures, tmp_path):
 
     architecture = tiny_architectures["screen"]
     network = build_network(architecture)
-    info = write_model(
-        tmp_path / "m", network, task="screen", architecture=architecture, threshold=0.5, training={}
-    )
+    info = write_model(tmp_path / "m", network, task="screen", architecture=architecture, threshold=0.5, training={})
     images = np.random.default_rng(0).integers(0, 256, (2, 400, 400)).astype(np.uint8)
-    np.testing.assert_allclose(
-        KerasScreener.load(info).score(images), KerasScreener(network).score(images), atol=1e-6
-    )
+    np.testing.assert_allclose(KerasScreener.load(info).score(images), KerasScreener(network).score(images), atol=1e-6)

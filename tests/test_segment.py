@@ -132,9 +132,7 @@ def test_an_instance_without_pixels_is_left_out(network):
 def test_segmenter_loads_from_a_model_folder(tiny_architectures, tmp_path):
     architecture = tiny_architectures["segment"]
     network = build_network(architecture)
-    info = write_model(
-        tmp_path / "m", network, task="segment", architecture=architecture, threshold=0.2, training={}
-    )
+    info = write_model(tmp_path / "m", network, task="segment", architecture=architecture, threshold=0.2, training={})
     images = np.random.default_rng(0).integers(0, 256, (1, 400, 400)).astype(np.uint8)
     (found,), (expected,) = (
         segmenter.segment(images) for segmenter in (KerasSegmenter.load(info), KerasSegmenter(network, min_score=0.2))

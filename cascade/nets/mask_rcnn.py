@@ -19,6 +19,7 @@ from cascade.nets.losses import anchor_losses, mask_loss, region_losses
 from cascade.nets.nms import best, pick, suppress
 from cascade.nets.roi_align import roi_align
 from cascade.nets.rpn import RPNHead, propose
+from cascade.nets.semantic import build_semantic_head, semantic_loss
 from cascade.nets.targets import crop_masks, match_anchors, sample_regions
 
 N_CLASSES = len(Artifact)
@@ -29,8 +30,12 @@ MASK_SIZE = 2 * MASK_BINS
 PADDED_PX = 416
 """The preview of 400 px is padded to this, a multiple of 32, and the padding cut again."""
 PADDING_PX = (PADDED_PX - PREVIEW_SHAPE[0]) // 2
-LOSSES = ("anchor_score", "anchor_box", "region_class", "region_box", "mask")
+LOSSES = ("anchor_score", "anchor_box", "region_class", "region_box", "mask", "semantic")
 """Names of the losses, in the order in which training reports them."""
+SEMANTIC_CELL_PX = STRIDES[0]
+"""Side of a cell of the semantic targets; the padding is exactly one cell on each side."""
+_SEMANTIC_LEVELS = 3
+_SEMANTIC_WIDTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +163,16 @@ class MaskRCNNTraining(keras.Model):
     A Mask R-CNN together with its losses, for `keras.Model.fit`.
 
     Input: a dict of `image` (B, 400, 400, 1), `boxes` (B, G, 4) in pixels of the preview, `classes` (B, G) values of
-    `Artifact` or -1 for padding, `masks` (B, G, 400, 400) uint8 0 or 1. Output: a dict of the losses (B,) in `LOSSES`;
+    `Artifact` or -1 for padding, `masks` (B, G, 400, 400) uint8 0 or 1, `shares` (B, 50, 50, 3) share of each cell that
+    each class covers. Output: a dict of the losses (B,) in `LOSSES`;
     compile it with `mean_loss` for each. Images without any instance train as background.
     """
 
     def __init__(self, network: MaskRCNN, *, n_anchors: int, n_regions: int, n_positive: int, seed: int) -> None:
         super().__init__(name="mask_rcnn_training", dtype="float32")
         self.network = network
+        levels = network.pyramid.outputs[:_SEMANTIC_LEVELS]
+        self.semantic_head = build_semantic_head(levels, _SEMANTIC_WIDTH, N_CLASSES)
         self.n_anchors, self.n_regions, self.n_positive = n_anchors, n_regions, n_positive
         self.seed = keras.random.SeedGenerator(seed)
         self.built = True
@@ -196,6 +204,7 @@ class MaskRCNNTraining(keras.Model):
             *anchor_losses(logits, offsets, anchors),
             *region_losses(class_logits, shifts, regions),
             mask_loss(mask_logits, masks, regions),
+            semantic_loss(self.semantic_head(levels[:_SEMANTIC_LEVELS])[:, 1:-1, 1:-1], batch["shares"]),
         )
         return dict(zip(LOSSES, losses, strict=True))
 
@@ -218,7 +227,7 @@ def probe(network: MaskRCNN, images: Tensor) -> npt.NDArray[np.float32]:
     """
     Reduce every head's answer on fixed boxes to a few numbers, for golden checks.
 
-    Unlike detections, they change smoothly with the weights and never vanish.
+    They are root mean squares, which unlike detections change smoothly with the weights and never vanish.
     """
     side = float(PADDED_PX)
     fixed = [
@@ -230,8 +239,8 @@ def probe(network: MaskRCNN, images: Tensor) -> npt.NDArray[np.float32]:
     class_logits, shifts = by_region(network.box_head, network.align(levels, boxes, BOX_BINS))
     (mask_logits,) = by_region(network.mask_head, network.align(levels, boxes, MASK_BINS))
     parts = (logits, offsets, class_logits, shifts, mask_logits)
-    means = [ops.mean(ops.reshape(part, (len(images), -1)), axis=-1) for part in parts]
-    return np.asarray(ops.convert_to_numpy(ops.concatenate(means)), np.float32)
+    squares = [ops.mean(ops.square(ops.reshape(part, (len(images), -1))), axis=-1) for part in parts]
+    return np.asarray(ops.convert_to_numpy(ops.sqrt(ops.concatenate(squares))), np.float32)
 
 
 def load_config(parameters: dict[str, Any]) -> MaskRCNNConfig:

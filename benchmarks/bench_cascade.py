@@ -1,0 +1,49 @@
+"""
+How fast is each stage? `pytest benchmarks --benchmark-enable` measures; a plain test run only checks that they run.
+
+Every benchmark handles `N` exposures a round, so exposures/s is N over the time shown.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cascade.camera import Camera
+from cascade.exposure import Artifact
+from cascade.models import find_model
+from cascade.readers import open_inputs
+from cascade.simulate import simulate_exposure
+
+N = 32
+
+
+@pytest.fixture(scope="module")
+def previews() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    kinds = [(), (), (Artifact.BRIGHT,), (Artifact.RAYS,)]
+    return np.stack([simulate_exposure(kinds[n % 4], Camera.decam(), rng) for n in range(N)])
+
+
+def test_read_jpegs(benchmark, previews, tmp_path):
+    for n, image in enumerate(previews):
+        Image.fromarray(image).save(tmp_path / f"D{n:08d}.jpg")
+    reader = open_inputs([tmp_path])
+    benchmark(lambda: [reader.read(n) for n in range(N)])
+
+
+def test_screen(benchmark, previews):
+    from cascade.screen import KerasScreener
+
+    screener = KerasScreener.load(find_model("screen-v0"))
+    scores = benchmark(screener.score, previews)
+    assert scores.shape == (N,)
+
+
+def test_segment(benchmark, previews):
+    from cascade.segment import KerasSegmenter
+
+    segmenter = KerasSegmenter.load(find_model("segment-v0"))
+    found = benchmark(segmenter.segment, previews)
+    assert len(found) == N

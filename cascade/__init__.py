@@ -1,0 +1,70 @@
+"""
+Find ghosts and scattered light in survey exposures.
+
+A fast CNN screens every exposure, Mask R-CNN masks the flagged ones, and people make CCD veto lists of the result.
+Names load on first use: importing this package loads neither Keras nor Dask.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cascade.camera import Camera
+    from cascade.errors import CascadeError, ConfigError, InputError, ModelError, StoreError
+    from cascade.exposure import Artifact, Exposure, Instances
+    from cascade.readers import open_inputs
+    from cascade.season import run_season
+    from cascade.store import Run, open_run
+    from cascade.veto import VetoRule, veto_rows, write_veto
+
+_HOME = {
+    "Artifact": "exposure",
+    "Camera": "camera",
+    "CascadeError": "errors",
+    "ConfigError": "errors",
+    "Exposure": "exposure",
+    "InputError": "errors",
+    "Instances": "exposure",
+    "ModelError": "errors",
+    "Run": "store",
+    "StoreError": "errors",
+    "VetoRule": "veto",
+    "open_inputs": "readers",
+    "open_run": "store",
+    "run_season": "season",
+    "veto_rows": "veto",
+    "write_veto": "veto",
+}
+
+__all__ = [
+    "Artifact",
+    "Camera",
+    "CascadeError",
+    "ConfigError",
+    "Exposure",
+    "InputError",
+    "Instances",
+    "ModelError",
+    "Run",
+    "StoreError",
+    "VetoRule",
+    "open_inputs",
+    "open_run",
+    "run_season",
+    "veto_rows",
+    "write_veto",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Import a public name when it is first asked for."""
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,78 @@
+"""The commands, their help and what they do with errors."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cascade.cli.demo import demo
+from cascade.cli.models import models_app
+from cascade.cli.run import run
+from cascade.cli.train import train
+from cascade.cli.veto import veto
+from cascade.errors import CascadeError
+
+
+class ErrorLineGroup(TyperGroup):
+    """Turn errors into one line and exit status 1, unless `--debug` asks for the traceback."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("error: interrupted; the same command goes on where it stopped", err=True)
+            raise typer.Exit(130) from None
+        except Exception as error:
+            # Typer's own, such as a usage error, carry their exit status; recent versions ship a Click of their own.
+            if isinstance(error, typer.Abort) or hasattr(error, "exit_code") or ctx.params["debug"]:
+                raise
+            typer.echo(f"error: {_line(error)}", err=True)
+            raise typer.Exit(1) from None
+
+
+def _line(error: Exception) -> str:
+    """One line for a person."""
+    text = " ".join(str(error).split())
+    if isinstance(error, CascadeError | OSError):
+        return text
+    return f"unexpected {type(error).__name__}: {text} (cascade --debug … shows where)"
+
+
+app = typer.Typer(
+    name="cascade",
+    cls=ErrorLineGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Find ghosts and scattered light in survey exposures.",
+)
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
+) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    if not debug:
+        handler.addFilter(_is_ours_or_bad)
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler], force=True)
+
+
+def _is_ours_or_bad(record: logging.LogRecord) -> bool:
+    """Whether a person should see a log record: Dask alone reports every connection."""
+    least = logging.INFO if record.name.startswith("cascade.training") else logging.ERROR
+    return record.levelno >= least
+
+
+app.command("demo")(demo)
+app.command("run")(run)
+app.command("veto")(veto)
+app.command("train")(train)
+app.add_typer(models_app, name="models")

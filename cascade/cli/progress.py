@@ -1,0 +1,61 @@
+"""A progress bar on a terminal, plain lines elsewhere, nothing with `--quiet`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+Advance = Callable[[int, str], None]
+"""Told how many more are done, and a few words on how it goes."""
+
+
+@contextmanager
+def progress(what: str, *, done: int, total: int, quiet: bool) -> Iterator[Advance]:
+    """
+    Show how far a job is, on standard error.
+
+    Parameters
+    ----------
+    what : str
+        What is counted, e.g. ``"exposures"``.
+    done, total : int
+        Already done at the start, and in all.
+    quiet : bool
+        Show nothing.
+    """
+    console = Console(stderr=True)
+    if quiet:
+        yield lambda _n, _words: None
+    elif console.is_terminal:
+        columns = (
+            TextColumn(what),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[words]}"),
+        )
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(what, total=total, completed=done, words="")
+            yield lambda n, words: bar.update(task, advance=n, words=words)
+    else:
+        yield _plain_lines(console, what, done, total)
+
+
+def _plain_lines(console: Console, what: str, done: int, total: int) -> Advance:
+    """A line every few seconds."""
+    last_line = monotonic()
+
+    def advance(n: int, words: str) -> None:
+        nonlocal done, last_line
+        done += n
+        if monotonic() - last_line >= _SECONDS_BETWEEN_LINES or done == total:
+            last_line = monotonic()
+            console.print(f"{done} of {total} {what}, {words}", highlight=False, soft_wrap=True)
+
+    return advance

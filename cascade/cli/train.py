@@ -1,0 +1,58 @@
+"""`cascade train`: a configuration in, a model folder out."""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cascade.cli.run import Quiet
+
+
+class TaskName(StrEnum):
+    """What to train."""
+
+    SCREEN = "screen"
+    SEGMENT = "segment"
+
+
+def train(
+    task: Annotated[TaskName, typer.Argument(help="The network to train.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="Training configuration.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write; a killed training there goes on.")],
+    cross_validate: Annotated[
+        bool, typer.Option("--cross-validate", help="Train five times on four fifths and score the rest instead.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """
+    Train a network; the data are looked for under $CASCADE_DATA.
+
+    Example: cascade train segment models/segment-v0/train.toml --out models/segment-v0
+    """
+    import json
+
+    from cascade.quiet import import_keras
+
+    import_keras()
+    from cascade.camera import Camera
+    from cascade.training.annotated import load_annotated
+    from cascade.training.config import data_root, read_config
+    from cascade.training.crossval import cross_validate as cross_validated
+    from cascade.training.fit import train as fit
+
+    if not quiet:
+        logging.getLogger("cascade.training").setLevel(logging.INFO)
+    settings = read_config(config)
+    root = data_root()
+    annotated = load_annotated(root / settings.data.images, root / settings.data.annotations)
+    if cross_validate:
+        figures = cross_validated(task.value, settings, annotated, Camera.decam(), out)
+        typer.echo(json.dumps(figures, indent=1))
+        typer.echo(f"{out}: {len(annotated)} exposures, each scored by a network that never saw its night")
+        return
+    info = fit(task.value, settings, annotated, Camera.decam(), out)
+    typer.echo(f"{out}: model {info.name}, {len(annotated)} exposures, {info.training['minutes']} minutes")

@@ -1,0 +1,156 @@
+"""A whole season in one call: inputs, models and a run directory, in this process or over Dask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cascade.camera import Camera
+from cascade.errors import ConfigError, ModelError
+from cascade.models import DEFAULT_MODELS, ModelInfo, Task, find_model, read_model, verify_weights
+from cascade.pipeline import fingerprint, run_serial
+from cascade.readers import open_inputs
+from cascade.run_config import ModelId, RunConfig
+from cascade.screen import Screener
+from cascade.segment import Segmenter
+from cascade.store import Run
+from cascade.tables import BatchCounts
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkLoader:
+    """
+    Loads both networks; picklable, so that Dask workers can load them once each.
+
+    Attributes
+    ----------
+    screen, segment
+        Model folders; None for no screen.
+    sha256
+        Expected hash of the weights of each that is given, in that order.
+    """
+
+    screen: Path | None
+    segment: Path
+    sha256: tuple[str, ...]
+
+    def __call__(self) -> tuple[Screener | None, Segmenter]:
+        """
+        Load the networks, verified.
+
+        Raises
+        ------
+        ModelError
+            If a folder holds other weights by now, or they are damaged.
+        """
+        from cascade.screen import KerasScreener
+        from cascade.segment import KerasSegmenter
+
+        infos = [read_model(folder) for folder in (self.screen, self.segment) if folder is not None]
+        for info, expected in zip(infos, self.sha256, strict=True):
+            if info.sha256 != expected:
+                msg = f"{info.folder}: expected the weights {expected}, got {info.sha256}: the model was replaced"
+                raise ModelError(msg)
+        screener = None if self.screen is None else KerasScreener.load(infos[0])
+        return screener, KerasSegmenter.load(infos[-1])
+
+
+def run_season(
+    inputs: PathLike | Sequence[PathLike],
+    out: PathLike,
+    *,
+    screen: str | None = DEFAULT_MODELS["screen"],
+    segment: str = DEFAULT_MODELS["segment"],
+    threshold: float | None = None,
+    batch_size: int = 256,
+    n_workers: int | None = None,
+    scheduler: str | None = None,
+    fresh: bool = False,
+    models_dir: PathLike | None = None,
+    on_start: Callable[[Run], None] | None = None,
+    on_batch: Callable[[BatchCounts], None] | None = None,
+) -> Run:
+    """
+    Take exposures through the cascade into a run directory; call it again to go on after a kill.
+
+    Parameters
+    ----------
+    inputs : path or sequence of paths
+        Folders, glob patterns, zips, .npy stacks, Zarr previews, images or manifests.
+    out : path
+        The run directory: new, empty, or a run of the same inputs and settings.
+    screen, segment : str
+        Names of models, or paths of model folders; `screen` None segments every exposure.
+    threshold : float or None
+        Screen score in [0, 1] from which an exposure is flagged; None takes the model's own.
+    batch_size : int
+        Exposures a batch: one task, one shard, one commit.
+    n_workers : int or None
+        Local Dask worker processes; None works in this process.
+    scheduler : str or None
+        Address of a running Dask scheduler to use instead.
+    fresh : bool
+        Start anew in a run directory of another configuration.
+    models_dir : path or None
+        Folder searched for models before the others.
+    on_start : callable or None
+        Told of the run before the first batch.
+    on_batch : callable or None
+        Told of every batch that was committed.
+
+    Returns
+    -------
+    Run
+        Complete; see `cascade.store.Run` for its tables and masks.
+
+    Raises
+    ------
+    InputError, ModelError, StoreError, ConfigError
+        If an input, a model, the run directory or an option cannot be used; a single bad exposure is no error.
+    """
+    if threshold is not None and screen is None:
+        msg = f"threshold: expected none without a screen, got {threshold}"
+        raise ConfigError(msg)
+    screening = None if screen is None else _model(screen, "screen", models_dir)
+    segmenting = _model(segment, "segment", models_dir)
+    reader = open_inputs(inputs)
+    config = RunConfig(
+        inputs=fingerprint(reader),
+        n_exposures=len(reader),
+        screen=None if screening is None else ModelId(screening.name, screening.sha256),
+        segment=ModelId(segmenting.name, segmenting.sha256),
+        threshold=screening.threshold if screening is not None and threshold is None else threshold,
+        batch_size=batch_size,
+    )
+    run = Run.create_or_resume(Path(out), config, fresh=fresh)
+    if on_start is not None:
+        on_start(run)
+    loader = NetworkLoader(
+        None if screening is None else screening.folder.resolve(),
+        segmenting.folder.resolve(),
+        tuple(info.sha256 for info in (screening, segmenting) if info is not None),
+    )
+    camera = Camera.decam()
+    if not run.pending():
+        run.finish()
+    elif n_workers is None and scheduler is None:
+        run_serial(reader, run, *loader(), camera, on_batch=on_batch)
+    else:
+        from cascade.parallel import run_dask
+
+        run_dask(reader, run, loader, camera, n_workers=n_workers, scheduler=scheduler, on_batch=on_batch)
+    return run
+
+
+def _model(name: str, task: Task, models_dir: PathLike | None) -> ModelInfo:
+    """A model for a task, its weights verified before anything is written."""
+    info = find_model(name, None if models_dir is None else Path(models_dir))
+    if info.task != task:
+        msg = f"model {name!r}: expected one to {task}, got one to {info.task}"
+        raise ModelError(msg)
+    verify_weights(info)
+    return info

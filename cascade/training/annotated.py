@@ -1,0 +1,150 @@
+"""Real exposures and what annotators drew on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cascade.camera import Camera
+from cascade.errors import ConfigError, InputError
+from cascade.exposure import BoolArray, Instances, UInt8Array
+from cascade.readers import open_inputs
+from cascade.via import read_via, region_instances
+
+_FOLD_GAP = 1000  # DECam takes 200-400 exposures a night; expnums this close may share one, so they stay together
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedSet:
+    """
+    N exposures, each annotated by the same J people.
+
+    Attributes
+    ----------
+    expnums
+        Of each exposure, rising.
+    images
+        (N, 400, 400) uint8.
+    annotators
+        Name of the annotation file of each of the J annotators.
+    instances
+        What annotator j drew on exposure n: ``instances[n][j]``.
+    """
+
+    expnums: tuple[int, ...]
+    images: UInt8Array
+    annotators: tuple[str, ...]
+    instances: tuple[tuple[Instances, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.expnums)
+
+    def select(self, indices: Sequence[int]) -> AnnotatedSet:
+        """The exposures at some indices, in that order."""
+        return AnnotatedSet(
+            tuple(self.expnums[n] for n in indices),
+            self.images[list(indices)],
+            self.annotators,
+            tuple(self.instances[n] for n in indices),
+        )
+
+    def votes(self) -> BoolArray:
+        """
+        What each annotator marked, whatever the number of instances.
+
+        Returns
+        -------
+        ndarray of bool, shape (J, N, 3, 400, 400)
+            Union of masks by class.
+        """
+        votes = np.zeros((len(self.annotators), len(self), 3, *self.images.shape[1:]), bool)
+        for n, by_annotator in enumerate(self.instances):
+            for j, found in enumerate(by_annotator):
+                for class_, mask in zip(found.classes, found.masks, strict=True):
+                    votes[j, n, class_] |= mask
+        return votes
+
+    def marked_ccds(self, camera: Camera) -> BoolArray:
+        """CCDs on which any annotator marked a pixel: (N, 1 + highest ccdnum) bool, entry 0 for the gaps."""
+        anything: BoolArray = np.any(self.votes(), axis=(0, 2))
+        return np.stack([camera.count(mask) > 0 for mask in anything])
+
+
+def load_annotated(images: Path, annotations: Path) -> AnnotatedSet:
+    """
+    Load exposures and their annotations.
+
+    Parameters
+    ----------
+    images : Path
+        Folder, zip or other input of exposures.
+    annotations : Path
+        Folder of VIA files, one an annotator, matched to the exposures by file name.
+
+    Raises
+    ------
+    InputError
+        If an image cannot be read, or an annotator's file does not list it.
+    ConfigError
+        If there are no annotations.
+    """
+    files = sorted(annotations.glob("*.json"))
+    if not files:
+        msg = f"{annotations}: expected a folder with VIA annotations (*.json), found none"
+        raise ConfigError(msg)
+    drawn = {file: read_via(file) for file in files}
+    reader = open_inputs([images])
+    exposures = sorted((reader.read(n) for n in range(len(reader))), key=lambda e: e.source.expnum or 0)
+    instances = []
+    for exposure in exposures:
+        name = Path(exposure.source.path).name
+        for file in files:
+            if name not in drawn[file]:
+                msg = f"{file}: expected annotations of {name}, which it does not list"
+                raise InputError(msg)
+        instances.append(tuple(region_instances(drawn[file][name]) for file in files))
+    return AnnotatedSet(
+        tuple(exposure.source.expnum or 0 for exposure in exposures),
+        np.stack([exposure.image for exposure in exposures]),
+        tuple(file.stem for file in files),
+        tuple(instances),
+    )
+
+
+def folds_by_night(expnums: Sequence[int], n_folds: int) -> list[npt.NDArray[np.intp]]:
+    """
+    Split exposures into folds of similar size that never part a night.
+
+    Exposures whose expnums lie within 1000 of each other count as one night, since no dates are at hand.
+
+    Parameters
+    ----------
+    expnums : sequence of int
+        Rising.
+    n_folds : int
+        At most the number of nights.
+
+    Returns
+    -------
+    list of ndarray of int
+        Indices of the exposures of each fold.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer nights than folds.
+    """
+    starts = np.flatnonzero(np.diff(expnums, prepend=-_FOLD_GAP - 1) > _FOLD_GAP)
+    nights = np.split(np.arange(len(expnums)), starts[1:])
+    if len(nights) < n_folds:
+        msg = f"cross-validation: expected at least {n_folds} nights, one a fold, got {len(nights)}"
+        raise ConfigError(msg)
+    folds: list[list[npt.NDArray[np.intp]]] = [[] for _ in range(n_folds)]
+    # Large nights first, each to the smallest fold; in between, dealing by turns mixes early and late exposures.
+    for night in sorted(nights, key=len, reverse=True):
+        min(folds, key=lambda fold: sum(map(len, fold))).append(night)
+    return [np.sort(np.concatenate(fold)) for fold in folds]

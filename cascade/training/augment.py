@@ -1,0 +1,96 @@
+"""Changes to an exposure that leave the pattern of the CCDs true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cascade.exposure import BoolArray, Instances, UInt8Array, tight_boxes
+
+_SKY = 53.0
+_LIT = 35  # grey level between gaps (24) and the sky
+_CONTRAST_SCATTER = 0.15  # of the logarithm
+_MAX_NOISE = 5.0
+_SKY_SCATTER = 3.0
+_ZOOM_SCATTER = 0.12  # of the logarithm
+_SHIFT_SCATTER_PX = 12.0
+_MIN_AREA_PX = 40
+_MIN_AREA_SHARE = 0.25  # of an artifact that must still be in the picture to count
+
+
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """
+    Where each pixel of a new picture comes from, by nearest neighbour, so that the noise keeps its grain.
+
+    Attributes
+    ----------
+    rows, columns
+        (H, W) source pixel of each pixel.
+    inside
+        (H, W) bool: whether the source lies within the picture.
+    zoom
+        Factor by which lengths grow.
+    """
+
+    rows: npt.NDArray[np.intp]
+    columns: npt.NDArray[np.intp]
+    inside: BoolArray
+    zoom: float
+
+    @classmethod
+    def random(cls, shape: tuple[int, int], rng: np.random.Generator) -> Warp:
+        """Turn about the middle by any angle, zoom and shift a little: a ghost follows its star around the field."""
+        angle, zoom = rng.uniform(0, 2 * np.pi), float(np.exp(rng.normal(0, _ZOOM_SCATTER)))
+        middle = (np.array(shape) - 1) / 2
+        shifted = middle + rng.normal(0, _SHIFT_SCATTER_PX, 2)
+        y = np.arange(shape[0], dtype=np.float32)[:, None] - np.float32(shifted[0])
+        x = np.arange(shape[1], dtype=np.float32) - np.float32(shifted[1])
+        cos, sin = np.float32(np.cos(angle) / zoom), np.float32(np.sin(angle) / zoom)
+        rows = np.rint(cos * y - sin * x + np.float32(middle[0])).astype(np.intp)
+        columns = np.rint(sin * y + cos * x + np.float32(middle[1])).astype(np.intp)
+        inside = (rows >= 0) & (rows < shape[0]) & (columns >= 0) & (columns < shape[1])
+        return cls(np.clip(rows, 0, shape[0] - 1), np.clip(columns, 0, shape[1] - 1), inside, zoom)
+
+    def image(self, image: UInt8Array) -> UInt8Array:
+        """An (H, W) image, warped; undefined where not `inside`."""
+        return image[self.rows, self.columns]
+
+    def mask(self, mask: BoolArray) -> BoolArray:
+        """A (..., H, W) mask, warped; False where not `inside`."""
+        return mask[..., self.rows, self.columns] & self.inside
+
+    def instances(self, found: Instances) -> Instances:
+        """Instances, warped, without those that left the picture for the most part."""
+        masks = self.mask(found.masks)
+        area, before = masks.sum(axis=(1, 2)), found.masks.sum(axis=(1, 2)) * self.zoom**2
+        keep = (area >= _MIN_AREA_PX) & (area >= _MIN_AREA_SHARE * before)
+        return Instances(found.classes, found.scores, tight_boxes(masks), masks).select(keep)
+
+
+def augmented(image: UInt8Array, found: Instances, rng: np.random.Generator) -> tuple[UInt8Array, Instances]:
+    """
+    Mirror an exposure at random and change its contrast, noise and sky.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (H, W)
+    found : Instances
+        Mirrored along.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    image : ndarray of uint8, shape (H, W)
+    found : Instances
+    """
+    down, across = (slice(None, None, int(step)) for step in rng.choice([-1, 1], size=2))
+    image, masks = image[down, across], found.masks[:, down, across]
+    contrast, sky = np.exp(rng.normal(0, _CONTRAST_SCATTER)), _SKY + rng.normal(0, _SKY_SCATTER)
+    levels = rng.standard_normal(image.shape, dtype=np.float32)
+    levels *= np.float32(rng.uniform(0, _MAX_NOISE))
+    levels += np.float32(contrast) * image + np.float32(sky - contrast * _SKY)
+    image = np.where(image > _LIT, np.clip(np.rint(levels), 0, 255).astype(np.uint8), image)
+    return image, Instances(found.classes, found.scores, tight_boxes(masks), masks)

@@ -1,0 +1,166 @@
+"""Mosaics of real CCDs: clean exposures, and ghosted ones with another sky around the artifact."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from cascade.camera import Camera
+from cascade.errors import ConfigError
+from cascade.exposure import BoolArray, UInt8Array
+from cascade.training.augment import Warp
+
+_LIT = 35.0  # grey level between a dead CCD (24) and the sky (45-60)
+_FULL_WIDTH = 0.9  # CCDs cut by the image border are narrower than this share of a whole one
+_OWN_SHARE = 0.5  # how often a CCD is filled from its own exposure, where there are enough clean CCDs
+_MIN_OWN = 12
+
+
+class Compositor:
+    """
+    Rebuild exposures from CCDs that nobody marked.
+
+    A replaced CCD comes from the same exposure or from the one most like it in noise, mirrored within its cell at
+    random, and scaled to the noise of the exposure that it enters. Few sources an image keep the seams faint; still, a
+    network may learn to see them, so ghosted exposures must be recomposed as well as clean ones.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, 400, 400)
+    marked : ndarray of bool, shape (N, 1 + n_ccds)
+        CCDs on which any annotator marked a pixel, by ccdnum.
+    camera : Camera
+
+    Raises
+    ------
+    ConfigError
+        If no exposure has enough clean CCDs to give.
+    """
+
+    def __init__(self, images: UInt8Array, marked: BoolArray, camera: Camera) -> None:
+        self._images, self._marked = images, marked
+        self._cells = {ccd.ccdnum: _extent(camera.labels == ccd.ccdnum) for ccd in camera.ccds}
+        full = max(columns.stop - columns.start for _, columns in self._cells.values()) * _FULL_WIDTH
+        quadrants = [self._quadrants(image) for image in images]
+        self._alive = np.array([lit.any(axis=1) for lit in quadrants])
+        self._whole = np.array([lit.all(axis=1) for lit in quadrants])
+        self._always_dark = camera.dark_pixels(None)
+        self._lit = np.stack([self._lit_pixels(lit, camera.labels) for lit in quadrants])
+        self._donors = [
+            [
+                image[cell]
+                for ccdnum, cell in self._cells.items()
+                if not marked[n, ccdnum] and self._whole[n, ccdnum] and cell[1].stop - cell[1].start >= full
+            ]
+            for n, image in enumerate(images)
+        ]
+        self._gives = np.array([len(donors) >= _MIN_OWN for donors in self._donors])
+        if not self._gives.any():
+            most = max(map(len, self._donors), default=0)
+            msg = (
+                f"clean mosaics: expected an exposure with {_MIN_OWN} whole CCDs that nobody marked, got {most} at most"
+            )
+            raise ConfigError(msg)
+        self._sky, self._noise = np.array([_sky_and_noise(donors) for donors in self._donors]).T
+
+    def clean(self, index: int, rng: np.random.Generator) -> UInt8Array:
+        """Exposure `index` with every marked CCD replaced and some of the others."""
+        return self._rebuilt(index, self._marked[index] | self._some(rng), rng)
+
+    def regrounded(self, index: int, rng: np.random.Generator) -> UInt8Array:
+        """Exposure `index` with every marked CCD kept and some of the others replaced."""
+        return self._rebuilt(index, self._some(rng) & ~self._marked[index], rng)
+
+    def transplanted(self, index: int, warp: Warp, region: BoolArray, rng: np.random.Generator) -> UInt8Array:
+        """
+        Part of exposure `index`, warped, on another sky.
+
+        Pixels that fall into a gap are lost, and gaps of the source are filled with the other sky.
+
+        Parameters
+        ----------
+        index : int
+            The exposure to take from.
+        warp : Warp
+            Where its pixels go.
+        region : ndarray of bool, shape (400, 400)
+            The part of it to take, before warping.
+        rng : numpy.random.Generator
+            Chooses the other sky.
+        """
+        target = int(rng.integers(len(self._images)))
+        taken = warp.mask(region & self._lit[index]) & self._lit[target]
+        image = self.clean(target, rng)
+        image[taken] = self._matched(warp.image(self._images[index]), index, target)[taken]
+        return image
+
+    def _some(self, rng: np.random.Generator) -> BoolArray:
+        """A random share of all CCDs, from none to all."""
+        some: BoolArray = np.less(rng.random(self._marked.shape[1]), rng.random())
+        return some
+
+    def _rebuilt(self, index: int, replaced: BoolArray, rng: np.random.Generator) -> UInt8Array:
+        """Exposure `index` with CCDs replaced; dead ones stay dead."""
+        image: UInt8Array = self._images[index].copy()
+        other = self._similar(index, rng)
+        for ccdnum, cell in self._cells.items():
+            if replaced[ccdnum] and self._alive[index, ccdnum]:
+                own = self._gives[index] and rng.random() < _OWN_SHARE
+                image[cell] = self._patch(index if own else other, index, image[cell].shape, rng)
+        image[self._always_dark] = self._images[index][self._always_dark]
+        return image
+
+    def _similar(self, index: int, rng: np.random.Generator) -> int:
+        """One of the three other exposures closest in noise that have CCDs to give."""
+        n_giving = int(self._gives.sum())
+        distance = np.abs(np.log(self._noise / self._noise[index]))
+        distance[~self._gives] = np.inf
+        distance[index] = np.inf if n_giving > 1 else distance[index]
+        return int(rng.choice(np.argsort(distance)[: min(3, max(n_giving - 1, 1))]))
+
+    def _patch(self, source: int, target: int, shape: tuple[int, ...], rng: np.random.Generator) -> UInt8Array:
+        """One donor CCD, mirrored at random, cut or stretched by a pixel to `shape`, at the target's noise."""
+        donor = self._donors[source][rng.integers(len(self._donors[source]))]
+        donor = donor[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])][: shape[0], : shape[1]]
+        donor = np.pad(donor, [(0, full - got) for full, got in zip(shape, donor.shape, strict=True)], mode="edge")
+        return self._matched(donor, source, target)
+
+    def _matched(self, pixels: UInt8Array, source: int, target: int) -> UInt8Array:
+        """Pixels of one exposure at the sky level and noise of another."""
+        gain = self._noise[target] / self._noise[source]
+        levels = self._sky[target] + gain * (pixels.astype(np.float32) - self._sky[source])
+        matched: UInt8Array = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+        return matched
+
+    def _lit_pixels(self, quadrants: BoolArray, labels: UInt8Array) -> BoolArray:
+        """(400, 400) bool: pixels on lit quarters of CCDs."""
+        lit = np.zeros(labels.shape, bool)
+        for ccdnum, cell in self._cells.items():
+            quarters = quadrants[ccdnum].reshape(2, 2)
+            for half, sides in zip(np.array_split(lit[cell], 2), quarters, strict=True):
+                for quarter, is_lit in zip(np.array_split(half, 2, axis=1), sides, strict=True):
+                    quarter[:] = is_lit
+        return lit & (labels > 0)
+
+    def _quadrants(self, image: UInt8Array) -> BoolArray:
+        """Which quarters of each CCD are lit, (1 + n_ccds, 4) by ccdnum: bright stars blank parts of a CCD."""
+        lit = np.zeros((self._marked.shape[1], 4), bool)
+        for ccdnum, cell in self._cells.items():
+            quarters = (q for half in np.array_split(image[cell], 2) for q in np.array_split(half, 2, axis=1))
+            lit[ccdnum] = [float(np.median(quarter)) > _LIT for quarter in quarters]
+        return lit
+
+
+def _extent(pixels: BoolArray) -> tuple[slice, slice]:
+    """Rows and columns that a mask spans."""
+    rows, columns = (np.flatnonzero(pixels.any(axis=axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _sky_and_noise(donors: list[UInt8Array]) -> tuple[float, float]:
+    """Median grey level and robust standard deviation (1.4826 MAD) of clean CCDs."""
+    if not donors:
+        return 53.0, 12.0
+    values: npt.NDArray[np.float64] = np.concatenate([donor.ravel() for donor in donors]).astype(float)
+    sky = float(np.median(values))
+    return sky, 1.4826 * float(np.median(np.abs(values - sky)))

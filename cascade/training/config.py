@@ -1,0 +1,163 @@
+"""Training configurations: TOML files beside the models that they make."""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cascade.errors import ConfigError
+
+T = TypeVar("T")
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "threshold": (0, 1),
+    "clean_share": (0, 1),
+    "warp_share": (0, 1),
+    "steps": (1, math.inf),
+    "batch": (1, math.inf),
+    "learning_rate": (0, math.inf),
+    "weight_decay": (0, math.inf),
+    "seed": (0, 2**32 - 1),  # what numpy.random.seed takes
+}
+"""Smallest and largest value of each number."""
+
+DATA_VARIABLE = "CASCADE_DATA"
+"""Environment variable that names the folder to which data paths are relative; default ``../shared/data``."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """
+    What to learn from.
+
+    Attributes
+    ----------
+    images, annotations
+        Exposures and the folder of VIA files, relative to ``$CASCADE_DATA``.
+    clean_share
+        Share of the training images that are clean mosaics, in [0, 1].
+    warp_share
+        Share of the ghosted ones that are turned by any angle and put on another sky, in [0, 1].
+    """
+
+    images: str
+    annotations: str
+    clean_share: float
+    warp_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """
+    How to learn.
+
+    Attributes
+    ----------
+    steps, batch
+        Gradient steps, rounded up to a multiple of 50 (a checkpoint), and images a step.
+    learning_rate, weight_decay
+        Peak rate and decay of AdamW; the rate warms up over 5 % of the steps and falls to 0 as a cosine.
+    precision
+        Keras dtype policy, ``"float32"`` or ``"mixed_bfloat16"``.
+    seed
+        Of everything random.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    precision: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """
+    A whole training, as its file says.
+
+    Attributes
+    ----------
+    architecture
+        Network name and parameters, as in a `model.toml`.
+    threshold
+        Score of the default decision, in [0, 1].
+    data, fit
+        What and how.
+    text
+        The file itself, to be recorded with the model.
+    """
+
+    architecture: Mapping[str, Any]
+    threshold: float
+    data: DataConfig
+    fit: FitConfig
+    text: str
+
+
+def read_config(path: Path) -> TrainConfig:
+    """
+    Read a training configuration.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing, is not TOML, or a key is missing, unknown, of the wrong type or out of range.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        tables = tomllib.loads(text)
+    except OSError as error:
+        msg = f"{path}: cannot read the training configuration: {error.strerror}"
+        raise ConfigError(msg) from error
+    except ValueError as error:
+        msg = f"{path}: expected TOML: {error}"
+        raise ConfigError(msg) from error
+    expected = {"architecture", "threshold", "data", "fit"}
+    if set(tables) != expected:
+        msg = f"{path}: expected the keys {', '.join(sorted(expected))}, got {', '.join(sorted(tables))}"
+        raise ConfigError(msg)
+    for key in ("architecture", "data", "fit"):
+        if not isinstance(tables[key], dict):
+            msg = f"{path}: {key}: expected a table, got {tables[key]!r}"
+            raise ConfigError(msg)
+    _check("threshold", "float", tables["threshold"], where=f"{path}")
+    return TrainConfig(
+        architecture=tables["architecture"],
+        threshold=float(tables["threshold"]),
+        data=_table(DataConfig, tables["data"], where=f"{path}: [data]"),
+        fit=_table(FitConfig, tables["fit"], where=f"{path}: [fit]"),
+        text=text,
+    )
+
+
+def data_root() -> Path:
+    """Folder to which data paths are relative."""
+    return Path(os.environ.get(DATA_VARIABLE, "../shared/data"))
+
+
+def _table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+    """Build a dataclass from a TOML table with exactly its keys and simple types."""
+    expected = {field.name: str(field.type) for field in fields(kind)}  # type: ignore[arg-type]
+    if set(table) != set(expected):
+        msg = f"{where}: expected the keys {', '.join(sorted(expected))}, got {', '.join(sorted(table))}"
+        raise ConfigError(msg)
+    for key, value in table.items():
+        _check(key, expected[key], value, where)
+    return kind(**table)
+
+
+def _check(key: str, kind: str, value: object, where: str) -> None:
+    """Refuse a value of another type, or a number out of range."""
+    accepted = {"int": (int,), "float": (int, float), "str": (str,)}[kind]
+    if not isinstance(value, accepted) or isinstance(value, bool):
+        msg = f"{where}: {key}: expected {kind}, got {value!r}"
+        raise ConfigError(msg)
+    if isinstance(value, int | float) and not _RANGES[key][0] <= value <= _RANGES[key][1]:
+        msg = f"{where}: {key}: expected a number in [{_RANGES[key][0]}, {_RANGES[key][1]}], got {value!r}"
+        raise ConfigError(msg)

@@ -1,0 +1,183 @@
+"""Cross-validation: how good is a recipe on exposures that it never saw?"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import roc_auc_score
+
+from cascade.camera import Camera
+from cascade.evaluate import GROUPS, CcdMetrics, affected_ccds, group_masks, majority
+from cascade.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
+from cascade.models import Task
+from cascade.screen import KerasScreener
+from cascade.segment import KerasSegmenter
+from cascade.training.annotated import AnnotatedSet, folds_by_night
+from cascade.training.composite import Compositor
+from cascade.training.config import TrainConfig
+from cascade.training.fit import train
+
+logger = logging.getLogger(__name__)
+
+IndexArray = npt.NDArray[np.intp]
+
+N_FOLDS = 5
+_CLEAN_PER_EXPOSURE = 8
+_AREA_THRESHOLDS = (0.0, 0.05)
+_SCAN = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def cross_validate(
+    task: Task, config: TrainConfig, annotated: AnnotatedSet, camera: Camera, out: Path
+) -> Mapping[str, Any]:
+    """
+    Train on four fifths of the nights and score the fifth, five times.
+
+    Finished folds in `out` are not trained again, so a killed run goes on.
+
+    Parameters
+    ----------
+    task : str
+        ``"screen"`` or ``"segment"``.
+    config : TrainConfig
+    annotated : AnnotatedSet
+    camera : Camera
+    out : Path
+        Gets a model folder a fold and `cross_validation.json`.
+
+    Returns
+    -------
+    mapping
+        The figures, as in `cross_validation.json`.
+    """
+    measure = _measure_screen if task == "screen" else _measure_segment
+    folds = folds_by_night(annotated.expnums, N_FOLDS)
+    held_out: list[Any] = []
+    for k, fold in enumerate(folds):
+        rest = np.setdiff1d(np.arange(len(annotated)), fold)
+        folder = out / f"fold-{k}"
+        logger.info("fold %d of %d: %d exposures to learn from", k + 1, N_FOLDS, len(rest))
+        model = train(task, config, annotated.select(rest.tolist()), camera, folder)
+        predict = _predict_screen if task == "screen" else _predict_segment
+        held_out.append(predict(model.folder, annotated.select(fold.tolist()), camera))
+    order = np.argsort(np.concatenate(folds))
+    figures = {
+        "task": task,
+        "folds": [[annotated.expnums[n] for n in fold] for fold in folds],
+        **measure(held_out, order, annotated, camera, config.threshold),
+    }
+    out.joinpath("cross_validation.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    return figures
+
+
+def ccd_figures(
+    found: list[Instances], annotated: AnnotatedSet, camera: Camera, min_score: float, area_threshold: float
+) -> dict[str, dict[str, float]]:
+    """
+    Compare instances with the annotators' majority, CCD by CCD.
+
+    A CCD is truly affected where more than half of the annotators' masks affect it, group by group of classes; this
+    convention reproduces the human figures that are known.
+
+    Parameters
+    ----------
+    found : list of Instances
+        One an exposure of `annotated`.
+    annotated : AnnotatedSet
+    camera : Camera
+    min_score : float
+        Instances below it do not count.
+    area_threshold : float
+        Share of a CCD that must be covered; see `cascade.evaluate.affected_ccds`.
+
+    Returns
+    -------
+    dict
+        Precision, recall and F1 of every group of classes, pooled over all CCDs; and `f1_per_exposure`, the mean of
+        the F1 of each exposure on which either side affects a CCD.
+    """
+    predicted = group_masks(np.stack([_class_masks(instances, min_score) for instances in found]))
+    voted = group_masks(annotated.votes())
+    figures = {}
+    for group in GROUPS:
+        truth = majority(affected_ccds(voted[group], camera, area_threshold=area_threshold))
+        guess = affected_ccds(predicted[group], camera, area_threshold=area_threshold)
+        pooled = CcdMetrics.of(truth, guess)
+        each = [CcdMetrics.of(t, g).f1 for t, g in zip(truth, guess, strict=True) if t.any() or g.any()]
+        figures[group] = {
+            "precision": round(pooled.precision, 3),
+            "recall": round(pooled.recall, 3),
+            "f1": round(pooled.f1, 3),
+            "f1_per_exposure": round(float(np.mean(each)), 3) if each else 0.0,
+        }
+    return figures
+
+
+def _predict_segment(folder: Path, annotated: AnnotatedSet, camera: Camera) -> list[Instances]:
+    """Instances of held-out exposures, of any score that the network reports."""
+    del camera
+    from cascade.models import load_network, read_model
+
+    return KerasSegmenter(load_network(read_model(folder)), min_score=0.0).segment(annotated.images)
+
+
+def _measure_segment(
+    held_out: list[list[Instances]], order: IndexArray, annotated: AnnotatedSet, camera: Camera, threshold: float
+) -> dict[str, Any]:
+    """CCD figures at the threshold of the configuration, and F1 over a range of them."""
+    pooled = [instances for fold in held_out for instances in fold]
+    found = [pooled[n] for n in order]
+    at = {f"area_{t}": ccd_figures(found, annotated, camera, threshold, t) for t in _AREA_THRESHOLDS}
+    scan = {
+        str(score): {group: f["f1"] for group, f in ccd_figures(found, annotated, camera, score, 0.0).items()}
+        for score in _SCAN
+    }
+    return {"min_score": threshold, **at, "f1_by_min_score": scan}
+
+
+def _predict_screen(folder: Path, annotated: AnnotatedSet, camera: Camera) -> tuple[Float32Array, Float32Array]:
+    """Scores of held-out exposures, and of clean mosaics made of nothing but them."""
+    from cascade.models import read_model
+
+    screener = KerasScreener.load(read_model(folder))
+    rng = np.random.default_rng(0)
+    compositor = Compositor(annotated.images, annotated.marked_ccds(camera), camera)
+    clean: list[UInt8Array] = [
+        compositor.clean(n, rng) for n in range(len(annotated)) for _ in range(_CLEAN_PER_EXPOSURE)
+    ]
+    return screener.score(annotated.images), screener.score(np.stack(clean))
+
+
+def _measure_screen(
+    held_out: list[tuple[Float32Array, Float32Array]], order: IndexArray, annotated: AnnotatedSet, camera: Camera,
+    threshold: float,
+) -> dict[str, Any]:  # fmt: skip
+    """ROC AUC, and what the threshold of the configuration flags."""
+    del camera
+    ghosted = np.concatenate([scores for scores, _ in held_out])
+    clean = np.concatenate([scores for _, scores in held_out])
+    truth = np.repeat([True, False], [len(ghosted), len(clean)])
+    return {
+        "threshold": threshold,
+        "n_ghosted": len(ghosted),
+        "n_ghosted_flagged": int((ghosted >= threshold).sum()),
+        "n_clean_mosaics": len(clean),
+        "n_clean_mosaics_flagged": int((clean >= threshold).sum()),
+        "roc_auc": round(float(roc_auc_score(truth, np.concatenate([ghosted, clean]))), 4),
+        "scores": {
+            str(expnum): round(float(ghosted[n]), 4) for expnum, n in zip(annotated.expnums, order, strict=True)
+        },
+        "clean_score_percentiles_50_90_95_99": np.percentile(clean, [50, 90, 95, 99]).round(4).tolist(),
+    }
+
+
+def _class_masks(instances: Instances, min_score: float) -> BoolArray:
+    """Union of the instances of each class that score enough, (3, H, W)."""
+    chosen = instances.select(instances.scores >= min_score)
+    return np.stack([np.any(chosen.masks[chosen.classes == artifact], axis=0) for artifact in Artifact])

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cascade.camera import Camera
+from cascade.errors import ConfigError, ModelError
+from cascade.models import build_network, write_model
+from cascade.season import NetworkLoader, run_season
+from cascade.simulate import simulate_exposure
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory, tiny_architectures) -> Path:
+    folder = tmp_path_factory.mktemp("zoo")
+    for task, threshold in (("screen", 0.5), ("segment", 0.0)):
+        architecture = tiny_architectures[task]
+        network = build_network(architecture)
+        write_model(folder / task, network, task=task, architecture=architecture, threshold=threshold, training={})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def previews(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("previews")
+    for n in range(3):
+        image = simulate_exposure((), Camera.decam(), np.random.default_rng(n))
+        Image.fromarray(image).save(folder / f"D{600001 + n:08d}.png")
+    return folder
+
+
+def test_threshold_of_the_model_is_the_default(zoo, previews, tmp_path):
+    default = run_season(previews, tmp_path / "default", screen="screen", segment="segment", models_dir=zoo)
+    assert default.config.threshold == 0.5
+    scores = default.table("exposures")["screen_score"].to_pylist()
+    everything = run_season(
+        previews, tmp_path / "all", screen="screen", segment="segment", models_dir=zoo, threshold=min(scores)
+    )
+    assert everything.config.threshold == min(scores)
+    assert everything.table("exposures")["flagged"].to_pylist() == [True] * 3
+
+
+def test_run_and_batches_are_reported(zoo, previews, tmp_path):
+    started, batches = [], []
+    run = run_season(
+        [previews], tmp_path / "run", screen=None, segment=str(zoo / "segment"), batch_size=2,
+        on_start=started.append, on_batch=batches.append,
+    )  # fmt: skip
+    assert [r.path for r in started] == [run.path]
+    assert [counts.n_exposures for counts in batches] == [2, 1]
+    assert run.config.screen is None
+    again: list[object] = []
+    run_season([previews], tmp_path / "run", screen=None, segment=str(zoo / "segment"), batch_size=2,
+               on_batch=again.append)  # fmt: skip
+    assert not again
+
+
+def test_threshold_without_a_screen_is_an_error(zoo, previews, tmp_path):
+    with pytest.raises(ConfigError, match=r"expected none without a screen, got 0\.3"):
+        run_season(previews, tmp_path / "run", screen=None, segment="segment", models_dir=zoo, threshold=0.3)
+
+
+def test_model_of_the_other_task_is_an_error(zoo, previews, tmp_path):
+    with pytest.raises(ModelError, match="model 'screen': expected one to segment, got one to screen"):
+        run_season(previews, tmp_path / "run", screen="screen", segment="screen", models_dir=zoo)
+
+
+def test_weights_that_were_replaced_since_the_run_began_are_an_error(zoo):
+    loader = NetworkLoader(None, zoo / "segment", ("0" * 64,))
+    with pytest.raises(ModelError, match=r"expected the weights 0{64}, got .*: the model was replaced"):
+        loader()
