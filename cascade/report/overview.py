@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 
 from cascade.camera import Camera
 from cascade.exposure import Artifact, UInt8Array
@@ -22,7 +23,7 @@ COLOURS = {Artifact.BRIGHT: "#E69F00", Artifact.FAINT: "#56B4E9", Artifact.RAYS:
 _VETO_COLOUR = "#F0E442"
 _COLUMNS = 4
 _PANEL_INCHES = 3.0
-_MASK_OPACITY = 0.45
+_MASK_OPACITY = 0.3
 _WHITE_LEVEL = 140.0  # grey level shown as white; the sky is at ~50, 99 % of all pixels lie below 190
 
 
@@ -65,7 +66,9 @@ def draw_overview(panels: Sequence[Panel], camera: Camera, path: Path, *, title:
         Line above all.
     """
     n_rows = max(1, -(-len(panels) // _COLUMNS))
-    figure = Figure(figsize=(_COLUMNS * _PANEL_INCHES, n_rows * (_PANEL_INCHES + 0.25) + 0.8), dpi=130)
+    figure = Figure(
+        figsize=(_COLUMNS * _PANEL_INCHES, n_rows * (_PANEL_INCHES + 0.2) + 0.6), dpi=130, layout="constrained"
+    )
     FigureCanvasAgg(figure)
     axes = figure.subplots(n_rows, _COLUMNS, squeeze=False).ravel()
     for axis in axes:
@@ -77,8 +80,7 @@ def draw_overview(panels: Sequence[Panel], camera: Camera, path: Path, *, title:
     figure.suptitle(title, fontsize=11)
     legend = [Patch(color=colour, label=artifact.label) for artifact, colour in COLOURS.items()]
     legend.append(Patch(facecolor="none", edgecolor=_VETO_COLOUR, label="vetoed CCD"))
-    figure.legend(handles=legend, loc="lower center", ncols=len(legend), fontsize=9, frameon=False)
-    figure.tight_layout(rect=(0, 0.5 / figure.get_figheight(), 1, 0.99))
+    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), fontsize=9, frameon=False)
     figure.savefig(path)
 
 
@@ -88,6 +90,8 @@ def _draw_panel(axis: Axes, panel: Panel, camera: Camera) -> None:
     for artifact, colour in COLOURS.items():
         covered = (panel.mask & artifact.bit) > 0
         grey[covered] = (1 - _MASK_OPACITY) * grey[covered] + _MASK_OPACITY * np.array(to_rgb(colour))
+        if covered.any():
+            axis.contour(covered, levels=[0.5], colors=[colour], linewidths=0.9)
     axis.imshow(grey, interpolation="nearest")
     for ccd in camera.ccds:
         rows, columns = (np.flatnonzero((camera.labels == ccd.ccdnum).any(axis=axis_)) for axis_ in (1, 0))
@@ -101,6 +105,7 @@ def _draw_panel(axis: Axes, panel: Panel, camera: Camera) -> None:
         )  # fmt: skip
         if vetoed:
             axis.text(
-                columns.mean(), rows.mean(), str(ccd.ccdnum), color=_VETO_COLOUR, fontsize=5, ha="center", va="center"
-            )
+                columns.mean(), rows.mean(), str(ccd.ccdnum), color=_VETO_COLOUR, fontsize=6, ha="center", va="center",
+                path_effects=[withStroke(linewidth=1.2, foreground="black")],
+            )  # fmt: skip
     axis.set_title(panel.title, fontsize=8, pad=2)
