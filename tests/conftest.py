@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from cascade.readers import Reader
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -36,3 +40,18 @@ def tiny_architectures() -> dict[str, dict[str, object]]:
             "min_score": 0.05,
         },
     }  # fmt: skip
+
+
+@pytest.fixture(params=["folder", "pattern", "zip", "npy", "zarr", "csv", "chain"])
+def reader(request, tmp_path) -> Reader:
+    """The previews 0, 1 and 2, by every kind of reader."""
+    # Imported here: what conftest.py imports at its top is loaded before pytest turns warnings into errors.
+    from reader_files import one_of_each
+
+    from cascade.readers import open_inputs
+    from cascade.readers.base import chain
+
+    inputs = one_of_each(tmp_path)
+    if request.param == "chain":
+        return chain([open_inputs(inputs["npy"]).part(0, 2), open_inputs(inputs["folder"]).part(2, 3)])
+    return open_inputs([inputs[request.param]])

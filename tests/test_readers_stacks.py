@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from reader_files import expnums, paths, preview, write, write_zarr
+
+from cascade.errors import InputError
+from cascade.exposure import HeaderFacts
+from cascade.readers import open_inputs
+
+# .npy stacks
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<i2", ">u2", "i8", "f2", "<f4", ">f8"])
+def test_stack_of_whole_numbers_of_any_type_is_converted(tmp_path, dtype):
+    np.save(tmp_path / "x.npy", np.stack([preview(0), preview(1)]).astype(dtype))
+    np.testing.assert_array_equal(open_inputs(tmp_path / "x.npy").read(1).image, preview(1))
+
+
+def test_stack_in_column_order_is_read(tmp_path):
+    np.save(tmp_path / "x.npy", np.asfortranarray(np.stack([preview(0), preview(1)])))
+    np.testing.assert_array_equal(open_inputs(tmp_path / "x.npy").read(1).image, preview(1))
+
+
+@pytest.mark.parametrize("value", [0.5, -1, 256, np.nan, np.inf])
+def test_levels_that_are_no_bytes_spoil_their_exposure_only(tmp_path, value):
+    images = np.stack([preview(0), preview(1)]).astype(np.float32)
+    images[0, 3, 4] = value
+    np.save(tmp_path / "x.npy", images)
+    reader = open_inputs(tmp_path / "x.npy")
+    with pytest.raises(InputError, match=rf"x\.npy\[0\]: expected whole grey levels from 0 to 255, got {value}"):
+        reader.read(0)
+    np.testing.assert_array_equal(reader.read(1).image, preview(1))
+
+
+@pytest.mark.parametrize("shape", [(400, 400), (2, 400, 401), (2, 400, 400, 1), (160_000,), ()])
+def test_stack_of_another_shape_is_refused(tmp_path, shape):
+    np.save(tmp_path / "x.npy", np.zeros(shape, np.uint8))
+    with pytest.raises(InputError, match=r"x\.npy: expected a stack of shape \(N, 400, 400\), got \("):
+        open_inputs(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("dtype", ["bool", "c8", "S1"])
+def test_stack_of_no_numbers_is_refused(tmp_path, dtype):
+    np.save(tmp_path / "x.npy", np.zeros((1, 400, 400), dtype))
+    with pytest.raises(InputError, match=r"x\.npy: expected a stack of numbers, got dtype"):
+        open_inputs(tmp_path / "x.npy")
+
+
+def test_empty_stack_is_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((0, 400, 400), np.uint8))
+    with pytest.raises(InputError, match="expected a stack of previews, got none"):
+        open_inputs(tmp_path / "x.npy")
+
+
+class Boom:
+    """Ends the test if it is ever unpickled."""
+
+    def __reduce__(self):
+        return pytest.fail, ("unpickled",)
+
+
+def test_stack_of_pickled_objects_is_never_unpickled(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([Boom()], object), allow_pickle=True)
+    with pytest.raises(InputError, match=r"x\.npy: expected a complete .npy array of plain values, not Python objects"):
+        open_inputs(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("data", [b"", pickle.dumps(Boom()), b"PK\x03\x04"])
+def test_file_that_is_no_npy_is_refused(tmp_path, data):
+    with pytest.raises(InputError, match=r"x\.npy: expected a \.npy array, got a file that starts with b'"):
+        open_inputs(write(tmp_path / "x.npy", data))
+
+
+@pytest.mark.parametrize("kept", [8, 40, 1000])
+def test_truncated_stack_is_refused(tmp_path, kept):
+    np.save(tmp_path / "x.npy", preview()[None])
+    os.truncate(tmp_path / "x.npy", kept)
+    with pytest.raises(InputError, match=r"x\.npy: expected a complete \.npy array of plain values"):
+        open_inputs(tmp_path / "x.npy")
+
+
+def test_stack_that_changed_or_vanished_is_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 400, 400), np.uint8))
+    reader = open_inputs(tmp_path / "x.npy")
+    np.save(tmp_path / "x.npy", np.zeros((2, 400, 400), np.uint8))
+    with pytest.raises(InputError, match=r"x\.npy\[2\]: the stack now has 2 images only"):
+        reader.read(2)
+    (tmp_path / "x.npy").unlink()
+    with pytest.raises(InputError, match=r"x\.npy\[0\]: No such file or directory$"):
+        reader.read(0)
+
+
+def stack_with_ids(folder: Path, ids: np.ndarray, **options) -> Path:
+    np.save(folder / "x_train.npy", np.zeros((3, 400, 400), np.uint8))
+    np.save(folder / "z_train.npy", ids, **options)
+    return folder / "x_train.npy"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rows", "bands"),
+    [
+        ([("a", "U9"), ("b", "U4"), ("c", "U1")], [("D00360471", "2014", "g"), ("D00360472", "2015", "Y")], "gY"),
+        (
+            [("year", "S4"), ("filter", "S1"), ("id", "S9")],
+            [("2014", "r", "D00360471"), ("2015", "i", "D00360472")],
+            "ri",
+        ),
+        (
+            [("year", ">i4"), ("number", "U6"), ("FILTER", "U2")],
+            [(2014, "360471", "VR"), (2015, "360472", "g")],
+            ["VR", "g"],
+        ),
+        ([("when", "M8[D]"), ("ExpNum", ">i4")], [("2014-01-01", 360471), ("2014-01-02", 360472)], [None, None]),
+    ],
+)
+def test_identities_beside_a_stack_are_found_by_content_or_name(tmp_path, dtype, rows, bands):
+    reader = open_inputs(stack_with_ids(tmp_path, np.array([*rows, rows[0]], dtype)))
+    assert expnums(reader) == [360471, 360472, 360471]
+    assert [reader.source(k).facts.band for k in range(2)] == list(bands)
+
+
+def test_stack_without_identities_has_no_expnums_whatever_its_name(tmp_path):
+    np.save(tmp_path / "x_D00360471.npy", np.zeros((1, 400, 400), np.uint8))
+    assert expnums(open_inputs(tmp_path / "x_D00360471.npy")) == [None]
+
+
+@pytest.mark.parametrize(
+    ("ids", "problem"),
+    [
+        (np.zeros(2, [("expnum", "i4")]), r"expected 3 rows, as many as .*x_train\.npy has images, got shape \(2,\)"),
+        (np.zeros((3, 2)), "expected a structured array of exposure numbers, got dtype float64"),
+        (np.zeros(3, [("year", "i4"), ("s", "U9")]), "like 'D00360471', got the fields year, s"),
+        (np.array([(b"\xff",)] * 3, [("s", "S1")]), "cannot read its fields: [Ii]nvalid UTF"),
+        (np.array([(2**31,)] * 3, [("s", "u4")]).view([("s", "U1")]), "cannot read its fields: "),
+        (np.array([("x",)] * 3, [("expnum", "U9")]), "column expnum: Failed to parse string: 'x'"),
+    ],
+)
+def test_identities_that_do_not_fit_are_refused(tmp_path, ids, problem):
+    with pytest.raises(InputError, match=rf"z_train\.npy: .*{problem}"):
+        open_inputs(stack_with_ids(tmp_path, ids))
+
+
+def test_identities_of_pickled_objects_are_never_unpickled(tmp_path):
+    ids = np.array([(Boom(),)] * 3, [("expnum", object)])
+    with pytest.raises(
+        InputError, match=r"z_train\.npy: expected a complete .npy array of plain values, not Python objects"
+    ):
+        open_inputs(stack_with_ids(tmp_path, ids, allow_pickle=True))
+
+
+# Zarr stores of previews
+
+
+def test_zarr_group_gives_the_header_facts(tmp_path):
+    store = write_zarr(
+        tmp_path / "store.zarr",
+        expnum=np.array([360471, -1, 360473]),
+        band=np.array(["g", "", "Y"], np.dtypes.StringDType()),
+        mjd_obs=np.array([56900.25, np.nan, 56901]),
+        ra=np.array([10, 20, 30], np.float32),
+        exptime=np.array([90, 90, 45], np.int16),
+    )
+    reader = open_inputs(store)
+    assert expnums(reader) == [360471, None, 360473]
+    assert reader.source(0).facts == HeaderFacts("g", 56900.25, 10.0, None, 90.0)
+    assert reader.source(1).facts == HeaderFacts(None, None, 20.0, None, 90.0)
+    assert paths(reader)[2] == f"{store}[2]"
+
+
+def test_zarr_array_is_read_whatever_the_name_of_its_folder(tmp_path):
+    zarr.save_array(tmp_path / "previews", np.stack([preview(0), preview(1)]), zarr_format=3)
+    np.testing.assert_array_equal(open_inputs(tmp_path / "previews").read(1).image, preview(1))
+
+
+def test_sharded_zarr_array_is_read(tmp_path):
+    array = zarr.create_array(
+        tmp_path / "s.zarr", shape=(4, 400, 400), chunks=(1, 400, 400), shards=(4, 400, 400), dtype="uint8"
+    )
+    array[:] = np.stack([preview(k) for k in range(4)])
+    np.testing.assert_array_equal(open_inputs(tmp_path / "s.zarr").read(3).image, preview(3))
+
+
+def test_folder_that_is_no_zarr_store_is_refused(tmp_path):
+    (tmp_path / "s.zarr").mkdir()
+    with pytest.raises(InputError, match=r"s\.zarr: expected a Zarr store of previews: ."):
+        open_inputs(tmp_path / "s.zarr")
+
+
+def test_zarr_store_with_damaged_metadata_is_refused(tmp_path):
+    store = write_zarr(tmp_path / "s.zarr")
+    (store / "preview" / "zarr.json").write_text("{}")
+    with pytest.raises(InputError, match=r"s\.zarr: expected a Zarr store of previews: ."):
+        open_inputs(store)
+
+
+def test_zarr_group_without_previews_is_refused(tmp_path):
+    zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3).create_array("expnum", data=np.arange(3))
+    with pytest.raises(InputError, match=r"expected a Zarr group with an array 'preview', got \['expnum'\]"):
+        open_inputs(tmp_path / "s.zarr")
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks", "dtype", "problem"),
+    [
+        ((2, 400, 401), (1, 400, 401), "uint8", r"expected a stack of shape \(N, 400, 400\), got \(2, 400, 401\)"),
+        ((2, 400, 400), (1, 400, 400), "uint16", "expected uint8 previews, got uint16"),
+        ((2, 400, 400), (1, 400, 400), "bool", "expected a stack of numbers, got dtype bool"),
+        ((0, 400, 400), (1, 400, 400), "uint8", "expected a stack of previews, got none"),
+        ((500, 400, 400), (500, 400, 400), "uint8", "expected chunks of at most 64 MiB, got .*: rechunk it"),
+    ],
+)
+def test_zarr_array_that_is_no_stack_of_previews_is_refused(tmp_path, shape, chunks, dtype, problem):
+    zarr.create_array(tmp_path / "s.zarr", shape=shape, chunks=chunks, dtype=dtype)
+    with pytest.raises(InputError, match=rf"s\.zarr: {problem}"):
+        open_inputs(tmp_path / "s.zarr")
+
+
+def test_zarr_header_array_of_another_length_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"expected 'expnum' of shape \(3,\), like the previews, got \(2,\)"):
+        open_inputs(write_zarr(tmp_path / "s.zarr", expnum=[1, 2]))
+
+
+def test_zarr_group_in_place_of_a_header_array_is_refused(tmp_path):
+    store = write_zarr(tmp_path / "s.zarr")
+    zarr.open_group(store, mode="a").create_group("expnum")
+    with pytest.raises(InputError, match=r"expected 'expnum' of shape \(3,\), like the previews, got a group"):
+        open_inputs(store)
+
+
+def test_zarr_header_array_of_the_wrong_type_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"column expnum: Float value 1\.5"):
+        open_inputs(write_zarr(tmp_path / "s.zarr", expnum=[1.0, 1.5, 2.0]))
+
+
+def damage_chunks(array: Path) -> None:
+    for chunk in (array / "c").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"garbage")
+
+
+def test_damaged_zarr_header_array_is_refused(tmp_path):
+    store = write_zarr(tmp_path / "s.zarr", expnum=[1, 2, 3])
+    damage_chunks(store / "expnum")
+    with pytest.raises(InputError, match=r"s\.zarr: cannot read 'expnum': ."):
+        open_inputs(store)
+
+
+def test_damaged_zarr_chunk_is_refused(tmp_path):
+    store = write_zarr(tmp_path / "s.zarr")
+    damage_chunks(store / "preview")
+    with pytest.raises(InputError, match=r"s\.zarr\[1\]: cannot read the preview: ."):
+        open_inputs(store).read(1)
