@@ -31,6 +31,9 @@ def written_aside(path: Path) -> Iterator[Path]:
     Path
         The name to write to. If the block raises, what it wrote is removed and `path` is left as it was.
     """
+    if not path.parent.is_dir():
+        msg = f"{path}: expected a folder to write into, got none called {path.parent}"
+        raise StoreError(msg)
     aside = path.with_name(f".{path.name}.{uuid4().hex}{ASIDE_SUFFIX}")
     try:
         yield aside

@@ -59,6 +59,8 @@ class ModelInfo:
         Score in [0, 1] from which a screened exposure is flagged, or an instance is kept.
     sha256
         Hash of the weights, in hexadecimal.
+    description_sha256
+        Hash of `model.toml` itself, which holds the threshold and the limits that the weights do not know.
     golden
         Outputs that the network gave for `golden_images` when it was written.
     training
@@ -71,6 +73,7 @@ class ModelInfo:
     architecture: Mapping[str, Any]
     threshold: float
     sha256: str
+    description_sha256: str
     golden: tuple[float, ...]
     training: Mapping[str, Any]
 
@@ -134,7 +137,8 @@ def read_model(folder: Path) -> ModelInfo:
         if path.stat().st_size > MAX_MODEL_TOML_BYTES:
             msg = f"{path}: expected at most {MAX_MODEL_TOML_BYTES} bytes, got {path.stat().st_size}"
             raise ModelError(msg)
-        text = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        text = tomllib.loads(content.decode("utf-8"))
         info = ModelInfo(
             name=folder.resolve().name,
             task=text["task"],
@@ -142,6 +146,7 @@ def read_model(folder: Path) -> ModelInfo:
             architecture=dict(text["architecture"]),
             threshold=float(text["threshold"]["score"]),
             sha256=str(text["weights"]["sha256"]),
+            description_sha256=hashlib.sha256(content).hexdigest(),
             golden=tuple(map(float, text["weights"]["golden"])),
             training=dict(text.get("training", {})),
         )

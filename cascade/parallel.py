@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from uuid import uuid4
 
 from dask.system import CPU_COUNT
@@ -32,6 +33,7 @@ from cascade.tables import BatchCounts, RunSummary
 Loader = Callable[[], tuple[Screener | None, Segmenter]]
 """Loads the networks; picklable and hashable, such as a module's function or a frozen dataclass with ``__call__``."""
 
+_ONE_BATCH_AT_A_TIME = Lock()  # in a worker with several threads, so that networks load once and do not compete
 _IN_FLIGHT_PER_WORKER = 2  # one is processed while the next waits; more would only fill the scheduler
 
 
@@ -133,7 +135,8 @@ def _run_all(
 
 def _run_batch(part: Reader, batch: Batch, path: Path, loader: Loader, camera: Camera) -> BatchCounts:
     """Process and commit one batch on a worker."""
-    return run_batch(part, batch, open_run(path), *_loaded(loader), camera)
+    with _ONE_BATCH_AT_A_TIME:
+        return run_batch(part, batch, open_run(path), *_loaded(loader), camera)
 
 
 @lru_cache(maxsize=1)

@@ -34,6 +34,7 @@ logger = getLogger(__name__)
 STAGES = ("read", "screen", "segment", "tables")
 """Stages of a batch, as its seconds name them; storing it adds ``store``."""
 
+_N_OUTAGE = 8  # exposures of a batch that must all be out of reach before it counts as an outage
 _N_SEGMENTED = 32  # exposures whose full-size instance masks are held at a time: 160 kB an instance
 
 T = TypeVar("T")
@@ -89,6 +90,10 @@ def process_batch(
     ------
     ConfigError
         If there is a screener but no threshold, or the reverse.
+    InputError
+        If not one of many exposures can be reached, so that a file system that went away does not become failures.
+    ModelError
+        If a network fails on every one of several exposures.
     """
     if (screener is None) != (threshold is None):
         msg = f"threshold: expected one with a screener and none without, got {threshold} and {screener}"
@@ -96,6 +101,7 @@ def process_batch(
     clock = _Clock()
     with clock("read"):
         outcomes = [_read(part, batch, index, camera.shape) for index in range(len(batch))]
+        _check_reachable(outcomes)
     with clock("screen"):
         outcomes = _screened(outcomes, screener, threshold)
     outcomes = _segmented(outcomes, segmenter, camera, clock)
@@ -197,12 +203,21 @@ def _read(part: Reader, batch: Batch, index: int, shape: tuple[int, int]) -> Out
             raise InputError(msg)
     except InputError as error:
         logger.warning("%s", error)
-        return outcome.failed("read", error)
+        cause = error.__cause__
+        lost = isinstance(cause, OSError) and cause.errno is not None  # decoders raise OSError without a number
+        return replace(outcome.failed("read", error), lost=lost)
     except Exception as error:
         # Decoders raise all sorts on damaged files, and one exposure must not stop a season.
-        logger.exception("%s: reading failed", outcome.source.path)
+        logger.warning("%s: reading failed: %r", outcome.source.path, error, exc_info=True)
         return outcome.failed("read", error)
     return replace(outcome, source=exposure.source, image=exposure.image)
+
+
+def _check_reachable(outcomes: list[Outcome]) -> None:
+    """Stop if every one of many exposures is out of reach."""
+    if len(outcomes) >= _N_OUTAGE and all(outcome.lost for outcome in outcomes):
+        msg = f"none of {len(outcomes)} exposures can be reached, got {outcomes[-1].failure}; the run can be resumed"
+        raise InputError(msg)
 
 
 def _screened(outcomes: list[Outcome], screener: Screener | None, threshold: float | None) -> list[Outcome]:
@@ -257,7 +272,7 @@ def _each(network: Callable[[UInt8Array], Sequence[T]], images: UInt8Array) -> l
             raise InputError(msg)
     except Exception as error:
         if len(images) == 1:
-            logger.exception("network failed on an exposure")
+            logger.warning("network failed on an exposure", exc_info=True)
             return [error]
         logger.warning("network failed on %d exposures, trying them one by one: %r", len(images), error)
         alone = [result for image in images for result in _each(network, image[None])]

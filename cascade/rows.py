@@ -28,7 +28,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One exposure on its way through the batch; `failure` is (stage, error)."""
+    """One exposure on its way through the batch; `failure` is (stage, error), `lost` that it was out of reach."""
 
     exposure: int
     source: Source
@@ -37,6 +37,7 @@ class Outcome:
     flagged: bool = False
     finding: Finding | None = None
     failure: tuple[str, str] | None = None
+    lost: bool = False
 
     def failed(self, stage: str, error: Exception) -> Outcome:
         """The same exposure, given up at a stage."""

@@ -11,10 +11,11 @@ from cascade.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class ModelId:
-    """A model folder's name and the sha256 of its weights."""
+    """A model folder's name, and the sha256 of its weights and of its description, which holds its threshold."""
 
     name: str
     sha256: str
+    description_sha256: str
 
 
 @dataclass(frozen=True, slots=True)

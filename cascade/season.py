@@ -30,13 +30,13 @@ class NetworkLoader:
     ----------
     screen, segment
         Model folders; None for no screen.
-    sha256
-        Expected hash of the weights of each that is given, in that order.
+    identities
+        What each that is given must still be, in that order.
     """
 
     screen: Path | None
     segment: Path
-    sha256: tuple[str, ...]
+    identities: tuple[ModelId, ...]
 
     def __call__(self) -> tuple[Screener | None, Segmenter]:
         """
@@ -45,15 +45,15 @@ class NetworkLoader:
         Raises
         ------
         ModelError
-            If a folder holds other weights by now, or they are damaged.
+            If a folder holds another model by now, or it is damaged.
         """
         from cascade.screen import KerasScreener
         from cascade.segment import KerasSegmenter
 
         infos = [read_model(folder) for folder in (self.screen, self.segment) if folder is not None]
-        for info, expected in zip(infos, self.sha256, strict=True):
-            if info.sha256 != expected:
-                msg = f"{info.folder}: expected the weights {expected}, got {info.sha256}: the model was replaced"
+        for info, expected in zip(infos, self.identities, strict=True):
+            if _identity(info) != expected:
+                msg = f"{info.folder}: expected {expected}, got {_identity(info)}: the model was replaced"
                 raise ModelError(msg)
         screener = None if self.screen is None else KerasScreener.load(infos[0])
         return screener, KerasSegmenter.load(infos[-1])
@@ -90,7 +90,8 @@ def run_season(
     batch_size : int
         Exposures a batch: one task, one shard, one commit.
     n_workers : int or None
-        Local Dask worker processes; None works in this process.
+        Local Dask worker processes; None works in this process. A script that asks for workers needs
+        ``if __name__ == "__main__":``, since they are spawned.
     scheduler : str or None
         Address of a running Dask scheduler to use instead.
     fresh : bool
@@ -121,29 +122,39 @@ def run_season(
     config = RunConfig(
         inputs=fingerprint(reader),
         n_exposures=len(reader),
-        screen=None if screening is None else ModelId(screening.name, screening.sha256),
-        segment=ModelId(segmenting.name, segmenting.sha256),
+        screen=None if screening is None else _identity(screening),
+        segment=_identity(segmenting),
         threshold=screening.threshold if screening is not None and threshold is None else threshold,
         batch_size=batch_size,
     )
-    run = Run.create_or_resume(Path(out), config, fresh=fresh)
-    if on_start is not None:
-        on_start(run)
     loader = NetworkLoader(
         None if screening is None else screening.folder.resolve(),
         segmenting.folder.resolve(),
-        tuple(info.sha256 for info in (screening, segmenting) if info is not None),
+        tuple(_identity(info) for info in (screening, segmenting) if info is not None),
     )
-    camera = Camera.decam()
+    serial = n_workers is None and scheduler is None
+    out = Path(out)
+    # Networks that cannot be loaded must neither claim a new directory nor cost an old run.
+    networks = loader() if serial and (fresh or not (out / "run.json").exists()) else None
+    names = [os.fspath(name) for name in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
+    run = Run.create_or_resume(out, config, fresh=fresh, details={"inputs": names})
+    if on_start is not None:
+        on_start(run)
     if not run.pending():
-        run.finish()
-    elif n_workers is None and scheduler is None:
-        run_serial(reader, run, *loader(), camera, on_batch=on_batch)
+        if run.summary().status != "complete":
+            run.finish()
+    elif serial:
+        run_serial(reader, run, *(networks or loader()), Camera.decam(), on_batch=on_batch)
     else:
         from cascade.parallel import run_dask
 
-        run_dask(reader, run, loader, camera, n_workers=n_workers, scheduler=scheduler, on_batch=on_batch)
+        run_dask(reader, run, loader, Camera.decam(), n_workers=n_workers, scheduler=scheduler, on_batch=on_batch)
     return run
+
+
+def _identity(info: ModelInfo) -> ModelId:
+    """What makes a model the same model."""
+    return ModelId(info.name, info.sha256, info.description_sha256)
 
 
 def _model(name: str, task: Task, models_dir: PathLike | None) -> ModelInfo:

@@ -101,6 +101,7 @@ class Run:
             run._prepare()
             return run
         header = {"format": FORMAT, "format_version": FORMAT_VERSION, "status": "running", "started": _now()}
+        header["versions"] = installed_versions()
         write_json(path / "run.json", {**header, "config": asdict(config), "details": dict(details or {})})
         run = cls(path, config)
         run._prepare()
@@ -271,8 +272,8 @@ class Run:
             shard.unlink(missing_ok=True)
             return
         array[batch.start : batch.stop] = planes
-        if shard.exists():
-            sync(shard)
+        for path in (shard, *shard.parents[:3]) if shard.exists() else ():  # the file, and the folders that name it
+            sync(path)
 
     def _check_same(self, config: RunConfig) -> None:
         """Refuse to go on with another configuration."""

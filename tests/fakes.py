@@ -140,8 +140,8 @@ def config(reader=None, **changes):
     values = {
         "inputs": "f00d",
         "n_exposures": len(reader),
-        "screen": ModelId("screen-fake", "aa"),
-        "segment": ModelId("segment-fake", "bb"),
+        "screen": ModelId("screen-fake", "aa", "cc"),
+        "segment": ModelId("segment-fake", "bb", "dd"),
         "threshold": 0.7,
         "batch_size": 3,
     }

@@ -6,6 +6,14 @@ from cascade.atomic import read_json, write_json, written_aside
 from cascade.errors import StoreError
 
 
+def test_missing_folder_is_named(tmp_path):
+    with (
+        pytest.raises(StoreError, match=r"f\.txt: expected a folder to write into, got none called .*none"),
+        written_aside(tmp_path / "none" / "f.txt"),
+    ):
+        pass
+
+
 def test_file_is_replaced_only_when_it_is_complete(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"a": 1})

@@ -156,6 +156,73 @@ def test_bad_inputs_become_failures_and_the_rest_is_processed(zoo, previews, tmp
     assert "expected a 400x400 focal-plane image, got 640x480" in errors[6]
 
 
+def test_run_json_names_the_inputs(finished, previews):
+    import json
+
+    content = json.loads((finished / "run.json").read_text())
+    assert content["details"] == {"inputs": [str(previews)]}
+    assert content["versions"]["python"]
+
+
+def test_network_that_cannot_be_loaded_costs_no_old_run(finished, zoo, previews, tmp_path):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.copytree(zoo, tmp_path / "zoo")
+    description = tmp_path / "zoo" / "segment-v0" / "model.toml"
+    description.write_text(description.read_text().replace("mask_depth = 1", "mask_depth = 2"))
+    result = invoke("run", previews, "--out", tmp_path / "run", "--models-dir", tmp_path / "zoo", "--fresh")
+    assert result.exit_code == 1
+    assert "the weights do not fit" in result.output
+    assert tables(tmp_path / "run") == tables(finished)
+
+
+def test_changed_threshold_of_a_model_is_another_configuration(finished, zoo, previews, tmp_path):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.copytree(zoo, tmp_path / "zoo")
+    description = tmp_path / "zoo" / "segment-v0" / "model.toml"
+    description.write_text(description.read_text().replace("score = 0.0", "score = 0.8"))
+    result = invoke("run", previews, "--out", tmp_path / "run", "--models-dir", tmp_path / "zoo", "--batch", 2)
+    assert result.exit_code == 1
+    assert "holds a run of another configuration: expected segment" in result.output
+
+
+def test_unfinished_run_gives_no_veto_list(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "ledger" / "batch-00001.json").unlink()
+    result = invoke("veto", tmp_path / "run", "--out", tmp_path / "f.csv")
+    assert result.exit_code == 1
+    assert "expected a complete run, got 2 of 3 batches; run it to the end" in result.output
+    assert not (tmp_path / "f.csv").exists()
+
+
+def test_veto_says_what_is_not_in_the_list(finished, tmp_path):
+    result = invoke("veto", finished, "--format", "des", "--min-area", 0, "--out", tmp_path / "f.txt")
+    assert "lines have no date: the inputs give none, a manifest with mjd_obs does" in result.output
+
+
+@pytest.mark.slow
+def test_real_exposures_go_through_the_shipped_models(real_data, tmp_path):
+    images = real_data / "des_common_core" / "images"
+    result = invoke("run", images, "--out", tmp_path / "run", "--quiet")
+    assert result.exit_code == 0, result.output
+    exposures = tables(tmp_path / "run")["exposures"]
+    assert len(exposures) == 25
+    assert all(row["status"] in ("clean", "ghosted") for row in exposures)
+    # They were trained on these very exposures, so most must come out; this is no measure of quality.
+    assert sum(row["status"] == "ghosted" for row in exposures) >= 15
+    result = invoke("veto", tmp_path / "run", "--format", "des", "--out", tmp_path / "f.txt")
+    assert result.exit_code == 0, result.output
+    lines = (tmp_path / "f.txt").read_text().splitlines()
+    assert lines[0] == "#date expnum ccd id ccdnum"
+    rows = [line.split(" ") for line in lines if not line.startswith("#")]
+    assert all(len(row) == 5 and row[1].isdecimal() and row[3][0] in "NS" and row[4].isdecimal() for row in rows)
+
+
 def test_veto_list_in_every_format(finished, tmp_path):
     for form in ("csv", "parquet", "des"):
         result = invoke("veto", finished, "--format", form, "--min-area", 0, "--out", tmp_path / form)
@@ -173,11 +240,14 @@ def test_veto_list_in_every_format(finished, tmp_path):
         (("run", "NOWHERE", "--out", "RUN"), "error: NOWHERE: no such file or folder"),
         (("run", "PREVIEWS", "--out", "RUN", "--screen", "none"), "error: model 'none': not found in ZOO"),
         (("run", "PREVIEWS", "--out", "RUN", "--screen", "segment-v0"), "expected one to screen, got one to segment"),
-        (("run", "PREVIEWS", "--out", "RUN", "--threshold", "2"), "expected a number in [0, 1], got 2.0"),
         (("run", "PREVIEWS", "--out", "PREVIEWS"), "expected a run or an empty directory"),
         (("run", "PREVIEWS", "--out", "FINISHED", "--threshold", "0.7"), "holds a run of another configuration"),
         (("veto", "PREVIEWS", "--out", "F"), "expected a run directory, got no run.json in it"),
-        (("veto", "FINISHED", "--out", "F", "--classes", "comet"), "expected one of bright, faint, rays, got 'comet'"),
+        (
+            ("veto", "FINISHED", "--out", "none/f.txt"),
+            "none/f.txt: expected a folder to write into, got none called none",
+        ),
+        (("demo", "--out", "PREVIEWS"), "expected a new folder or that of an earlier demo; choose another --out"),
         (("train", "screen", "NOWHERE", "--out", "M"), "NOWHERE: cannot read the training configuration: No such"),
         (("models", "show", "none"), "model 'none': not found"),
         (("models", "show", "screen-v0"), "cannot read the card: No such file"),
@@ -205,6 +275,9 @@ def test_wrong_use_is_one_clear_line(words, message, zoo, previews, finished, tm
         ("run", "a.jpg", "--out", "RUN", "--no-screen", "--threshold", "0.5"),
         ("run", "a.jpg", "--out", "RUN", "--workers", "2", "--scheduler", "tcp://somewhere:8786"),
         ("run", "a.jpg", "--out", "RUN", "--batch", "0"),
+        ("run", "a.jpg", "--out", "RUN", "--threshold", "2"),
+        ("veto", "RUN", "--out", "F", "--classes", "comet"),
+        ("veto", "RUN", "--out", "F", "--min-area", "-1"),
         ("veto", "RUN", "--out", "F", "--format", "latex"),
         ("sing",),
     ],

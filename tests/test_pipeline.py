@@ -1,7 +1,6 @@
 """Tests of cascade.pipeline and cascade.rows."""
 
 import json
-import logging
 import signal
 import subprocess
 import sys
@@ -184,8 +183,8 @@ def test_one_bad_exposure_fails_alone(kind, stage, error):
 
 def test_unexpected_error_of_a_reader_is_logged_with_its_traceback(caplog):
     processed(READ_CRASH)
-    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert record.getMessage() == "night/100--2.jpg: reading failed"
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert record.getMessage().startswith("night/100--2.jpg: reading failed: ZeroDivisionError")
     assert record.exc_info[0] is ZeroDivisionError
 
 
@@ -338,3 +337,16 @@ def test_fingerprint_depends_on_paths_numbers_and_order_alone():
     }
     assert len(others | {first}) == 5
     assert len(first) == 64
+
+
+def test_outage_stops_the_run_instead_of_failing_every_exposure(tmp_path):
+    from cascade.errors import InputError
+    from cascade.readers import open_inputs
+
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("expnum,path\n" + "".join(f"{n},gone/{n}.jpg\n" for n in range(8)))
+    reader = open_inputs([manifest])
+    few = process_batch(reader.part(0, 7), Batch(0, 0, 7), None, FakeSegmenter(), Camera.decam(), None)
+    assert few.counts.n_failed == 7
+    with pytest.raises(InputError, match=r"none of 8 exposures can be reached, got .*no such file.* can be resumed"):
+        process_batch(reader, Batch(0, 0, 8), None, FakeSegmenter(), Camera.decam(), None)

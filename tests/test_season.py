@@ -9,6 +9,7 @@ from PIL import Image
 from cascade.camera import Camera
 from cascade.errors import ConfigError, ModelError
 from cascade.models import build_network, write_model
+from cascade.run_config import ModelId
 from cascade.season import NetworkLoader, run_season
 from cascade.simulate import simulate_exposure
 
@@ -69,6 +70,6 @@ def test_model_of_the_other_task_is_an_error(zoo, previews, tmp_path):
 
 
 def test_weights_that_were_replaced_since_the_run_began_are_an_error(zoo):
-    loader = NetworkLoader(None, zoo / "segment", ("0" * 64,))
-    with pytest.raises(ModelError, match=r"expected the weights 0{64}, got .*: the model was replaced"):
+    loader = NetworkLoader(None, zoo / "segment", (ModelId("segment", "00", "00"),))
+    with pytest.raises(ModelError, match=r"expected ModelId.*'00'.*, got ModelId.*: the model was replaced"):
         loader()

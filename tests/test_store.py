@@ -177,7 +177,7 @@ def test_finished_run_says_so_with_counts_versions_and_times(run):
         "n_failed": 2,
         "n_artifacts": 7,
     }
-    assert content["config"]["screen"] == {"name": "screen-fake", "sha256": "aa"}
+    assert content["config"]["screen"] == {"name": "screen-fake", "sha256": "aa", "description_sha256": "cc"}
     assert content["versions"] == installed_versions()
     assert content["started"] <= content["finished"]
     assert content["seconds"].keys() == {"read", "screen", "segment", "tables", "store"}
@@ -228,9 +228,9 @@ def test_run_killed_while_it_was_being_created_can_be_created(tmp_path):
     [
         ({"inputs": "beef"}, "expected inputs 'f00d', got 'beef'; choose another directory, or --fresh"),
         ({"n_exposures": 12}, "expected n_exposures 11, got 12"),
-        ({"screen": ModelId("screen-fake", "ab")}, "expected screen ModelId.*'aa'.*, got ModelId.*'ab'"),
+        ({"screen": ModelId("screen-fake", "ab", "cc")}, "expected screen ModelId.*'aa'.*, got ModelId.*'ab'"),
         ({"screen": None, "threshold": None}, "expected screen ModelId.*, got None"),
-        ({"segment": ModelId("other", "bb")}, "expected segment ModelId"),
+        ({"segment": ModelId("other", "bb", "dd")}, "expected segment ModelId"),
         ({"threshold": 0.8}, "expected threshold 0.7, got 0.8"),
         ({"batch_size": 4}, "expected batch_size 3, got 4"),
     ],

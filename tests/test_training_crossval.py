@@ -84,7 +84,8 @@ def trainings(monkeypatch):
     """Replace training by taking notes."""
     notes = []
 
-    def train(_task, _config, annotated, _camera, folder):
+    def train(_task, _config, annotated, _camera, folder, *, on_steps):
+        assert on_steps is None
         notes.append(_Trained(folder, set(annotated.expnums)))
         return notes[-1]
 
@@ -128,13 +129,16 @@ def test_screen_figures_by_hand(trainings, monkeypatch, tmp_path):
 
     def predict(_folder, held_out, _camera):
         ghosted = np.array([score_of[expnum] for expnum in held_out.expnums], np.float32)
-        return ghosted, np.full(4, 0.1, np.float32)
+        mosaics = np.array([0.05, 0.6, 0.7, 0.8], np.float32)
+        return {"ghosted": ghosted, "clean mosaics": np.full(4, 0.1, np.float32), "ghosted mosaics": mosaics}
 
     monkeypatch.setattr(crossval, "_predict_screen", predict)
     figures = cross_validate("screen", _Config(), annotated, CAMERA, tmp_path)
     assert (figures["n_ghosted"], figures["n_ghosted_flagged"]) == (10, 9)
     assert (figures["n_clean_mosaics"], figures["n_clean_mosaics_flagged"]) == (20, 0)
-    assert figures["roc_auc"] == 1.0
+    assert (figures["n_ghosted_mosaics"], figures["n_ghosted_mosaics_flagged"]) == (20, 15)
+    assert figures["roc_auc_exposures_against_mosaics"] == 1.0
+    assert figures["roc_auc_mosaics_against_mosaics"] == 0.75
     assert figures["scores"] == {str(expnum): pytest.approx(score) for expnum, score in score_of.items()}
     assert figures["clean_score_percentiles_50_90_95_99"] == [0.1] * 4
 

@@ -212,3 +212,10 @@ def test_an_unknown_precision_is_an_error_and_leaves_the_policy(annotated, confi
 def test_configuration_of_the_other_task_is_refused(annotated, configs, tmp_path):
     with pytest.raises(ModelError, match="expected a network to screen, got architecture 'mask_rcnn', one to segment"):
         train("screen", configs["segment"], annotated, CAMERA, tmp_path / "model")
+
+
+def test_model_that_was_not_trained_there_is_not_overwritten(annotated, configs, tmp_path):
+    (tmp_path / "model.toml").write_text("precious")
+    with pytest.raises(ConfigError, match="holds a model that was not trained here; choose another --out"):
+        train("screen", configs["screen"], annotated, CAMERA, tmp_path)
+    assert (tmp_path / "model.toml").read_text() == "precious"

@@ -25,7 +25,7 @@ class ErrorLineGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("error: interrupted; the same command goes on where it stopped", err=True)
+            typer.echo("error: interrupted; `cascade run` and `cascade train` go on where they stopped", err=True)
             raise typer.Exit(130) from None
         except Exception as error:
             # Typer's own, such as a usage error, carry their exit status; recent versions ship a Click of their own.
@@ -67,8 +67,7 @@ def _options(
 
 def _is_ours_or_bad(record: logging.LogRecord) -> bool:
     """Whether a person should see a log record: Dask alone reports every connection."""
-    least = logging.INFO if record.name.startswith("cascade.training") else logging.ERROR
-    return record.levelno >= least
+    return record.levelno >= (logging.WARNING if record.name == "cascade.via" else logging.ERROR)
 
 
 app.command("demo")(demo)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _N_EXPOSURES = 32
 _GHOSTED_SHARE = 0.375
 _N_PANELS = 8
+_MARK = ".cascade-demo"
 
 
 def demo(
@@ -37,6 +38,7 @@ def demo(
     from cascade.veto import VetoRule, veto_rows, write_veto
 
     camera = Camera.decam()
+    _claim(out)
     season = list(simulate_season(_N_EXPOSURES, camera, ghosted_share=_GHOSTED_SHARE, seed=seed))
     previews = out / "previews"
     previews.mkdir(parents=True, exist_ok=True)
@@ -52,6 +54,18 @@ def demo(
     typer.echo("seconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items()))
     _draw(run, season, vetoes.table.to_pylist(), out / "overview.png")
     typer.echo(f"{out}: previews/, run/ (tables and masks), veto.txt (DES exclude list), overview.png")
+
+
+def _claim(out: Path) -> None:
+    """Refuse a folder that holds anything but an earlier demo, for a demo replaces what it finds."""
+    from cascade.errors import ConfigError
+
+    mark = out / _MARK
+    if out.exists() and not mark.is_file() and (not out.is_dir() or any(out.iterdir())):
+        msg = f"{out}: expected a new folder or that of an earlier demo; choose another --out"
+        raise ConfigError(msg)
+    out.mkdir(parents=True, exist_ok=True)
+    mark.touch()
 
 
 def _print_truth(run: Run, season: list[SimulatedExposure]) -> None:

@@ -30,7 +30,7 @@ def run(
         str | None, typer.Option(help="Segmenting model, by name or folder; default segment-v0.")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Screen score in [0, 1] from which to flag; default the model's own.")
+        float | None, typer.Option(min=0, max=1, help="Screen score from which to flag; default the model's own.")
     ] = None,
     no_screen: Annotated[bool, typer.Option("--no-screen", help="Segment every exposure.")] = False,
     batch: Annotated[int, typer.Option(min=1, help="Exposures a batch: one task, one shard, one commit.")] = 256,
@@ -82,7 +82,7 @@ def show_run(inputs: list[str], out: Path, *, quiet: bool, **options: Any) -> Ru
     started = monotonic()
     with ExitStack() as stack:
         bars: list[Any] = []
-        so_far: list[BatchCounts] = []
+        total = BatchCounts()
         done_before = 0
 
         def on_start(run: Run) -> None:
@@ -93,8 +93,8 @@ def show_run(inputs: list[str], out: Path, *, quiet: bool, **options: Any) -> Ru
             )
 
         def on_batch(counts: BatchCounts) -> None:
-            so_far.append(counts)
-            total = BatchCounts.total(so_far)
+            nonlocal total
+            total = BatchCounts.total((total, counts))
             speed = total.n_exposures / (monotonic() - started)
             words = f"{total.n_flagged} flagged, {total.n_failed} failed, {speed:.1f} exposures/s"
             bars[0](counts.n_exposures, words)

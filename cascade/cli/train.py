@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cascade.cli.progress import progress
 from cascade.cli.run import Quiet
 
 
@@ -31,7 +31,7 @@ def train(
     """
     Train a network; the data are looked for under $CASCADE_DATA.
 
-    Example: cascade train segment models/segment-v0/train.toml --out models/segment-v0
+    Example: cascade train segment models/segment-v0/train.toml --out runs/segment-v0
     """
     import json
 
@@ -41,18 +41,21 @@ def train(
     from cascade.camera import Camera
     from cascade.training.annotated import load_annotated
     from cascade.training.config import data_root, read_config
+    from cascade.training.crossval import N_FOLDS
     from cascade.training.crossval import cross_validate as cross_validated
     from cascade.training.fit import train as fit
 
-    if not quiet:
-        logging.getLogger("cascade.training").setLevel(logging.INFO)
     settings = read_config(config)
     root = data_root()
     annotated = load_annotated(root / settings.data.images, root / settings.data.annotations)
+    n_steps = settings.fit.steps * (N_FOLDS if cross_validate else 1)
+    with progress("steps", done=0, total=n_steps, quiet=quiet) as advance:
+        if cross_validate:
+            figures = cross_validated(task.value, settings, annotated, Camera.decam(), out, on_steps=advance)
+        else:
+            info = fit(task.value, settings, annotated, Camera.decam(), out, on_steps=advance)
     if cross_validate:
-        figures = cross_validated(task.value, settings, annotated, Camera.decam(), out)
         typer.echo(json.dumps(figures, indent=1))
         typer.echo(f"{out}: {len(annotated)} exposures, each scored by a network that never saw its night")
         return
-    info = fit(task.value, settings, annotated, Camera.decam(), out)
     typer.echo(f"{out}: model {info.name}, {len(annotated)} exposures, {info.training['minutes']} minutes")

@@ -23,7 +23,8 @@ Row = dict[str, Any]
 # DECam's own names: D00158776; DES, DELVE and NOIRLab all keep the D.
 _DECAM_NUMBER = re.compile(r"D(\d{6,8})(?!\d)", re.ASCII)
 # Up to 18 digits, so that it fits an int64; LSST visits have 13.
-_ANY_NUMBER = re.compile(r"(?<!\d)\d{4,18}(?!\d)", re.ASCII)
+_ANY_NUMBER = re.compile(r"(?<!\d)\d{5,18}(?!\d)", re.ASCII)
+_DATE = re.compile(r"(19|20)\d{2}(0[1-9]|1[0-2])([0-2]\d|3[01])", re.ASCII)
 # The Community Pipeline names files by date and time of day, c4d_180908_000426_ooi_g: no expnum in there.
 _DATE_AND_TIME = re.compile(r"c4d_\d{6}_\d{6}", re.ASCII)
 # What breaks a line, a terminal or a UTF-8 table: control characters, line separators, undecodable bytes.
@@ -200,16 +201,16 @@ def expnum_from_name(name: str) -> int | None:
     Returns
     -------
     int or None
-        The last D with 6 to 8 digits, as in ``Ghost_img_D00158660.jpg``; else the last run of 4 to 18 digits
-        before the ending; None if there is neither, or if the name is a Community Pipeline one, whose numbers
-        are a date.
+        The last D with 6 to 8 digits, as in ``Ghost_img_D00158660.jpg``; else the last run of 5 to 18 digits
+        before the ending that is no date such as 20121101; None if there is neither, or if the name is a Community
+        Pipeline one, whose numbers are a date.
     """
     stem = PurePosixPath(name).stem
     if numbers := _DECAM_NUMBER.findall(stem):
         return int(numbers[-1])
     if _DATE_AND_TIME.search(stem):
         return None
-    numbers = _ANY_NUMBER.findall(stem)
+    numbers = [number for number in _ANY_NUMBER.findall(stem) if not _DATE.fullmatch(number)]
     return int(numbers[-1]) if numbers else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 import numpy.typing as npt
@@ -41,10 +42,12 @@ def read_file(file: Path, path: str) -> bytes:
         If it is missing, not a file, too large or cannot be read.
     """
     try:
-        if not file.is_file():  # opening a pipe would wait for ever
-            raise input_error(path, "not a file" if file.exists() else "no such file")
+        if not S_ISREG(file.stat().st_mode):  # opening a pipe would wait for ever
+            raise input_error(path, "not a file")
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise input_error(path, "no such file") from error
     except OSError as error:
         raise input_error(path, reason(error)) from error
     if len(data) > MAX_BYTES:

@@ -61,7 +61,8 @@ class FitConfig:
     steps, batch
         Gradient steps, rounded up to a multiple of 50 (a checkpoint), and images a step.
     learning_rate, weight_decay
-        Peak rate and decay of AdamW; the rate warms up over 5 % of the steps and falls to 0 as a cosine.
+        Peak rate and decay of AdamW; the rate warms up over 5 % of the steps and falls as a cosine
+        to less than 1 % of its peak.
     precision
         Keras dtype policy, ``"float32"`` or ``"mixed_bfloat16"``.
     seed

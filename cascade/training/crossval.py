@@ -14,27 +14,33 @@ from sklearn.metrics import roc_auc_score
 
 from cascade.camera import Camera
 from cascade.evaluate import GROUPS, CcdMetrics, affected_ccds, group_masks, majority
-from cascade.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
+from cascade.exposure import Artifact, BoolArray, Float32Array, Instances
 from cascade.models import Task
 from cascade.screen import KerasScreener
 from cascade.segment import KerasSegmenter
 from cascade.training.annotated import AnnotatedSet, folds_by_night
 from cascade.training.composite import Compositor
 from cascade.training.config import TrainConfig
-from cascade.training.fit import train
+from cascade.training.fit import OnSteps, train
 
 logger = logging.getLogger(__name__)
 
 IndexArray = npt.NDArray[np.intp]
 
 N_FOLDS = 5
-_CLEAN_PER_EXPOSURE = 8
+_MOSAICS_PER_EXPOSURE = 8
 _AREA_THRESHOLDS = (0.0, 0.05)
 _SCAN = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def cross_validate(
-    task: Task, config: TrainConfig, annotated: AnnotatedSet, camera: Camera, out: Path
+    task: Task,
+    config: TrainConfig,
+    annotated: AnnotatedSet,
+    camera: Camera,
+    out: Path,
+    *,
+    on_steps: OnSteps | None = None,
 ) -> Mapping[str, Any]:
     """
     Train on four fifths of the nights and score the fifth, five times.
@@ -50,6 +56,8 @@ def cross_validate(
     camera : Camera
     out : Path
         Gets a model folder a fold and `cross_validation.json`.
+    on_steps : callable or None
+        Told of the steps of every fold; see `cascade.training.fit.train`.
 
     Returns
     -------
@@ -63,7 +71,7 @@ def cross_validate(
         rest = np.setdiff1d(np.arange(len(annotated)), fold)
         folder = out / f"fold-{k}"
         logger.info("fold %d of %d: %d exposures to learn from", k + 1, N_FOLDS, len(rest))
-        model = train(task, config, annotated.select(rest.tolist()), camera, folder)
+        model = train(task, config, annotated.select(rest.tolist()), camera, folder, on_steps=on_steps)
         predict = _predict_screen if task == "screen" else _predict_segment
         held_out.append(predict(model.folder, annotated.select(fold.tolist()), camera))
     order = np.argsort(np.concatenate(folds))
@@ -141,40 +149,56 @@ def _measure_segment(
     return {"min_score": threshold, **at, "f1_by_min_score": scan}
 
 
-def _predict_screen(folder: Path, annotated: AnnotatedSet, camera: Camera) -> tuple[Float32Array, Float32Array]:
-    """Scores of held-out exposures, and of clean mosaics made of nothing but them."""
+def _predict_screen(folder: Path, annotated: AnnotatedSet, camera: Camera) -> dict[str, Float32Array]:
+    """Scores of held-out exposures, and of ghosted and clean mosaics made of nothing but them."""
     from cascade.models import read_model
 
     screener = KerasScreener.load(read_model(folder))
     rng = np.random.default_rng(0)
     compositor = Compositor(annotated.images, annotated.marked_ccds(camera), camera)
-    clean: list[UInt8Array] = [
-        compositor.clean(n, rng) for n in range(len(annotated)) for _ in range(_CLEAN_PER_EXPOSURE)
-    ]
-    return screener.score(annotated.images), screener.score(np.stack(clean))
+    drawn = [n for n in range(len(annotated)) for _ in range(_MOSAICS_PER_EXPOSURE)]
+    return {
+        "ghosted": screener.score(annotated.images),
+        "clean mosaics": screener.score(np.stack([compositor.clean(n, rng) for n in drawn])),
+        "ghosted mosaics": screener.score(np.stack([compositor.regrounded(n, rng) for n in drawn])),
+    }
 
 
 def _measure_screen(
-    held_out: list[tuple[Float32Array, Float32Array]], order: IndexArray, annotated: AnnotatedSet, camera: Camera,
+    held_out: list[dict[str, Float32Array]], order: IndexArray, annotated: AnnotatedSet, camera: Camera,
     threshold: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """ROC AUC, and what the threshold of the configuration flags."""
+    """
+    ROC AUC, and what the threshold of the configuration flags.
+
+    A network could tell a mosaic by its seams, so ghosted exposures are compared with clean mosaics as they are, and
+    as mosaics themselves.
+    """
     del camera
-    ghosted = np.concatenate([scores for scores, _ in held_out])
-    clean = np.concatenate([scores for _, scores in held_out])
-    truth = np.repeat([True, False], [len(ghosted), len(clean)])
+    ghosted, clean, mosaics = (
+        np.concatenate([fold[kind] for fold in held_out]) for kind in ("ghosted", "clean mosaics", "ghosted mosaics")
+    )
     return {
         "threshold": threshold,
         "n_ghosted": len(ghosted),
         "n_ghosted_flagged": int((ghosted >= threshold).sum()),
         "n_clean_mosaics": len(clean),
         "n_clean_mosaics_flagged": int((clean >= threshold).sum()),
-        "roc_auc": round(float(roc_auc_score(truth, np.concatenate([ghosted, clean]))), 4),
+        "n_ghosted_mosaics": len(mosaics),
+        "n_ghosted_mosaics_flagged": int((mosaics >= threshold).sum()),
+        "roc_auc_exposures_against_mosaics": _auc(ghosted, clean),
+        "roc_auc_mosaics_against_mosaics": _auc(mosaics, clean),
         "scores": {
             str(expnum): round(float(ghosted[n]), 4) for expnum, n in zip(annotated.expnums, order, strict=True)
         },
         "clean_score_percentiles_50_90_95_99": np.percentile(clean, [50, 90, 95, 99]).round(4).tolist(),
     }
+
+
+def _auc(ghosted: Float32Array, clean: Float32Array) -> float:
+    """Area under the ROC curve."""
+    truth = np.repeat([True, False], [len(ghosted), len(clean)])
+    return round(float(roc_auc_score(truth, np.concatenate([ghosted, clean]))), 4)
 
 
 def _class_masks(instances: Instances, min_score: float) -> BoolArray:

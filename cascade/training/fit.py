@@ -7,6 +7,8 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ from cascade.training.config import FitConfig, TrainConfig
 
 logger = logging.getLogger(__name__)
 
+OnSteps = Callable[[int, str], None]
+"""Told of how many more gradient steps are done, and a few words."""
+
 _WARMUP_SHARE = 0.05
 _GRADIENT_NORM = 5.0
 _LOSS_WEIGHTS = {"mask": 2.0, "semantic": 4.0}  # the CCD tables live on the masks; the rest weigh 1
@@ -30,7 +35,15 @@ _SEED_STATE = "seed_generator_state"  # Keras' name of the variable in a SeedGen
 _DRAWS_PER_EPOCH = 1_000_000  # more than EPOCH_STEPS steps take from any generator
 
 
-def train(task: Task, config: TrainConfig, annotated: AnnotatedSet, camera: Camera, out: Path) -> ModelInfo:
+def train(
+    task: Task,
+    config: TrainConfig,
+    annotated: AnnotatedSet,
+    camera: Camera,
+    out: Path,
+    *,
+    on_steps: OnSteps | None = None,
+) -> ModelInfo:
     """
     Train a network and write its model folder.
 
@@ -47,11 +60,13 @@ def train(task: Task, config: TrainConfig, annotated: AnnotatedSet, camera: Came
     camera : Camera
     out : Path
         The model folder; beside the model it gets `losses.csv`.
+    on_steps : callable or None
+        Told of every so many steps done, those before a restart included, and of the loss.
 
     Raises
     ------
     ConfigError
-        If `out` holds the checkpoint of another configuration.
+        If `out` holds the checkpoint of another configuration, or a model that was not trained there.
     ModelError
         If the architecture is unknown or not one for the task.
     """
@@ -60,6 +75,8 @@ def train(task: Task, config: TrainConfig, annotated: AnnotatedSet, camera: Came
     _claim(checkpoint, config, annotated)
     if finished.is_file():
         logger.info("%s: already trained; delete %s to train anew", out, checkpoint)
+        if on_steps is not None:
+            on_steps(config.fit.steps, "trained before")
         return read_model(out)
     started = time.monotonic()
     keras.utils.set_random_seed(config.fit.seed)
@@ -73,7 +90,7 @@ def train(task: Task, config: TrainConfig, annotated: AnnotatedSet, camera: Came
             shuffle=False,
             verbose=0,
             callbacks=[
-                _Progress(out / "losses.csv", batches, config.fit),
+                _Progress(out / "losses.csv", batches, config.fit, on_steps),
                 # Two, since a kill may tear the one that is being written.
                 keras.callbacks.BackupAndRestore(state, double_checkpoint=True, delete_checkpoint=False),
             ],
@@ -107,14 +124,15 @@ def _prepare(
         warmup_steps=max(1, round(_WARMUP_SHARE * fit.steps)),
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=fit.weight_decay, global_clipnorm=_GRADIENT_NORM)
-    # XLA on CPUs bypasses oneDNN and its bfloat16 kernels, so it is left off.
+    # On CPUs, TensorFlow's XLA bypasses oneDNN and its bfloat16 kernels; JAX without it would run op by op.
+    jit = False if keras.backend.backend() == "tensorflow" else "auto"
     if task == "screen":
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
-        network.compile(optimizer, loss=loss, jit_compile=False)
+        network.compile(optimizer, loss=loss, jit_compile=jit)
         return network, ScreenBatches(annotated, camera, config.data, fit)
     trained = MaskRCNNTraining(network, n_anchors=256, n_regions=64, n_positive=16, seed=fit.seed)
     weights = {name: _LOSS_WEIGHTS.get(name, 1.0) for name in LOSSES}
-    trained.compile(optimizer, loss=dict.fromkeys(LOSSES, mean_loss), loss_weights=weights, jit_compile=False)
+    trained.compile(optimizer, loss=dict.fromkeys(LOSSES, mean_loss), loss_weights=weights, jit_compile=jit)
     return trained, SegmentBatches(annotated, camera, config.data, fit)
 
 
@@ -123,6 +141,9 @@ def _claim(checkpoint: Path, config: TrainConfig, annotated: AnnotatedSet) -> No
     mark = checkpoint / "training.json"
     ours = json.dumps({"config": config.text, "expnums": annotated.expnums})
     if not mark.is_file():
+        if (checkpoint.parent / "model.toml").exists():
+            msg = f"{checkpoint.parent}: holds a model that was not trained here; choose another --out"
+            raise ConfigError(msg)
         checkpoint.mkdir(parents=True, exist_ok=True)
         with written_aside(mark) as aside:
             aside.write_text(ours, encoding="utf-8")
@@ -134,9 +155,10 @@ def _claim(checkpoint: Path, config: TrainConfig, annotated: AnnotatedSet) -> No
 class _Progress(keras.callbacks.Callback):
     """Tell all that is random which epoch it is, also after a restart, and write the mean losses to a CSV file."""
 
-    def __init__(self, path: Path, batches: Batches, fit: FitConfig) -> None:
+    def __init__(self, path: Path, batches: Batches, fit: FitConfig, on_steps: OnSteps | None) -> None:
         super().__init__()
-        self._path, self._batches, self._fit = path, batches, fit
+        self._path, self._batches, self._fit, self._on_steps = path, batches, fit, on_steps
+        self._n_told = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Move on the batches and, since no checkpoint holds them, the states of the random generators."""
@@ -148,28 +170,30 @@ class _Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write one row."""
-        row = {"step": (epoch + 1) * EPOCH_STEPS, **{k: round(float(v), 5) for k, v in (logs or {}).items()}}
+        step = (epoch + 1) * EPOCH_STEPS
+        row = {"step": step, **{k: round(float(v), 5) for k, v in (logs or {}).items()}}
         with self._path.open("a" if epoch else "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, row)
             if not epoch:
                 writer.writeheader()
             writer.writerow(row)
-        logger.info("step %d of %d: loss %.4f", row["step"], self._fit.steps, row["loss"])
+        logger.info("step %d of %d: loss %.4f", step, self._fit.steps, row["loss"])
+        if self._on_steps is not None:
+            done = min(step, self._fit.steps)
+            self._on_steps(done - self._n_told, f"loss {row['loss']:.3f}")
+            self._n_told = done
 
 
-class _precision:  # noqa: N801  # a context manager
+@contextmanager
+def _precision(policy: str) -> Iterator[None]:
     """Set the Keras dtype policy for a while."""
-
-    def __init__(self, policy: str) -> None:
-        self._policy = policy
-
-    def __enter__(self) -> None:
-        self._before = keras.mixed_precision.dtype_policy()
-        try:
-            keras.mixed_precision.set_dtype_policy(self._policy)
-        except ValueError as error:
-            msg = f"precision: expected a Keras dtype policy, got {self._policy!r}"
-            raise ConfigError(msg) from error
-
-    def __exit__(self, *_: object) -> None:
-        keras.mixed_precision.set_dtype_policy(self._before)
+    before = keras.mixed_precision.dtype_policy()
+    try:
+        keras.mixed_precision.set_dtype_policy(policy)
+    except ValueError as error:
+        msg = f"precision: expected a Keras dtype policy, got {policy!r}"
+        raise ConfigError(msg) from error
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
