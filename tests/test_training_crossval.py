@@ -111,7 +111,8 @@ def test_every_exposure_is_segmented_by_a_network_that_never_saw_its_night(train
     def predict(folder, held_out, _camera):
         assert folder == trainings[-1].folder
         assert not trainings[-1].seen & set(held_out.expnums)
-        return [truth_of[expnum] for expnum in held_out.expnums]
+        found = [truth_of[expnum] for expnum in held_out.expnums]
+        return crossval._Segmented(found, np.array([0.0, 0.55], np.float32))
 
     monkeypatch.setattr(crossval, "_predict_segment", predict)
     figures = cross_validate("segment", _Config(), annotated, CAMERA, tmp_path)
@@ -120,6 +121,11 @@ def test_every_exposure_is_segmented_by_a_network_that_never_saw_its_night(train
     # Perfect answers get perfect marks only if they come back in the order of the exposures.
     assert figures["area_0.0"]["Bright"] == PERFECT
     assert figures["f1_by_min_score"]["0.9"]["Bright"] == 1.0
+    assert figures["nested"]["area_0.0"]["Bright"] == PERFECT
+    assert figures["nested"]["min_scores"] == [0.1] * 5
+    assert figures["n_clean_mosaics"] == 10
+    false_alarms = figures["n_clean_mosaics_with_artifacts_by_min_score"]
+    assert (false_alarms["0.5"], false_alarms["0.6"]) == (5, 0)
     assert json.loads((tmp_path / "cross_validation.json").read_text()) == json.loads(json.dumps(figures))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from cascade.camera import Camera
 from cascade.evaluate import GROUPS, CcdMetrics, affected_ccds, group_masks, majority
-from cascade.exposure import Artifact, BoolArray, Float32Array, Instances
+from cascade.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
 from cascade.models import Task
 from cascade.screen import KerasScreener
 from cascade.segment import KerasSegmenter
@@ -30,7 +31,7 @@ IndexArray = npt.NDArray[np.intp]
 N_FOLDS = 5
 _MOSAICS_PER_EXPOSURE = 8
 _AREA_THRESHOLDS = (0.0, 0.05)
-_SCAN = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_SCAN = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def cross_validate(
@@ -74,11 +75,10 @@ def cross_validate(
         model = train(task, config, annotated.select(rest.tolist()), camera, folder, on_steps=on_steps)
         predict = _predict_screen if task == "screen" else _predict_segment
         held_out.append(predict(model.folder, annotated.select(fold.tolist()), camera))
-    order = np.argsort(np.concatenate(folds))
     figures = {
         "task": task,
         "folds": [[annotated.expnums[n] for n in fold] for fold in folds],
-        **measure(held_out, order, annotated, camera, config.threshold),
+        **measure(held_out, folds, annotated, camera, config.threshold),
     }
     out.joinpath("cross_validation.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
     return figures
@@ -127,26 +127,75 @@ def ccd_figures(
     return figures
 
 
-def _predict_segment(folder: Path, annotated: AnnotatedSet, camera: Camera) -> list[Instances]:
-    """Instances of held-out exposures, of any score that the network reports."""
-    del camera
+@dataclass(frozen=True, slots=True)
+class _Segmented:
+    """
+    What a network found in held-out exposures, of any score that it reports.
+
+    `found` has one entry an exposure, `clean_scores` the best score (or 0) in each clean mosaic made of them.
+    """
+
+    found: list[Instances]
+    clean_scores: Float32Array
+
+
+def _predict_segment(folder: Path, annotated: AnnotatedSet, camera: Camera) -> _Segmented:
+    """Segment held-out exposures, and clean mosaics made of nothing but them."""
     from cascade.models import load_network, read_model
 
-    return KerasSegmenter(load_network(read_model(folder)), min_score=0.0).segment(annotated.images)
+    segmenter = KerasSegmenter(load_network(read_model(folder)), min_score=0.0)
+    clean, _ = _mosaics(annotated, camera)
+    batches = (clean[k : k + _MOSAICS_PER_EXPOSURE] for k in range(0, len(clean), _MOSAICS_PER_EXPOSURE))
+    clean_scores = [max(found.scores, default=0.0) for batch in batches for found in segmenter.segment(batch)]
+    return _Segmented(segmenter.segment(annotated.images), np.array(clean_scores, np.float32))
+
+
+def _mosaics(annotated: AnnotatedSet, camera: Camera) -> tuple[UInt8Array, UInt8Array]:
+    """Clean and ghosted mosaics, several an exposure, always the same."""
+    rng = np.random.default_rng(0)
+    compositor = Compositor(annotated.images, annotated.marked_ccds(camera), camera)
+    drawn = [n for n in range(len(annotated)) for _ in range(_MOSAICS_PER_EXPOSURE)]
+    clean = np.stack([compositor.clean(n, rng) for n in drawn])
+    return clean, np.stack([compositor.regrounded(n, rng) for n in drawn])
 
 
 def _measure_segment(
-    held_out: list[list[Instances]], order: IndexArray, annotated: AnnotatedSet, camera: Camera, threshold: float
+    held_out: list[_Segmented], folds: list[IndexArray], annotated: AnnotatedSet, camera: Camera, threshold: float
 ) -> dict[str, Any]:
-    """CCD figures at the threshold of the configuration, and F1 over a range of them."""
-    pooled = [instances for fold in held_out for instances in fold]
-    found = [pooled[n] for n in order]
-    at = {f"area_{t}": ccd_figures(found, annotated, camera, threshold, t) for t in _AREA_THRESHOLDS}
-    scan = {
-        str(score): {group: f["f1"] for group, f in ccd_figures(found, annotated, camera, score, 0.0).items()}
-        for score in _SCAN
+    """
+    CCD figures at the threshold of the configuration, over a range of them, and at one chosen without looking.
+
+    For the last, each fold takes the threshold with the best F1 of all classes on the other four.
+    """
+    found = dict(zip(np.concatenate(folds).tolist(), (i for fold in held_out for i in fold.found), strict=True))
+    clean = np.concatenate([fold.clean_scores for fold in held_out])
+
+    def figures(indices: Sequence[int], min_score: float, area_threshold: float = 0.0) -> dict[str, dict[str, float]]:
+        chosen = annotated.select(indices)
+        return ccd_figures([found[n] for n in indices], chosen, camera, min_score, area_threshold)
+
+    everything = range(len(annotated))
+    scan = {score: figures(everything, score) for score in _SCAN}
+    at_threshold = {f"area_{area}": figures(everything, threshold, area) for area in _AREA_THRESHOLDS}
+
+    def best_on(indices: Sequence[int]) -> float:
+        return max(_SCAN, key=lambda score: figures(indices, score)["All"]["f1"])
+
+    nested = [best_on(np.setdiff1d(everything, fold).tolist()) for fold in folds]
+    for fold, min_score in zip(folds, nested, strict=True):
+        for n in fold.tolist():
+            found[n] = found[n].select(found[n].scores >= min_score)
+    return {
+        "min_score": threshold,
+        **at_threshold,
+        "f1_by_min_score": {str(score): {g: f["f1"] for g, f in at.items()} for score, at in scan.items()},
+        "n_clean_mosaics": len(clean),
+        "n_clean_mosaics_with_artifacts_by_min_score": {str(score): int((clean >= score).sum()) for score in _SCAN},
+        "nested": {
+            "min_scores": nested,
+            **{f"area_{area}": figures(everything, 0.0, area) for area in _AREA_THRESHOLDS},
+        },
     }
-    return {"min_score": threshold, **at, "f1_by_min_score": scan}
 
 
 def _predict_screen(folder: Path, annotated: AnnotatedSet, camera: Camera) -> dict[str, Float32Array]:
@@ -154,18 +203,16 @@ def _predict_screen(folder: Path, annotated: AnnotatedSet, camera: Camera) -> di
     from cascade.models import read_model
 
     screener = KerasScreener.load(read_model(folder))
-    rng = np.random.default_rng(0)
-    compositor = Compositor(annotated.images, annotated.marked_ccds(camera), camera)
-    drawn = [n for n in range(len(annotated)) for _ in range(_MOSAICS_PER_EXPOSURE)]
+    clean, ghosted = _mosaics(annotated, camera)
     return {
         "ghosted": screener.score(annotated.images),
-        "clean mosaics": screener.score(np.stack([compositor.clean(n, rng) for n in drawn])),
-        "ghosted mosaics": screener.score(np.stack([compositor.regrounded(n, rng) for n in drawn])),
+        "clean mosaics": screener.score(clean),
+        "ghosted mosaics": screener.score(ghosted),
     }
 
 
 def _measure_screen(
-    held_out: list[dict[str, Float32Array]], order: IndexArray, annotated: AnnotatedSet, camera: Camera,
+    held_out: list[dict[str, Float32Array]], folds: list[IndexArray], annotated: AnnotatedSet, camera: Camera,
     threshold: float,
 ) -> dict[str, Any]:  # fmt: skip
     """
@@ -175,6 +222,7 @@ def _measure_screen(
     as mosaics themselves.
     """
     del camera
+    order = np.argsort(np.concatenate(folds))
     ghosted, clean, mosaics = (
         np.concatenate([fold[kind] for fold in held_out]) for kind in ("ghosted", "clean mosaics", "ghosted mosaics")
     )
