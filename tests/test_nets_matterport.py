@@ -1,0 +1,62 @@
+"""Our boxes, anchors and suppression against those of the `mrcnn` package (Matterport), on random input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascade.nets.boxes import OFFSET_SCALE, decode, encode, overlaps, pyramid_anchors
+from cascade.nets.nms import suppress
+from cascade.quiet import import_keras
+
+import_keras()
+utils = pytest.importorskip("mrcnn.utils", reason="the oracle is in the extra `mrcnn`")
+
+seeds = st.integers(0, 2**32 - 1)
+some = settings(max_examples=20, deadline=None)
+
+
+def random_boxes(seed: int, n_boxes: int = 12) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    corner, sides = rng.uniform(0, 300, (n_boxes, 2)), rng.uniform(2, 100, (n_boxes, 2))
+    return np.concatenate([corner, corner + sides], axis=1).astype(np.float32)
+
+
+@some
+@given(seeds, seeds)
+def test_overlaps_agree(seed, other):
+    a, b = random_boxes(seed), random_boxes(other)
+    np.testing.assert_allclose(np.asarray(overlaps(a, b)), utils.compute_overlaps(a, b), rtol=1e-4, atol=1e-5)
+
+
+@some
+@given(seeds, seeds)
+def test_offsets_agree_in_both_directions(seed, other):
+    anchors, boxes = random_boxes(seed), random_boxes(other)
+    refined = utils.box_refinement(anchors, boxes)
+    ours = np.asarray(encode(boxes, anchors)) * np.array(OFFSET_SCALE)
+    np.testing.assert_allclose(ours, refined, rtol=1e-3, atol=1e-4)
+    theirs = utils.apply_box_deltas(anchors, refined.astype(np.float32))
+    np.testing.assert_allclose(np.asarray(decode(encode(boxes, anchors), anchors)), theirs, rtol=1e-3, atol=1e-2)
+
+
+@some
+@given(seeds)
+def test_suppression_keeps_the_same_boxes(seed):
+    rng = np.random.default_rng(seed)
+    boxes = random_boxes(seed, 40)
+    scores = np.sort(rng.random(40))[::-1].astype(np.float32)
+    expected = utils.non_max_suppression(boxes.copy(), scores, 0.4)
+    stays = np.asarray(suppress(boxes[None], np.ones((1, 40), bool), max_overlap=0.4))[0]
+    assert np.flatnonzero(stays).tolist() == sorted(expected.tolist())
+
+
+def test_anchors_agree_but_for_half_a_cell():
+    sizes, ratios, strides = (24.0, 56.0), (0.5, 1.0, 2.0), (8, 16)
+    ours = pyramid_anchors(64, strides, sizes, ratios)
+    theirs = utils.generate_pyramid_anchors(sizes, ratios, [(8, 8), (4, 4)], strides, 1)
+    # Theirs sit on the corners of the cells, ours in their middles.
+    half = np.repeat([4.0, 8.0], [8 * 8 * 3, 4 * 4 * 3])[:, None]
+    np.testing.assert_allclose(ours, theirs + half, rtol=1e-5, atol=1e-4)
