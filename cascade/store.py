@@ -272,7 +272,7 @@ class Run:
             shard.unlink(missing_ok=True)
             return
         array[batch.start : batch.stop] = planes
-        for path in (shard, *shard.parents[:3]) if shard.exists() else ():  # the file, and the folders that name it
+        for path in (shard, *shard.parents[:4]) if shard.exists() else ():  # the file, and the folders that name it
             sync(path)
 
     def _check_same(self, config: RunConfig) -> None:

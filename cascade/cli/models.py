@@ -49,7 +49,7 @@ def show(model: Name, models_dir: ModelsDir = None) -> None:
 
 @models_app.command()
 def verify(
-    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all of them.")] = None,
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Default: all of them.")] = None,
     models_dir: ModelsDir = None,
 ) -> None:
     """

@@ -21,7 +21,7 @@ def run(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...", help="Folder, glob, zip, image, .npy stack, previews .zarr, manifest .csv or .parquet."
+            metavar="INPUT", help="Folder, glob, zip, image, .npy stack, previews .zarr, manifest .csv or .parquet."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Run directory: new, empty, or a run to go on with.")],
