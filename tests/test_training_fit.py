@@ -142,7 +142,7 @@ def test_killing_and_resuming_changes_nothing(whole, annotated, configs, tmp_pat
 def test_random_states_follow_the_epoch_since_checkpoints_lack_them(configs, tmp_path):
     network = build_network(configs["screen"].architecture)
     dropout = network.get_layer("dropout").seed_generator
-    progress = fit_module._Progress(tmp_path / "losses.csv", _NoBatches(), configs["screen"].fit)
+    progress = fit_module._Progress(tmp_path / "losses.csv", _NoBatches(), configs["screen"].fit, None)
     progress.set_model(network)
     states = []
     for epoch in (0, 3, 0):
@@ -219,3 +219,19 @@ def test_model_that_was_not_trained_there_is_not_overwritten(annotated, configs,
     with pytest.raises(ConfigError, match="holds a model that was not trained here; choose another --out"):
         train("screen", configs["screen"], annotated, CAMERA, tmp_path)
     assert (tmp_path / "model.toml").read_text() == "precious"
+
+
+def test_steps_and_loss_are_reported(configs, tmp_path):
+    told = []
+    progress = fit_module._Progress(
+        tmp_path / "losses.csv", _NoBatches(), configs["screen"].fit, lambda *a: told.append(a)
+    )
+    progress.on_epoch_end(0, {"loss": 0.5})
+    progress.on_epoch_end(1, {"loss": 0.25})
+    assert told == [(2, "loss 0.500"), (2, "loss 0.250")]
+
+
+def test_finished_training_reports_all_its_steps(whole, annotated, configs):
+    told = []
+    train("screen", configs["screen"], annotated, CAMERA, whole.folder, on_steps=lambda *a: told.append(a))
+    assert told == [(4, "trained before")]
