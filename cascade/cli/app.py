@@ -29,7 +29,9 @@ class ErrorLineGroup(TyperGroup):
             raise typer.Exit(130) from None
         except Exception as error:
             # Typer's own, such as a usage error, carry their exit status; recent versions ship a Click of their own.
-            if isinstance(error, typer.Abort) or hasattr(error, "exit_code") or ctx.params["debug"]:
+            # It also knows what to do when the reader of a pipe is gone.
+            passed_on = isinstance(error, typer.Abort | BrokenPipeError) or hasattr(error, "exit_code")
+            if passed_on or ctx.params["debug"]:
                 raise
             typer.echo(f"error: {_line(error)}", err=True)
             raise typer.Exit(1) from None
