@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from cascade.camera import Camera
 from cascade.errors import InputError
-from cascade.exposure import Artifact, BoolArray, Float32Array, Instances, Source, UInt8Array
+from cascade.exposure import Artifact, Float32Array, Instances, Source, UInt8Array, tight_boxes
 from cascade.tables import SCHEMAS, BatchCounts
 from cascade.veto import CcdRow, ccd_rows
 
@@ -67,26 +67,21 @@ def check_finite(scores: Float32Array) -> None:
 
 def _artifact_rows(instances: Instances) -> list[dict[str, Any]]:
     """Rows of the artifacts table, without the exposure."""
+    boxes = tight_boxes(instances.masks)  # the network's own may be looser
     encoded = coco_mask.encode(np.asfortranarray(instances.masks.transpose(1, 2, 0), np.uint8))
     return [
         {
             "artifact": number,
             "class": Artifact(class_).label,
             "score": float(score),
-            **dict(zip(("y0", "x0", "y1", "x1"), _bounds(mask), strict=True)),
+            **dict(zip(("y0", "x0", "y1", "x1"), map(int, box), strict=True)),
             "area_px": int(np.count_nonzero(mask)),
             "rle": rle["counts"].decode("ascii"),
         }
-        for number, (class_, score, mask, rle) in enumerate(
-            zip(instances.classes, instances.scores, instances.masks, encoded, strict=True)
+        for number, (class_, score, box, mask, rle) in enumerate(
+            zip(instances.classes, instances.scores, boxes, instances.masks, encoded, strict=True)
         )
     ]
-
-
-def _bounds(mask: BoolArray) -> tuple[int, int, int, int]:
-    """Tight half-open box (y0, x0, y1, x1) of a mask with at least one pixel."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 def mask_planes(outcomes: list[Outcome], camera: Camera) -> UInt8Array | None:
