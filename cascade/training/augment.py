@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from cascade.exposure import BoolArray, Instances, UInt8Array, tight_boxes
 
+LIT = 35
+"""Grey level between gaps or dead CCDs (24) and the sky (45-60)."""
+
 _SKY = 53.0
-_LIT = 35  # grey level between gaps (24) and the sky
 _CONTRAST_SCATTER = 0.15  # of the logarithm
 _MAX_NOISE = 5.0
 _SKY_SCATTER = 3.0
@@ -92,5 +94,5 @@ def augmented(image: UInt8Array, found: Instances, rng: np.random.Generator) -> 
     levels = rng.standard_normal(image.shape, dtype=np.float32)
     levels *= np.float32(rng.uniform(0, _MAX_NOISE))
     levels += np.float32(contrast) * image + np.float32(sky - contrast * _SKY)
-    image = np.where(image > _LIT, np.clip(np.rint(levels), 0, 255).astype(np.uint8), image)
+    image = np.where(image > LIT, np.clip(np.rint(levels), 0, 255).astype(np.uint8), image)
     return image, Instances(found.classes, found.scores, tight_boxes(masks), masks)

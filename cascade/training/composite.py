@@ -8,9 +8,8 @@ import numpy.typing as npt
 from cascade.camera import Camera
 from cascade.errors import ConfigError
 from cascade.exposure import BoolArray, UInt8Array
-from cascade.training.augment import Warp
+from cascade.training.augment import LIT, Warp
 
-_LIT = 35.0  # grey level between a dead CCD (24) and the sky (45-60)
 _FULL_WIDTH = 0.9  # CCDs cut by the image border are narrower than this share of a whole one
 _OWN_SHARE = 0.5  # how often a CCD is filled from its own exposure, where there are enough clean CCDs
 _MIN_OWN = 12
@@ -147,7 +146,7 @@ class Compositor:
         lit = np.zeros((self._marked.shape[1], 4), bool)
         for ccdnum, cell in self._cells.items():
             quarters = (q for half in np.array_split(image[cell], 2) for q in np.array_split(half, 2, axis=1))
-            lit[ccdnum] = [float(np.median(quarter)) > _LIT for quarter in quarters]
+            lit[ccdnum] = [float(np.median(quarter)) > LIT for quarter in quarters]
         return lit
 
 

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from cascade.camera import Camera
 from cascade.evaluate import GROUPS, CcdMetrics, affected_ccds, group_masks, majority
 from cascade.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
-from cascade.models import Task
+from cascade.models import Task, load_network, read_model
 from cascade.screen import KerasScreener
 from cascade.segment import KerasSegmenter
 from cascade.training.annotated import AnnotatedSet, folds_by_night
@@ -141,8 +141,6 @@ class _Segmented:
 
 def _predict_segment(folder: Path, annotated: AnnotatedSet, camera: Camera) -> _Segmented:
     """Segment held-out exposures, and clean mosaics made of nothing but them."""
-    from cascade.models import load_network, read_model
-
     segmenter = KerasSegmenter(load_network(read_model(folder)), min_score=0.0)
     clean, _ = _mosaics(annotated, camera)
     batches = (clean[k : k + _MOSAICS_PER_EXPOSURE] for k in range(0, len(clean), _MOSAICS_PER_EXPOSURE))
@@ -200,8 +198,6 @@ def _measure_segment(
 
 def _predict_screen(folder: Path, annotated: AnnotatedSet, camera: Camera) -> dict[str, Float32Array]:
     """Scores of held-out exposures, and of ghosted and clean mosaics made of nothing but them."""
-    from cascade.models import read_model
-
     screener = KerasScreener.load(read_model(folder))
     clean, ghosted = _mosaics(annotated, camera)
     return {
