@@ -15,6 +15,7 @@ LAYERS = (
     {"exposure"},
     {"camera", "readers", "preview", "via", "nets", "run_config", "simulate"},
     {"models"},
+    {"engines", "convert"},
     {"screen", "segment", "veto", "tables"},
     {"rows", "store"},
     {"pipeline"},

@@ -34,6 +34,16 @@ def test_equals_tensorflow_on_random_boxes(max_overlap):
         assert np.flatnonzero(got).tolist() == sorted(entries[chosen.numpy()].tolist())
 
 
+def test_a_long_list_equals_tensorflow_too():
+    rng = np.random.default_rng(11)
+    boxes = random_boxes(rng, 1300) * 4
+    chosen = tf.image.non_max_suppression(
+        boxes, np.linspace(1, 0.1, 1300, dtype=np.float32), max_output_size=1300, iou_threshold=0.6
+    )
+    assert 100 < len(chosen) < 1200
+    assert np.flatnonzero(stays(boxes, max_overlap=0.6)).tolist() == sorted(chosen.numpy().tolist())
+
+
 def test_a_suppressed_box_suppresses_nothing():
     # Each overlaps the next by 2/3, so that every second one stays: the longest chain there can be.
     chain = [[0, 2 * k, 10, 2 * k + 10] for k in range(9)]

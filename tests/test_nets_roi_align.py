@@ -41,6 +41,19 @@ def test_equals_scipy_on_the_level_that_fits(side, level):
     np.testing.assert_allclose(aligned(pyramid, [[box]])[0, 0], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_edge_to_edge_equals_crop_and_resize(seed):
+    tf = pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(2, 32, 32, 3)).astype(np.float32)
+    last = 255.0  # of 256 px
+    corner = rng.uniform(0, 100, (2, 9, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(1, 150, (2, 9, 2))], axis=-1).astype(np.float32)
+    expected = tf.image.crop_and_resize(features, boxes.reshape(-1, 4) / last, np.repeat([0, 1], 9), (7, 7))
+    ours = roi_align([features], boxes, strides=(8,), canonical_px=CANONICAL_PX, size=7, edge_to_edge=last)
+    np.testing.assert_allclose(ops.convert_to_numpy(ours).reshape(18, 7, 7, 3), expected, atol=1e-4)
+
+
 def test_level_follows_the_area_not_the_longer_side():
     pyramid = [np.full((1, SIZE // s, SIZE // s, 1), s, np.float32) for s in STRIDES]
     boxes = [[[0, 0, 10, 250], [0, 0, 28, 112], [0, 0, 28, 111], [0, 0, 256, 256]]]

@@ -6,6 +6,8 @@ from keras import ops
 
 from cascade.nets.boxes import Tensor, overlaps
 
+_BLOCK = 512  # boxes that are compared with all better ones at a time; bounds memory
+
 
 def suppress(boxes: Tensor, valid: Tensor, *, max_overlap: float) -> Tensor:
     """
@@ -13,7 +15,8 @@ def suppress(boxes: Tensor, valid: Tensor, *, max_overlap: float) -> Tensor:
 
     Greedy suppression is the one solution of "a box stays unless a better box that stays overlaps it". Iterating that
     sentence from "all stay" reaches it after as many rounds as the longest chain of suppressions, usually a handful,
-    instead of one round a box; every round is one matrix product.
+    instead of one round a box; every round is one matrix product. Long lists go block by block, so that memory grows
+    with the length of the list and not with its square.
 
     Parameters
     ----------
@@ -29,6 +32,20 @@ def suppress(boxes: Tensor, valid: Tensor, *, max_overlap: float) -> Tensor:
     tensor of bool, shape (B, K)
         The boxes that stay.
     """
+    blocks: list[Tensor] = []
+    for start in range(0, boxes.shape[1], _BLOCK):
+        block = boxes[:, start : start + _BLOCK]
+        free = valid[:, start : start + _BLOCK]
+        if blocks:
+            better = ops.concatenate(blocks, axis=1)
+            hit = ops.logical_and(overlaps(boxes[:, :start], block) > max_overlap, better[..., None])
+            free = ops.logical_and(free, ops.logical_not(ops.any(hit, axis=1)))
+        blocks.append(_suppress_block(block, free, max_overlap))
+    return blocks[0] if len(blocks) == 1 else ops.concatenate(blocks, axis=1)
+
+
+def _suppress_block(boxes: Tensor, valid: Tensor, max_overlap: float) -> Tensor:
+    """Suppress (B, K) boxes at once."""
     n_boxes = boxes.shape[1]
     rank = ops.arange(n_boxes)
     better = ops.expand_dims(rank, -1) < ops.expand_dims(rank, 0)

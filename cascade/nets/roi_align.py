@@ -11,8 +11,9 @@ from cascade.nets.boxes import Tensor, area
 
 
 def roi_align(
-    pyramid: Sequence[Tensor], boxes: Tensor, *, strides: Sequence[int], canonical_px: float, size: int
-) -> Tensor:
+    pyramid: Sequence[Tensor], boxes: Tensor, *, strides: Sequence[int], canonical_px: float, size: int,
+    edge_to_edge: float | None = None,
+) -> Tensor:  # fmt: skip
     """
     Sample a square grid of features inside each box, from the level that fits its size.
 
@@ -31,6 +32,10 @@ def roi_align(
         Boxes of this side, in pixels, and up to twice it use the second level.
     size : int
         Bins on each side.
+    edge_to_edge : float or None
+        None samples at the centres of bins. Else the outermost samples lie on the edges of the box, and this length, in
+        pixels of the input, spans each level from the centre of its first cell to that of its last: what
+        `tf.image.crop_and_resize` does with Matterport's normalised boxes, where it is the side of the input less one.
 
     Returns
     -------
@@ -55,11 +60,16 @@ def roi_align(
         """One value a level -> (B, N, 1)."""
         return ops.expand_dims(ops.take(ops.convert_to_tensor(values, dtype=dtype), level, axis=0), -1)
 
-    stride = of_level(np.asarray(strides), "float32")
     height, width = of_level(heights, "int32"), of_level(widths, "int32")
-    bins = ops.convert_to_tensor((np.arange(size) + 0.5) / size, dtype="float32")
-    y0, y1, fy = _neighbours(boxes[..., 0:1], boxes[..., 2:3], bins, stride, height)
-    x0, x1, fx = _neighbours(boxes[..., 1:2], boxes[..., 3:4], bins, stride, width)
+    if edge_to_edge is None:
+        bins, first = (np.arange(size) + 0.5) / size, -0.5
+        cells_y, cells_x = 1 / np.asarray(strides), 1 / np.asarray(strides)
+    else:
+        bins, first = np.arange(size) / (size - 1), 0.0
+        cells_y, cells_x = (heights - 1) / edge_to_edge, (widths - 1) / edge_to_edge
+    at = ops.convert_to_tensor(bins, dtype="float32")
+    y0, y1, fy = _neighbours(boxes[..., 0:1], boxes[..., 2:3], at, of_level(cells_y, "float32"), first, height)
+    x0, x1, fx = _neighbours(boxes[..., 1:2], boxes[..., 3:4], at, of_level(cells_x, "float32"), first, width)
 
     start = ops.expand_dims(of_level(starts, "int32"), -1)
     width = ops.expand_dims(width, -1)
@@ -77,10 +87,12 @@ def roi_align(
     return top * (1 - fy) + bottom * fy
 
 
-def _neighbours(low: Tensor, high: Tensor, bins: Tensor, stride: Tensor, count: Tensor) -> tuple[Tensor, ...]:
+def _neighbours(
+    low: Tensor, high: Tensor, bins: Tensor, cells_per_px: Tensor, first: float, count: Tensor
+) -> tuple[Tensor, ...]:
     """Lower and upper cell of every bin along one axis, and how far the sample lies between them."""
     last = ops.cast(count - 1, "float32")
-    position = ops.clip((low + (high - low) * bins) / stride - 0.5, 0.0, last)
+    position = ops.clip((low + (high - low) * bins) * cells_per_px + first, 0.0, last)
     below = ops.floor(position)
     index = ops.cast(below, "int32")
     return index, ops.minimum(index + 1, count - 1), position - below
