@@ -75,17 +75,17 @@ def test_images_do_not_touch_each_other():
         assert batch[n].tolist() == stays(boxes[n], max_overlap=0.3)
 
 
-def test_best_come_by_falling_score_and_padding_is_not_valid():
-    scores = np.array([[0.1, 0.9, 0.5, 0.7], [0.2, 0.3, 0.4, 0.5]], np.float32)
+def test_best_are_the_first_to_keep_and_padding_is_not_valid():
     keep = np.array([[True, True, False, True], [False, False, False, False]])
-    indices, valid = map(ops.convert_to_numpy, best(scores, keep, 4))
-    assert indices[0, :3].tolist() == [1, 3, 0]
+    indices, valid = map(ops.convert_to_numpy, best(keep, 4))
+    assert indices[0, :3].tolist() == [0, 1, 3]
     assert valid.tolist() == [[True, True, True, False], [False] * 4]
 
 
-def test_a_score_of_zero_may_be_picked():
-    _, valid = best(np.zeros((1, 2), np.float32), np.array([[True, False]]), 2)
-    assert ops.convert_to_numpy(valid).tolist() == [[True, False]]
+def test_no_more_than_asked_for():
+    indices, valid = map(ops.convert_to_numpy, best(np.ones((1, 5), bool), 2))
+    assert indices.tolist() == [[0, 1]]
+    assert valid.all()
 
 
 def test_pick_takes_rows():

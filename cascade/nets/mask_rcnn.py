@@ -185,7 +185,7 @@ class MaskRCNN(keras.Model):
         apart = boxes + ops.cast(classes, "float32")[..., None] * (2.0 * self.frame.size)
         usable = ops.logical_and(scores >= limits.min_score, area(boxes) >= 1.0)
         stays = suppress(apart, usable, max_overlap=limits.detection_overlap)
-        chosen, found = best(scores, stays, limits.n_detections)
+        chosen, found = best(stays, limits.n_detections)
         scores = ops.where(found, ops.take_along_axis(scores, chosen, axis=1), 0.0)
         return pick(boxes, chosen), scores, ops.take_along_axis(classes, chosen, axis=1)
 

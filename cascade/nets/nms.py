@@ -62,14 +62,12 @@ def _suppress_block(boxes: Tensor, valid: Tensor, max_overlap: float) -> Tensor:
     return stays
 
 
-def best(scores: Tensor, keep: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def best(keep: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """
-    Pick the `count` best entries among those to keep.
+    Pick the first `count` entries to keep of lists that are sorted, best first.
 
     Parameters
     ----------
-    scores : tensor, shape (B, K)
-        In [0, 1].
     keep : tensor of bool, shape (B, K)
         Entries that may be picked.
     count : int
@@ -78,12 +76,13 @@ def best(scores: Tensor, keep: Tensor, count: int) -> tuple[Tensor, Tensor]:
     Returns
     -------
     indices : tensor of int, shape (B, count)
-        Into K, by falling score.
+        Into K, rising.
     valid : tensor of bool, shape (B, count)
         False where fewer than `count` entries were to keep.
     """
-    ranked, indices = ops.top_k(ops.where(keep, scores, -1.0), count)
-    return indices, ranked >= 0.0
+    n_entries = keep.shape[1]
+    ranked, indices = ops.top_k(ops.where(keep, ops.arange(n_entries, 0, -1, dtype="float32"), 0.0), count)
+    return indices, ranked > 0.0
 
 
 def pick(values: Tensor, indices: Tensor) -> Tensor:

@@ -75,8 +75,9 @@ def propose(
     boxes : tensor, shape (B, n_proposals, 4)
     valid : tensor of bool, shape (B, n_proposals)
     """
-    scores, indices = ops.top_k(ops.sigmoid(logits), n_candidates)
+    # By logit, since the scores of two sure anchors are both 1.
+    _, indices = ops.top_k(logits, n_candidates)
     boxes = clip(decode(pick(offsets, indices), ops.take(anchors, indices, axis=0)), limit)
     stays = suppress(boxes, area(boxes) >= 1.0, max_overlap=max_overlap)
-    chosen, valid = best(scores, stays, n_proposals)
+    chosen, valid = best(stays, n_proposals)
     return pick(boxes, chosen), valid

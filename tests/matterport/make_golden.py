@@ -17,7 +17,7 @@ Configuration: `MaskRCNNTiny` below, all else Matterport's default. Keys are CAS
 image_crc32            of `image(n).tobytes()`
 image_meta             (16,) float64, what `mold_inputs` makes: id, original shape, shape, window, scale, active classes
 resized                only r50-1: the (384, 384, 3) uint8 image, resized and padded, before the mean is taken off;
-                       scikit-image versions differ by one grey level where a value is nearly whole
+                       scikit-image 0.17 and 0.26 differ by one grey level where a value is whole, so feed this
 molded                 sample (600) of the (384, 384, 3) network input
 C2 C3 C4 C5            sample (600) of the backbone's stages (1, H, W, C)
 P2 P3 P4 P5 P6         sample (600) of the pyramid, before the RPN
@@ -43,6 +43,7 @@ result_masks           `np.packbits` of the (N, H, W) bool masks, flat
 """
 
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -83,7 +84,7 @@ class MaskRCNNTiny(Config):
 
 def build(config):
     """Matterport's network with the weights of weights.py."""
-    network = MaskRCNN("inference", config, "logs")
+    network = MaskRCNN("inference", config, tempfile.gettempdir())
     pairs = []
     for layer in network.keras_model.layers:
         for part in layer.layers if isinstance(layer, keras.models.Model) else [layer]:

@@ -26,7 +26,6 @@ GAMMAS = {"2c": 0.5, "h1": 0.7}
 """Batch norm that ends a branch, by the end of its name: sums of up to 33 blocks keep their size."""
 CLASS_BIASES = (-0.5, 0.2, 1.2, -0.6)
 """Tuned for detections of all classes."""
-
 SEEDS = (100, 103, 101)
 """Of the images, chosen so that no two scores, and no overlap and its limit, are within rounding of each other."""
 
