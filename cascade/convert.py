@@ -134,12 +134,13 @@ def export_matterport(info: ModelInfo, path: Path) -> int:
     groups = {name: {name: weights} for name, weights in layers.items() if name not in _RPN_LAYERS}
     groups[_RPN_GROUP] = {name: layers[name] for name in _RPN_LAYERS}
     with written_aside(path) as aside, h5py.File(aside, "w") as file:
-        file.attrs["layer_names"] = [name.encode() for name in groups]
-        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.2.5"
+        # As fixed-length bytes: Keras 2 calls `decode` on them.
+        file.attrs["layer_names"] = np.array(list(groups), dtype="S")
+        file.attrs["backend"], file.attrs["keras_version"] = np.bytes_("tensorflow"), np.bytes_("2.2.5")
         for group_name, members in groups.items():
             group = file.create_group(group_name)
             named = {f"{layer}/{key}:0": value for layer, weights in members.items() for key, value in weights.items()}
-            group.attrs["weight_names"] = [name.encode() for name in named]
+            group.attrs["weight_names"] = np.array(list(named), dtype="S")
             for name, value in named.items():
                 group.create_dataset(name, data=value)
     return len(layers)
@@ -172,12 +173,26 @@ def _read(path: Path) -> dict[str, dict[str, FloatArray]]:
                 if 4 * n_values > MAX_FILE_BYTES:
                     msg = f"{path}: expected at most {MAX_FILE_BYTES} bytes of weights once unpacked, got more"
                     raise ModelError(msg)
-                *_, layer, name = ("/" + dataset.name).split("/")
-                stored.setdefault(layer, {})[name.removesuffix(":0")] = np.asarray(dataset[()], np.float32)
+                layer, name = _layer_and_weight(dataset.name)
+                stored.setdefault(layer, {})[name] = np.asarray(dataset[()], np.float32)
     except OSError as error:
         msg = f"{path}: cannot read the weights: {error}"
         raise ModelError(msg) from error
     return stored
+
+
+def _layer_and_weight(path: str) -> tuple[str, str]:
+    """
+    Layer and weight that a dataset belongs to, of a path like ``/conv1/conv1_1/kernel:0``.
+
+    The group has the layer's name; the name within it has a number added where Keras had built the network before.
+    Only the proposal network's three layers share a group.
+    """
+    *folders, name = path.strip("/").removeprefix("model_weights/").split("/")
+    layer = folders[0] if folders else ""
+    if layer == _RPN_GROUP:
+        layer = next((known for known in _RPN_LAYERS if folders[-1].startswith(known)), folders[-1])
+    return layer, name.removesuffix(":0")
 
 
 def _check_dataset(path: Path, dataset: Any) -> None:  # noqa: ANN401

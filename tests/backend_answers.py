@@ -16,7 +16,7 @@ from keras import ops
 from cascade.models import build_network
 from cascade.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
 from cascade.nets.nms import suppress
-from cascade.nets.roi_align import roi_align
+from cascade.nets.roi_align import feature_table, roi_align
 
 COMPACT = {
     "name": "mask_rcnn", "offset": 53.0, "scale": 32.0, "backbone": "residual", "widths": [4, 4, 8, 8, 8],
@@ -60,7 +60,10 @@ def answers() -> dict[str, np.ndarray]:
     told = {"suppress": suppress(ops.convert_to_tensor(boxes), ops.ones((2, 700), "bool"), max_overlap=0.4)}
     some = ops.convert_to_tensor(boxes[:, :30])
     for name, edge in (("centres", None), ("edges", 399.0)):
-        told[f"align {name}"] = roi_align(levels, some, strides=(8, 16), canonical_px=56.0, size=7, edge_to_edge=edge)
+        told[f"align {name}"] = roi_align(
+            feature_table(levels), some, shapes=[(50, 50), (25, 25)], strides=(8, 16), canonical_px=56.0, size=7,
+            edge_to_edge=edge,
+        )  # fmt: skip
     told["screen"] = with_known_weights(build_network(SCREEN), 1).predict_on_batch(images)
     for kind, architecture in (("compact", COMPACT), ("matterport", MATTERPORT)):
         found = with_known_weights(build_network(architecture), 2).predict_on_batch(

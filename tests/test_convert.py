@@ -125,6 +125,26 @@ def test_what_the_network_does_not_have_is_reported(exported, tmp_path):
     assert convert_matterport(path, tmp_path / "model", size=SIZE).not_in_network == ("extra",)
 
 
+def test_numbers_that_keras_adds_to_names_do_not_matter(exported, tmp_path):
+    def renumber(file):
+        file.move("conv1/conv1", "conv1/conv1_1")
+        file.move("rpn_model/rpn_class_raw", "rpn_model/rpn_class_raw_1")
+
+    path = edited(exported[1], tmp_path, renumber)
+    assert convert_matterport(path, tmp_path / "model", size=SIZE).n_layers == 133
+
+
+def test_a_whole_saved_model_is_read_too(exported, tmp_path):
+    def wrap(file):
+        names = list(file)
+        file.create_group("model_weights")
+        for name in names:
+            file.move(name, f"model_weights/{name}")
+
+    path = edited(exported[1], tmp_path, wrap)
+    assert convert_matterport(path, tmp_path / "model", size=SIZE).n_layers == 133
+
+
 def test_a_missing_layer_is_an_error(exported, tmp_path):
     path = edited(exported[1], tmp_path, lambda file: file.__delitem__("res3b_branch2b"))
     with pytest.raises(ModelError, match="expected weights of layer res3b_branch2b, which are missing"):

@@ -102,7 +102,7 @@ def _build_pyramid(config: CompactConfig) -> keras.Model:
         msg = f"backbone: expected one of {', '.join(_BACKBONES)}, got {config.backbone!r}"
         raise ValueError(msg)
     images = preview_input()
-    x = FRAME.fit(normalised(images, offset=config.offset, scale=config.scale))
+    x = normalised(FRAME.fit(images, sky=config.offset), offset=config.offset, scale=config.scale)
     stages = _BACKBONES[config.backbone](x, config)
     levels = feature_pyramid(stages[-3:], config.pyramid_channels, first=_FIRST_LEVEL)
     return keras.Model(images, levels, name="pyramid")

@@ -53,11 +53,18 @@ class Frame:
         """Boxes (..., 4) in network pixels as half-open ones of the preview: the inverse of `to_network`."""
         return (boxes - self._shift()) / self.scale
 
-    def fit(self, images: Tensor) -> Tensor:
-        """Bring normalised previews (B, 400, 400, C) to the network's size."""
+    def fit(self, images: Tensor, *, sky: float) -> Tensor:
+        """
+        Bring previews (B, 400, 400, 1) to the network's size; `sky` is the grey level of what lies around them.
+
+        This comes before any normalisation: OpenVINO 2026.4 merges padding with zeros into a "same" convolution behind
+        it and forgets that convolution's own padding.
+        """
         if self.stretched:
-            return layers.Resizing(self.size, self.size, interpolation="bilinear", name="stretch")(images)
-        return layers.ZeroPadding2D(self.padding, name="pad")(images)
+            stretch = layers.Resizing(self.size, self.size, interpolation="bilinear", dtype="float32", name="stretch")
+            return stretch(images)
+        margin = [self.padding, self.padding]
+        return ops.pad(images, [[0, 0], margin, margin, [0, 0]], constant_values=sky)
 
     def _shift(self) -> Tensor:
         """What is added to a scaled box."""

@@ -16,7 +16,7 @@ from cascade.nets.frame import Frame
 from cascade.nets.heads import by_region
 from cascade.nets.losses import anchor_losses, mask_loss, region_losses
 from cascade.nets.nms import best, pick, suppress
-from cascade.nets.roi_align import roi_align
+from cascade.nets.roi_align import feature_table, roi_align
 from cascade.nets.rpn import RPNHead, propose
 from cascade.nets.semantic import build_semantic_head, semantic_loss
 from cascade.nets.targets import crop_masks, match_anchors, sample_regions
@@ -116,9 +116,8 @@ class MaskRCNN(keras.Model):
         super().__init__(name="mask_rcnn", dtype="float32")
         self.frame, self.sampling, self.limits, self.anchors = frame, sampling, limits, anchors
         self.pyramid, self.rpn_head, self.box_head, self.mask_head = pyramid, rpn_head, box_head, mask_head
-        for level in pyramid.outputs:
-            if not rpn_head.built:
-                rpn_head.build(level.shape)
+        if not rpn_head.built:
+            rpn_head.build([level.shape for level in pyramid.outputs])
         self.built = True
 
     @property
@@ -129,24 +128,21 @@ class MaskRCNN(keras.Model):
     def call(self, images: Tensor) -> dict[str, Tensor]:
         """Detect artifacts."""
         levels, logits, offsets = self.look(images, training=False)
+        table = self.table(levels)
         proposals, valid = self.propose(logits, offsets)
-        class_logits, shifts = by_region(self.box_head, self.align(levels, proposals, self.sampling.box_bins))
+        class_logits, shifts = by_region(self.box_head, self.align(table, proposals, self.sampling.box_bins))
         boxes, scores, classes = self.detect(proposals, valid, class_logits, shifts)
-        (mask_logits,) = by_region(self.mask_head, self.align(levels, boxes, self.sampling.mask_bins))
-        of_class = ops.one_hot(classes, N_CLASSES, dtype="float32")[:, :, None, None]
-        return {
-            "boxes": self.frame.to_preview(boxes),
-            "scores": scores,
-            "classes": classes,
-            "masks": ops.sigmoid(ops.sum(mask_logits * of_class, axis=-1)),
-        }
+        masks = self.draw(self.align(table, boxes, self.sampling.mask_bins), classes)
+        return {"boxes": self.frame.to_preview(boxes), "scores": scores, "classes": classes, "masks": masks}
 
     def look(self, images: Tensor, *, training: bool) -> tuple[list[Tensor], Tensor, Tensor]:
         """Feature pyramid, and the logits (B, A) and offsets (B, A, 4) of all anchors."""
         levels = self.pyramid(images, training=training)
-        scored = [self.rpn_head(level) for level in levels]
-        logits, offsets = (ops.concatenate(parts, axis=1) for parts in zip(*scored, strict=True))
-        return levels, logits, offsets
+        return levels, *self.rpn_head(levels)
+
+    def table(self, levels: Sequence[Tensor]) -> Tensor:
+        """The levels that regions are cut from as one table (B, R, C)."""
+        return feature_table(levels[: len(self.sampling.strides)])
 
     def propose(self, logits: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         """Regions (B, N, 4) worth a second look, in network pixels, and which are valid."""
@@ -156,13 +152,20 @@ class MaskRCNN(keras.Model):
             max_overlap=self.limits.proposal_overlap,
         )  # fmt: skip
 
-    def align(self, levels: Sequence[Tensor], boxes: Tensor, bins: int) -> Tensor:
+    def align(self, table: Tensor, boxes: Tensor, bins: int) -> Tensor:
         """Features of boxes, (B, N, bins, bins, C)."""
         sampling = self.sampling
+        shapes = [(level.shape[1], level.shape[2]) for level in self.pyramid.outputs[: len(sampling.strides)]]
         return roi_align(
-            levels[: len(sampling.strides)], boxes, strides=sampling.strides, canonical_px=sampling.canonical_px,
-            size=bins, edge_to_edge=sampling.edge_to_edge,
+            table, boxes, shapes=shapes, strides=sampling.strides, canonical_px=sampling.canonical_px, size=bins,
+            edge_to_edge=sampling.edge_to_edge,
         )  # fmt: skip
+
+    def draw(self, regions: Tensor, classes: Tensor) -> Tensor:
+        """Masks (B, D, m, m) of regions (B, D, bins, bins, C), each of its own class."""
+        (logits,) = by_region(self.mask_head, regions)
+        of_class = ops.one_hot(classes, N_CLASSES, dtype="float32")[:, :, None, None]
+        return ops.sigmoid(ops.sum(logits * of_class, axis=-1))
 
     def detect(
         self, proposals: Tensor, valid: Tensor, class_logits: Tensor, shifts: Tensor
@@ -217,6 +220,7 @@ class MaskRCNNTraining(keras.Model):
         present = batch["classes"] >= 0
         boxes = network.frame.to_network(ops.cast(batch["boxes"], "float32"))
         levels, logits, offsets = network.look(batch["image"], training=training)
+        table = network.table(levels)
         anchors = match_anchors(
             ops.convert_to_tensor(network.anchors), boxes, present, self.seed, n_sampled=self.n_anchors
         )
@@ -231,10 +235,10 @@ class MaskRCNNTraining(keras.Model):
             n_positive=self.n_positive,
         )
         class_logits, shifts = by_region(
-            network.box_head, network.align(levels, regions.boxes, network.sampling.box_bins)
+            network.box_head, network.align(table, regions.boxes, network.sampling.box_bins)
         )
         positives = regions.boxes[:, : regions.positive.shape[1]]
-        (mask_logits,) = by_region(network.mask_head, network.align(levels, positives, network.sampling.mask_bins))
+        (mask_logits,) = by_region(network.mask_head, network.align(table, positives, network.sampling.mask_bins))
         masks = crop_masks(batch["masks"], network.frame.to_preview(positives), regions.matched, size=network.mask_size)
         losses = (
             *anchor_losses(logits, offsets, anchors),
@@ -273,8 +277,9 @@ def probe(network: MaskRCNN, images: Tensor) -> npt.NDArray[np.float32]:
     ]
     boxes = ops.tile(ops.convert_to_tensor([fixed], dtype="float32"), (len(images), 1, 1))
     levels, logits, offsets = network.look(ops.convert_to_tensor(images), training=False)
-    class_logits, shifts = by_region(network.box_head, network.align(levels, boxes, network.sampling.box_bins))
-    (mask_logits,) = by_region(network.mask_head, network.align(levels, boxes, network.sampling.mask_bins))
+    table = network.table(levels)
+    class_logits, shifts = by_region(network.box_head, network.align(table, boxes, network.sampling.box_bins))
+    (mask_logits,) = by_region(network.mask_head, network.align(table, boxes, network.sampling.mask_bins))
     parts = (logits, offsets, class_logits, shifts, mask_logits)
     squares = [ops.mean(ops.square(ops.reshape(part, (len(images), -1))), axis=-1) for part in parts]
     return np.asarray(ops.convert_to_numpy(ops.sqrt(ops.concatenate(squares))), np.float32)

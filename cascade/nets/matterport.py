@@ -79,7 +79,7 @@ def build_matterport(config: MatterportConfig) -> MaskRCNN:
         raise ValueError(msg)
     frame = Frame(size=config.size, stretched=True, inclusive=True)
     images = preview_input()
-    x = frame.fit(_normalised(images, config.channels))
+    x = _normalised(frame.fit(images, sky=0.0), config.channels)
     levels = feature_pyramid(resnet_stages(x, config.depth), _PYRAMID_CHANNELS, first=2)
     return MaskRCNN(
         frame=frame,

@@ -10,9 +10,14 @@ from keras import ops
 from cascade.nets.boxes import Tensor, area
 
 
+def feature_table(levels: Sequence[Tensor]) -> Tensor:
+    """All cells of all levels (B, H_l, W_l, C) in one list (B, R, C), level by level and row by row."""
+    return ops.concatenate([ops.reshape(x, (-1, x.shape[1] * x.shape[2], x.shape[3])) for x in levels], axis=1)
+
+
 def roi_align(
-    pyramid: Sequence[Tensor], boxes: Tensor, *, strides: Sequence[int], canonical_px: float, size: int,
-    edge_to_edge: float | None = None,
+    table: Tensor, boxes: Tensor, *, shapes: Sequence[tuple[int, int]], strides: Sequence[int], canonical_px: float,
+    size: int, edge_to_edge: float | None = None,
 ) -> Tensor:  # fmt: skip
     """
     Sample a square grid of features inside each box, from the level that fits its size.
@@ -22,10 +27,12 @@ def roi_align(
 
     Parameters
     ----------
-    pyramid : sequence of tensor, shapes (B, H_l, W_l, C)
-        Fine to coarse.
+    table : tensor, shape (B, R, C)
+        Levels, fine to coarse, as `feature_table` lays them out.
     boxes : tensor, shape (B, N, 4)
         In pixels of the input.
+    shapes : sequence of (int, int)
+        Rows and columns of each level.
     strides : sequence of int
         Pixels per cell of each level, each twice the one before.
     canonical_px : float
@@ -45,16 +52,12 @@ def roi_align(
     ----------
     He et al. 2017, arXiv:1703.06870, section 3; levels as in Lin et al. 2017, arXiv:1612.03144, equation 1.
     """
-    n_boxes, channels = boxes.shape[1], pyramid[0].shape[-1]
-    heights = np.array([level.shape[1] for level in pyramid])
-    widths = np.array([level.shape[2] for level in pyramid])
+    n_boxes, channels = boxes.shape[1], table.shape[-1]
+    heights, widths = np.array(shapes).T
     starts = np.concatenate([[0], np.cumsum(heights * widths)[:-1]])
-    table = ops.concatenate([ops.reshape(level, (-1, h * w, channels)) for level, h, w in
-                             zip(pyramid, heights.tolist(), widths.tolist(), strict=True)], axis=1)  # fmt: skip
-
     side = ops.sqrt(ops.maximum(area(boxes), 1.0))
     level = 1.0 + ops.floor(ops.log(side / canonical_px) / np.log(2.0))
-    level = ops.cast(ops.clip(level, 0.0, len(pyramid) - 1.0), "int32")
+    level = ops.cast(ops.clip(level, 0.0, len(shapes) - 1.0), "int32")
 
     def of_level(values: np.ndarray, dtype: str) -> Tensor:
         """One value a level -> (B, N, 1)."""

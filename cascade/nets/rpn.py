@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers, ops
 
 from cascade.nets.boxes import Tensor, area, clip, decode
 from cascade.nets.nms import best, pick, suppress
+from cascade.nets.roi_align import feature_table
 
 
 @keras.saving.register_keras_serializable(package="cascade")
 class RPNHead(layers.Layer):
     """
-    Score and shift the anchors of one pyramid level; the same weights serve every level.
+    Score and shift the anchors of all pyramid levels with the same weights.
 
-    Input (B, H, W, C); output logits (B, H * W * n_anchors) and offsets (B, H * W * n_anchors, 4), both float32.
-    With `paired`, two outputs an anchor, for nothing and something, stand behind each logit, as in Matterport's.
+    Input: levels (B, H_l, W_l, C), each with `n_anchors` anchors a cell, A in all. Output: logits (B, A) and offsets
+    (B, A, 4), both float32. With `paired`, two outputs an anchor, for nothing and something, stand behind each logit,
+    as in Matterport's.
     """
 
     def __init__(self, channels: int, n_anchors: int, *, paired: bool = False, **kwargs: object) -> None:
@@ -32,21 +36,29 @@ class RPNHead(layers.Layer):
             name="offsets",
         )  # fmt: skip
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Sequence[tuple[int | None, ...]]) -> None:
         """Create the weights."""
-        self.shared.build(input_shape)
-        inner = (*input_shape[:-1], self.shared.filters)
+        self.shared.build(input_shape[0])
+        inner = (*input_shape[0][:-1], self.shared.filters)
         self.logits.build(inner)
         self.offsets.build(inner)
         self.built = True
 
-    def call(self, level: Tensor) -> tuple[Tensor, Tensor]:
+    def call(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Score and shift."""
-        x = self.shared(level)
-        n_anchors = level.shape[1] * level.shape[2] * self._n_anchors
-        logits = ops.reshape(self.logits(x), (-1, n_anchors, 2 if self._paired else 1))
+        return self.score(self.features(levels))
+
+    def features(self, levels: Sequence[Tensor]) -> Tensor:
+        """What scores and offsets are read from: (B, R, channels) for the R cells of all levels."""
+        return feature_table([self.shared(level) for level in levels])
+
+    def score(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and offsets of all anchors."""
+        cells = ops.expand_dims(features, 2)
+        n_anchors = features.shape[1] * self._n_anchors
+        logits = ops.reshape(self.logits(cells), (-1, n_anchors, 2 if self._paired else 1))
         logits = logits[..., 1] - logits[..., 0] if self._paired else logits[..., 0]
-        return logits, ops.reshape(self.offsets(x), (-1, n_anchors, 4))
+        return logits, ops.reshape(self.offsets(cells), (-1, n_anchors, 4))
 
 
 def propose(
