@@ -54,16 +54,25 @@ def verify(
     models_dir: ModelsDir = None,
 ) -> None:
     """
-    Check the hash of the weights and the golden outputs.
+    Check the hash of the weights, the golden outputs, and that OpenVINO answers as Keras does.
 
     Example: cascade models verify segment-v0
     """
+    from cascade.engines import has_openvino, openvino_engines
+    from cascade.errors import ModelError
     from cascade.models import find_model, list_models, load_network
 
     infos = [find_model(name, models_dir) for name in models] if models else list_models(models_dir)
     for info in infos:
         load_network(info)
         typer.echo(f"{info.name}: sha256 {info.sha256[:12]}… and golden outputs are as written")
+        for engine, agreement in openvino_engines(info) if has_openvino() else ():
+            typer.echo(f"{info.name}: {engine.name} against Keras: {agreement}")
+            if not agreement.close:
+                msg = f"{info.folder}: {engine.name} answers otherwise than Keras: {agreement}"
+                raise ModelError(msg)
+    if not has_openvino():
+        typer.echo("openvino is not installed: engines were not compared")
     typer.echo(f"{len(infos)} models verified")
 
 
