@@ -8,6 +8,8 @@ import numpy.typing as npt
 from cascade.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances
 
 _MASK_THRESHOLD = 0.5
+_WINDOWS_PX = (64, 128, 256, 1 << 20)
+"""Masks are pasted in windows of these sides, so that a small artifact does not cost as much as the focal plane."""
 
 
 def instances_of(
@@ -58,17 +60,42 @@ def paste_masks(masks: Float32Array, boxes: Float32Array, shape: tuple[int, int]
     -------
     ndarray of bool, shape (N, H, W)
     """
-    rows = _weights(boxes[:, 0], boxes[:, 2], shape[0], masks.shape[1])
-    columns = _weights(boxes[:, 1], boxes[:, 3], shape[1], masks.shape[2])
-    pasted: BoolArray = rows @ masks @ columns.transpose(0, 2, 1) >= _MASK_THRESHOLD
+    pasted = np.zeros((len(masks), *shape), bool)
+    longest = np.max(np.ceil(boxes[:, 2:]) - np.floor(boxes[:, :2]), axis=1, initial=0)
+    for side, smaller in zip(_WINDOWS_PX, (0, *_WINDOWS_PX), strict=False):
+        fits = np.flatnonzero((longest > smaller) & (longest <= side))
+        if len(fits):
+            _paste_windows(pasted, fits, masks[fits], boxes[fits], (min(side, shape[0]), min(side, shape[1])))
     return pasted
 
 
-def _weights(low: Float32Array, high: Float32Array, size: int, bins: int) -> Float32Array:
-    """Interpolation weights (N, size, bins) of the bins at every pixel centre; 0 outside the box."""
-    centres = np.arange(size, dtype=np.float32) + 0.5
+def _paste_windows(
+    pasted: BoolArray, which: npt.NDArray[np.intp], masks: Float32Array, boxes: Float32Array, window: tuple[int, int]
+) -> None:
+    """Paste masks whose boxes fit into a window of (h, w) pixels, all at once, into entries `which` of `pasted`."""
+    pixels = []
+    weights = []
+    for axis, (side, size) in enumerate(zip(window, pasted.shape[1:], strict=True)):
+        low, high = boxes[:, axis], boxes[:, axis + 2]
+        first = np.clip(np.floor(low), 0, size - side).astype(np.intp)
+        pixels.append(first[:, None] + np.arange(side))
+        weights.append(_weights(low, high, pixels[-1], masks.shape[axis + 1]))
+    drawn = weights[0] @ masks @ weights[1].transpose(0, 2, 1) >= _MASK_THRESHOLD
+    if drawn.shape[1:] == pasted.shape[1:]:
+        pasted[which] = drawn
+    else:
+        pasted[which[:, None, None], pixels[0][:, :, None], pixels[1][:, None, :]] = drawn
+
+
+def _weights(low: Float32Array, high: Float32Array, pixels: npt.NDArray[np.intp], bins: int) -> Float32Array:
+    """Interpolation weights (N, side, bins) of the bins at the centres of pixels (N, side); 0 outside the box."""
+    centres = pixels.astype(np.float32) + np.float32(0.5)
     along = (centres - low[:, None]) / np.maximum(high - low, 1e-3)[:, None]
     position = np.clip(along * bins - 0.5, 0, bins - 1)
-    weights = np.maximum(0, 1 - np.abs(position[..., None] - np.arange(bins, dtype=np.float32)))
-    within: Float32Array = weights * ((along >= 0) & (along < 1))[..., None]
-    return within
+    lower = np.minimum(position.astype(np.intp), bins - 2)
+    share = position - lower
+    within = (along >= 0) & (along < 1)
+    weights = np.zeros((*pixels.shape, bins), np.float32)
+    np.put_along_axis(weights, lower[..., None], ((1 - share) * within)[..., None], axis=-1)
+    np.put_along_axis(weights, lower[..., None] + 1, (share * within)[..., None], axis=-1)
+    return weights

@@ -60,18 +60,24 @@ def cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("n_images", "n_blocks"), [(0, 0), (1, 1), (4, 1), (5, 2), (8, 2)])
 def test_blocks_are_filled_up_with_black_images(n_images, n_blocks):
     images = np.full((n_images, 2, 3), 7, np.uint8)
-    cut = blocks(images, 4)
+    cut = blocks(images, 4, fill=True)
     assert [block.shape for block in cut] == [(4, 2, 3)] * n_blocks
     assert sum(int(block.sum()) for block in cut) == 7 * 6 * n_images
     if n_images:
         assert np.array_equal(np.concatenate(cut)[:n_images], images)
 
 
-def test_keras_sees_one_shape_however_many_images_there_are():
+def test_blocks_need_not_be_filled_up():
+    assert [len(block) for block in blocks(np.zeros((5, 2, 3), np.uint8), 4, fill=False)] == [4, 1]
+
+
+@pytest.mark.parametrize(("backend", "last"), [("jax", 32), ("tensorflow", 1)])
+def test_shapes_that_keras_sees(backend, last, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     network = FakeNetwork()
     images = np.stack([np.full((400, 400), level, np.uint8) for level in range(33)])
     assert KerasEngine(network, "screen")(images)["logit"][:, 0].tolist() == list(range(33))
-    assert network.seen == [((32, 400, 400, 1), "float32")] * 2
+    assert network.seen == [((32, 400, 400, 1), "float32"), ((last, 400, 400, 1), "float32")]
 
 
 @pytest.mark.parametrize("task", ["screen", "segment"])

@@ -61,12 +61,13 @@ class KerasEngine:
 
         self.name = f"keras/{keras.backend.backend()} {keras.mixed_precision.dtype_policy().compute_dtype}"
         self._network, self._task = network, task
+        self._fixed_shapes = keras.backend.backend() == "jax"  # it compiles anew for every shape
 
     def __call__(self, images: UInt8Array) -> Answer:
         """Run the network; see `Engine`."""
-        size = _KERAS_BATCH[self._task]
         answers = [
-            self._network.predict_on_batch(block[..., None].astype(np.float32)) for block in blocks(images, size)
+            self._network.predict_on_batch(block[..., None].astype(np.float32))
+            for block in blocks(images, _KERAS_BATCH[self._task], fill=self._fixed_shapes)
         ]
         if self._task == "screen":
             answers = [{"logit": answer} for answer in answers]
@@ -74,15 +75,23 @@ class KerasEngine:
                 for key in OUTPUTS[self._task]}  # fmt: skip
 
 
-def blocks(images: UInt8Array, size: int) -> list[UInt8Array]:
+def blocks(images: UInt8Array, size: int, *, fill: bool) -> list[UInt8Array]:
     """
-    Cut images into blocks of one fixed size, so that a network is compiled once.
+    Cut images into blocks.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (B, H, W)
+    size : int
+        Images a block.
+    fill : bool
+        Fill the last block up with black images, for networks that are compiled for one shape.
 
     Returns
     -------
     list of ndarray of uint8, shape (size, H, W)
-        The last one is filled up with black images; none if there are no images.
+        None if there are no images.
     """
-    n_missing = -len(images) % size
+    n_missing = -len(images) % size if fill else 0
     filled = np.concatenate([images, np.zeros((n_missing, *images.shape[1:]), images.dtype)])
     return [filled[k : k + size] for k in range(0, len(filled), size)]

@@ -14,7 +14,7 @@ import numpy as np
 
 from cascade.engines.agreement import agreement_images
 from cascade.engines.base import OUTPUTS, Answer, KerasEngine
-from cascade.engines.openvino_run import BATCH, import_openvino
+from cascade.engines.openvino_run import import_openvino
 from cascade.models import ModelInfo, load_network, verify_weights
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def _key(info: ModelInfo) -> str:
     import_openvino()
     from importlib.metadata import version
 
-    parts = (info.sha256, info.description_sha256, version("openvino"), _code_hash(), repr(BATCH))
+    parts = (info.sha256, info.description_sha256, version("openvino"), _code_hash())
     return f"{info.name}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:24]}"
 
 

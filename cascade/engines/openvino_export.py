@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cascade.engines.openvino_run import BATCH, PARTS, import_openvino
+from cascade.engines.openvino_run import PARTS, import_openvino
 from cascade.errors import ConfigError
 from cascade.exposure import PREVIEW_SHAPE
 from cascade.models import Task
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import keras
 
     from cascade.nets.mask_rcnn import MaskRCNN
+
+_SCREEN_BATCH = 8
+_SEGMENT_BATCH = 4  # larger ones are no faster, and the last one of a season's batch is filled up with blanks
+_LARGE_PX = 512  # inputs above this go one by one, for their memory
 
 Signature = dict[str, tuple[tuple[int, ...], str]]
 """Shape and dtype of each input of a part."""
@@ -45,7 +49,7 @@ def _screen_parts(network: keras.Model) -> list[tuple[Callable[..., Any], Signat
     def screen(image: Any) -> dict[str, Any]:  # noqa: ANN401
         return {"logit": network(_float(image), training=False)}
 
-    return [(screen, {"image": ((BATCH["screen"], *PREVIEW_SHAPE), "uint8")})]
+    return [(screen, {"image": ((_SCREEN_BATCH, *PREVIEW_SHAPE), "uint8")})]
 
 
 def _segment_parts(network: MaskRCNN) -> list[tuple[Callable[..., Any], Signature]]:
@@ -83,7 +87,8 @@ def _segment_parts(network: MaskRCNN) -> list[tuple[Callable[..., Any], Signatur
     def draw(drawn: Any, classes: Any) -> dict[str, Any]:  # noqa: ANN401
         return {"masks": network.draw(drawn, classes)}
 
-    batch, n, d = BATCH["segment"], limits.n_proposals, limits.n_detections
+    batch = _SEGMENT_BATCH if network.frame.size <= _LARGE_PX else 1
+    n, d = limits.n_proposals, limits.n_detections
     levels = network.pyramid.outputs
     n_cells = [level.shape[1] * level.shape[2] for level in levels]
     channels = levels[0].shape[-1]

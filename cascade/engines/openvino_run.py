@@ -16,9 +16,6 @@ from cascade.models import Task
 
 Precision = Literal["f32", "bf16"]
 
-BATCH: dict[Task, int] = {"screen": 8, "segment": 4}
-"""Images a run; larger ones are no faster, and the last run of a season's batch is filled up with blanks."""
-
 PARTS: dict[Task, dict[str, bool]] = {
     "screen": {"screen": True},
     "segment": {"look": True, "propose": False, "classify": True, "detect": False, "draw": True},
@@ -98,8 +95,9 @@ class OpenVINOEngine:
     def __call__(self, images: UInt8Array) -> Answer:
         """Run the network; see `cascade.engines.base.Engine`."""
         found: dict[str, list[Any]] = {key: [] for key in OUTPUTS[self._task]}
-        for block in blocks(images, BATCH[self._task]):
-            self._tensors["image"].data[:] = block
+        image = self._tensors["image"].data
+        for block in blocks(images, len(image), fill=True):
+            image[:] = block
             for request in self._requests:
                 request.infer()
             for key, kept in found.items():
