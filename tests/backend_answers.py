@@ -12,9 +12,11 @@ import sys
 import keras
 import numpy as np
 from keras import ops
+from matterport.weights import image, weight
 
 from cascade.models import build_network
 from cascade.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
+from cascade.nets.matterport import named_layers
 from cascade.nets.nms import suppress
 from cascade.nets.roi_align import feature_table, roi_align
 
@@ -25,8 +27,8 @@ COMPACT = {
     "min_score": 0.05,
 }  # fmt: skip
 MATTERPORT = {
-    "name": "matterport", "depth": 50, "size": 128, "n_candidates": 600, "n_proposals": 20, "n_detections": 6,
-    "min_score": 0.0,
+    "name": "matterport", "depth": 50, "size": 256, "channels": 3, "n_candidates": 600, "n_proposals": 20,
+    "n_detections": 6, "min_score": 0.0,
 }  # fmt: skip
 SCREEN = {
     "name": "screen_cnn", "widths": [4, 4, 8, 8, 8], "blocks": [0, 0, 0, 0, 1], "offset": 53.0, "scale": 32.0,
@@ -40,8 +42,7 @@ def with_known_weights(network: keras.Model, seed: int) -> keras.Model:
     weights = []
     for variable in network.weights:
         if variable.name == "kernel":
-            scale = 0.5 if "logits" in variable.path else np.sqrt(2 / np.prod(variable.shape[:-1]))
-            drawn = rng.normal(0, scale, variable.shape)
+            drawn = rng.normal(0, np.sqrt(2 / np.prod(variable.shape[:-1])), variable.shape)
         else:
             around = 1.0 if variable.name in ("gamma", "moving_variance") else 0.0
             drawn = rng.normal(around, 0.1, variable.shape)
@@ -65,11 +66,14 @@ def answers() -> dict[str, np.ndarray]:
             edge_to_edge=edge,
         )  # fmt: skip
     told["screen"] = with_known_weights(build_network(SCREEN), 1).predict_on_batch(images)
-    for kind, architecture in (("compact", COMPACT), ("matterport", MATTERPORT)):
-        found = with_known_weights(build_network(architecture), 2).predict_on_batch(
-            images[:1] if kind == "matterport" else images
-        )
-        told |= {f"{kind} {name}": value for name, value in found.items()}
+    compact = with_known_weights(build_network(COMPACT), 2).predict_on_batch(images)
+    told |= {f"compact {name}": value for name, value in compact.items()}
+    matterport = build_network(MATTERPORT)
+    for layer_name, layer in named_layers(matterport).items():
+        layer.set_weights([weight(f"{layer_name}/{v.name}", tuple(v.shape)) for v in layer.weights])
+    drawn = (image(0)[:, :, 0] // 2 + 20)[None, :, :, None].astype(np.float32)
+    found = matterport.predict_on_batch(np.pad(drawn, [(0, 0), (8, 8), (8, 8), (0, 0)]))
+    told |= {f"matterport {name}": value for name, value in found.items()}
     told |= losses(images)
     return {name: ops.convert_to_numpy(value) for name, value in told.items()}
 

@@ -128,4 +128,4 @@ def convert(
     for what, names in (("in the file, not in the network", done.not_in_network), ("left new", done.left_new)):
         if names:
             typer.echo(f"{what}: {', '.join(names)}")
-    typer.echo(f"{out}: {done.info.architecture['depth']} layers deep, weights of {done.n_layers} layers taken over")
+    typer.echo(f"{out}: ResNet-{done.info.architecture['depth']}, weights of {done.n_layers} layers taken over")
