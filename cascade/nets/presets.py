@@ -14,7 +14,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "segment-lite": {
         "name": "mask_rcnn", "backbone": "efficientnet_lite0", "offset": 53.0, "scale": 32.0, "pyramid_channels": 128,
         "head_width": 512, "mask_width": 128, "mask_depth": 4, "anchor_sizes_px": [24.0, 56.0, 128.0, 280.0],
-        "n_candidates": 256, "n_proposals": 128, "n_detections": 24, "min_score": 0.05,
+        "n_candidates": 256, "n_proposals": 128, "n_detections": 16, "min_score": 0.05,
     },
     # The paper's way.
     "mrcnn-r50": {"name": "matterport", "depth": 50},
