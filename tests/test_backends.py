@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 BACKENDS = ("tensorflow", "jax", "torch")
-TOLERANCE = {"boxes": 0.05, "masks": 2e-3, "history": np.inf}  # the steps of `fit` draw random numbers
+TOLERANCE = {"boxes": 0.05, "masks": 2e-3, "history": 2e-2}  # six steps of `fit` add up small differences
 
 pytestmark = [pytest.mark.slow, pytest.mark.backends]
 
