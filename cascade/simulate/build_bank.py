@@ -34,7 +34,9 @@ PAIRS = (
 )  # fmt: skip
 """The pairs brighter than 26 mag/arcsec2 somewhere in the field for a star of magnitude 0, of all 78."""
 
-ANGLES_DEG = np.linspace(0.0, 1.5, 31)
+ANGLES_DEG = np.round(np.concatenate([np.arange(0, 0.76, 0.05), np.arange(0.775, 1.51, 0.025)]), 3)
+"""Closer towards the edge of the field, where D>C4_entrance folds."""
+
 WAVELENGTHS_NM = (380.0, 990.0)
 FILTER_OFFSETS_MM = (-200.0, -150.0, -100.0, -50.0, 0.0, 50.0)
 N_STOPS = 4
@@ -149,9 +151,8 @@ def _state(trace: Trace, stops: Sequence[int]) -> dict[str, Floats]:
     out |= {"forward": forward, "inverse": inverse, "box": box}
     usable = (radius < 1.2 * PUPIL_RADIUS_M) & (trace.stops.max(axis=0) < 1.6**2)
     for slot, stop in enumerate(stops):
-        if (trace.stops[stop] > 1)[radius < PUPIL_RADIUS_M].any():
-            out["stops_pupil"][slot] = _fit(even, trace.stops[stop], usable)
-            out["stops_plane"][slot] = _fit(plane_even, trace.stops[stop], usable)
+        out["stops_pupil"][slot] = _fit(even, trace.stops[stop], usable)
+        out["stops_plane"][slot] = _fit(plane_even, trace.stops[stop], usable)
     step = (2 * _HALF_M / (_GRID - 1)) ** 2
     shape = (_GRID, _GRID)
     xr, xc = np.gradient(x.reshape(shape))

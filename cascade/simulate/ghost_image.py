@@ -20,6 +20,7 @@ Box = tuple[int, int, int, int]
 
 _N_NODES = DEGREE + 1  # Chebyshev nodes a side: exact for polynomials of that degree
 _N_JACOBIAN = 2 * (DEGREE - 1) + 1
+_CLEAR = 0.9  # squared height at an edge, in clear radii, below which nothing is cut
 _SPLAT_SAMPLES = 256  # a side of the pupil
 _SPLAT_PER_PX = 6.0  # fewest samples on a pixel; larger ghosts are drawn on coarser pixels and enlarged
 
@@ -173,9 +174,9 @@ def _warp(map_: GhostMap, sight: Sight, box: Box, scale: float) -> Patch:
     image = sight.transmission(on_pixels(at_nodes[0], _N_NODES), on_pixels(at_nodes[1], _N_NODES), np.sqrt(area))
     image *= area * np.float32(scale)
     for stop in map_.stops_plane:
-        if not stop.any():
-            continue
         height2 = (powers_matrix(*place, EVEN) @ stop).reshape(_N_NODES, _N_NODES)
+        if height2.max() < _CLEAR:
+            continue
         steep = np.hypot(slope @ height2 @ value.T * (2 / height), value @ height2 @ slope.T * (2 / width))
         edge = (1 - on_pixels(height2, _N_NODES)) / np.float32(max(np.median(steep), 1e-6)) + np.float32(0.5)
         image *= np.clip(edge, 0, 1, out=edge)
