@@ -179,22 +179,18 @@ class OpticsBank:
         rows = self._rows(pair)
         row, at_row = _between(self.arrays["row_offset_mm"][rows], offset_mm)
         angle, at_angle = _between(np.asarray(self.description["angles_deg"]), angle_deg)
-        states = [
-            (rows[r], wavelength, a, row_weight * wavelength_weight * angle_weight)
-            for r, row_weight in zip(row, at_row, strict=True)
-            for wavelength, wavelength_weight in ((0, 1 - mix), (1, mix))
-            for a, angle_weight in zip(angle, at_angle, strict=True)
-        ]
-        facts = self.arrays["facts"]
-        lit = [state for state in states if facts[state[:3]][0] > 0]
-        share = sum(weight * float(facts[r, w, a][0]) for r, w, a, weight in lit)
-        total = sum(weight for *_, weight in lit)
-        if share <= 0 or total <= 0:
+        state = np.ix_(rows[row], np.arange(2), np.array(angle))
+        weight = np.multiply.outer(np.multiply.outer(at_row, (1 - mix, mix)), at_angle)
+        facts = self.arrays["facts"][state]
+        lit = facts[..., 0] > 0
+        share = float((weight * facts[..., 0]).sum())
+        if share <= 0:
             return None
+        weight = np.where(lit, weight, 0.0)
+        weight /= weight.sum()
 
         def mixed(name: str) -> Floats:
-            values = self.arrays[name]
-            return np.asarray(sum(values[r, w, a] * (weight / total) for r, w, a, weight in lit), np.float64)
+            return np.tensordot(weight, self.arrays[name][state], 3)
 
         return GhostMap(
             forward=mixed("forward"),
@@ -202,7 +198,7 @@ class OpticsBank:
             box=mixed("box"),
             stops_pupil=mixed("stops_pupil"),
             stops_plane=mixed("stops_plane"),
-            invertible=all(facts[state[:3]][2] > 0 for state in lit),
+            invertible=bool((facts[..., 2] > 0)[lit].all()),
             share=share,
             density=float(mixed("facts")[1]),
         )

@@ -209,7 +209,7 @@ def _splat(map_: GhostMap, sight: Sight, scale: float) -> Patch | None:
         at_samples(map_.forward[: len(EVEN)], EVEN), at_samples(map_.forward[len(EVEN) :], ODD)
     )
     height, width = sight.shape
-    lit = (weights > 0) & (rows > -1) & (columns > -1) & (rows < height + 1) & (columns < width + 1)
+    lit = (weights > 0) & (rows > -0.5) & (columns > -0.5) & (rows < height + 0.5) & (columns < width + 0.5)
     if not lit.any():
         return None
     rows, columns, weights = rows[lit], columns[lit], weights[lit]
@@ -223,13 +223,11 @@ def _splat(map_: GhostMap, sight: Sight, scale: float) -> Patch | None:
 
 
 def _deposit(rows: Floats, columns: Floats, weights: Float32Array, shape: tuple[int, int]) -> Float32Array:
-    """Share each sample among the four pixels around it; what falls outside is lost."""
+    """Share each sample, at most half a pixel outside, among the four pixels around it; what falls outside is lost."""
     height, width = shape[0] + 2, shape[1] + 2  # a frame of one pixel catches it
     rows, columns = rows + 0.5, columns + 0.5
     row, column = np.floor(rows).astype(np.intp), np.floor(columns).astype(np.intp)
     down, across = rows - row, columns - column
-    np.clip(row, 0, height - 2, out=row)
-    np.clip(column, 0, width - 2, out=column)
     index = row * width + column
     total = np.zeros(height * width)
     for shift, share in (

@@ -252,10 +252,9 @@ class GhostOptics:
         mask = np.zeros(shape, bool)
         map_ = self._map(pair, star)
         patch = None if map_ is None else draw_ghost(map_, _sight(star, shape, None), 1.0)
-        if map_ is not None and patch is not None:
-            # A smooth floor: half of what a pixel of an evenly lit ghost would hold.
-            floor = 0.25 * map_.density * _pixel_area_mm2(shape) / open_area_m2()
-            mask[patch.where] = patch.values > min(floor, 0.5 * float(patch.values.max()))
+        if patch is not None:
+            lit = patch.values[patch.values > 0]
+            mask[patch.where] = patch.values > 0.25 * float(np.median(lit))  # an edge pixel is lit in part
         return mask
 
     def outline(self, pair: str, star: Star, shape: tuple[int, int] = PREVIEW_SHAPE) -> Outline | None:

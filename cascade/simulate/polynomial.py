@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,19 +27,26 @@ def powers_matrix(x: Floats, y: Floats, terms: tuple[tuple[int, int], ...]) -> F
     -------
     ndarray of float64, shape (N, len(terms))
     """
-    x_powers = [np.ones_like(x)]
-    y_powers = [np.ones_like(y)]
-    for _ in range(DEGREE):
-        x_powers.append(x_powers[-1] * x)
-        y_powers.append(y_powers[-1] * y)
-    return np.stack([x_powers[i] * y_powers[j] for i, j in terms], axis=-1)
+    rows, columns = _exponents(terms)
+    return np.asarray(_powers(x)[:, rows] * _powers(y)[:, columns], np.float64)
+
+
+def _powers(values: Floats) -> Floats:
+    """Powers 0 to DEGREE of N values, (N, DEGREE + 1)."""
+    return np.asarray(np.vander(values, DEGREE + 1, increasing=True), np.float64)
+
+
+@cache
+def _exponents(terms: tuple[tuple[int, int], ...]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The exponents of x and of y, as index arrays."""
+    rows, columns = np.array(terms, np.intp).T
+    return rows, columns
 
 
 def square(coefficients: Floats, terms: tuple[tuple[int, int], ...]) -> Floats:
     """Coefficients as a (DEGREE + 1, DEGREE + 1) matrix C, so that on a grid the values are Y @ C.T @ X.T."""
     matrix = np.zeros((DEGREE + 1, DEGREE + 1))
-    rows, columns = zip(*terms, strict=True)
-    matrix[list(rows), list(columns)] = coefficients
+    matrix[_exponents(terms)] = coefficients
     return matrix
 
 
