@@ -29,6 +29,7 @@ ALLOWED_WITHIN_LAYER = {
     ("run_config", "errors"),
     ("segment", "screen"),  # the batching that both share
     ("simulate", "camera"),
+    ("simulate", "via"),  # outlines are what annotators draw
     ("store", "tables"),
 }
 

@@ -1,4 +1,4 @@
-"""What differs between exposures before any ghost is drawn: band, depth, stretch, and how the mosaic was put together."""
+"""What differs between exposures before any ghost is drawn: band, depth, stretch, and the survey's processing."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ _NOISE_SCATTER = 0.06
 _CCD_LEVEL_SCATTER = (0.1, 1.0)  # median 0.9 over exposures
 _SHIFT_SCATTER_PX = (0.18, 0.33)
 _ROTATION_SCATTER = 0.0018  # radians: mosaics are projected with the exposure's own WCS
+
+# Meshes a CCD and bias that leave of annotated circles the profiles measured along them: best (5, 10) and 0.35.
+_MESHES = ((4, 8), (5, 10), (6, 12))
+_MESH_BIAS = (0.15, 0.6)
 
 _NOISE_SHARE = 0.0042  # of the sky, in g: what makes ghosts as bright as real ones (prototype)
 _NOISE_SHARE_SCATTER = 0.35
@@ -55,6 +59,10 @@ class Conditions:
         Rotation of the mosaic, radians.
     ccd_2_dead
         Whether CCD 2 was dark, as from November 2013 to December 2016.
+    meshes
+        Number of meshes of the survey's background along the rows and the columns of a CCD.
+    mesh_bias
+        How far the background lies under the mean where light is uneven; see `Mosaic.background`.
     jpeg_quality
         Of the JPEG that the preview was kept as.
     """
@@ -68,6 +76,8 @@ class Conditions:
     shift_px: tuple[float, float]
     rotation: float
     ccd_2_dead: bool
+    meshes: tuple[int, int]
+    mesh_bias: float
     jpeg_quality: int = 75
 
     def grey_of_star(self, magnitude: float) -> float:
@@ -92,4 +102,6 @@ def draw_conditions(rng: np.random.Generator) -> Conditions:
         shift_px=(float(rng.normal(0, _SHIFT_SCATTER_PX[0])), float(rng.normal(0, _SHIFT_SCATTER_PX[1]))),
         rotation=float(rng.normal(0, _ROTATION_SCATTER)),
         ccd_2_dead=bool(rng.random() < 0.5),
+        meshes=_MESHES[int(rng.choice(3, p=[0.2, 0.55, 0.25]))],
+        mesh_bias=float(rng.uniform(*_MESH_BIAS)),
     )

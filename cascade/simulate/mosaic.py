@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -20,11 +20,11 @@ _WINDOW = (33, 63)  # pixels around a CCD that hold it under any shift
 _HALF_PX = (14.4, 28.93)  # of the lit area of a CCD (measured)
 _OFFSET_PX = (0.36, 0.0)  # of its centre from the lattice (measured)
 _JITTER_PX = 0.12  # of its place from CCD to CCD (measured)
-_MESHES = (8, 16)  # SExtractor's meshes of 256 pixels on a CCD of 2048 x 4096
 _MEDIAN_OF = 3  # meshes each way
 _EDGE_GLOW = (1.3, 0.4)  # grey levels that the outer three pixels of a CCD lie above its middle (measured)
 _GRADIENT_SCATTER = 0.6  # grey levels from the middle of a CCD to its rim, left over by the mesh
 
+_MeshMaps = tuple[Float32Array, Float32Array, Float32Array, Float32Array]
 _Bounds = tuple[slice, slice]
 
 
@@ -58,6 +58,7 @@ class Mosaic:
     """
 
     camera: Camera
+    _maps: dict[tuple[int, int], _MeshMaps] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def centres(self) -> npt.NDArray[np.float64]:
@@ -78,21 +79,22 @@ class Mosaic:
         height, width = self.camera.shape
         return np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
 
-    @cached_property
-    def _mesh_maps(self) -> tuple[npt.NDArray[np.float32], ...]:
-        """Matrices that average pixels into meshes and interpolate meshes to pixels, along rows and columns."""
-        maps = []
-        for axis in (0, 1):
-            edges = self.centres[:, axis] - self._corners[:, axis] - _HALF_PX[axis]
-            size = 2 * _HALF_PX[axis] / _MESHES[axis]
-            pixel = np.arange(_WINDOW[axis])
-            left = edges[:, None, None] + np.arange(_MESHES[axis])[:, None] * size
-            overlap = np.clip(np.minimum(pixel + 1, left + size) - np.maximum(pixel, left), 0, None)
-            average = overlap / overlap.sum(axis=2, keepdims=True)
-            at = np.clip((pixel + 0.5 - edges[:, None]) / size - 0.5, -0.5, _MESHES[axis] - 0.5)
-            spline = CubicSpline(np.arange(_MESHES[axis]), np.eye(_MESHES[axis]), bc_type="natural")
-            maps += [average.astype(np.float32), spline(at).astype(np.float32)]
-        return tuple(maps)
+    def _mesh_maps(self, meshes: tuple[int, int]) -> _MeshMaps:
+        """Matrices that average pixels into meshes and interpolate meshes to pixels; made once."""
+        if meshes not in self._maps:
+            averages, splines = [], []
+            for axis in (0, 1):
+                edges = (self.centres - self._corners)[:, axis, None] - _HALF_PX[axis]
+                size = 2 * _HALF_PX[axis] / meshes[axis]
+                pixel = np.arange(_WINDOW[axis])
+                left = edges[:, :, None] + np.arange(meshes[axis])[:, None] * size
+                overlap = np.clip(np.minimum(pixel + 1, left + size) - np.maximum(pixel, left), 0, None)
+                averages.append((overlap / overlap.sum(axis=2, keepdims=True)).astype(np.float32))
+                at = np.clip((pixel + 0.5 - edges) / size - 0.5, -0.5, meshes[axis] - 0.5)
+                spline = CubicSpline(np.arange(meshes[axis]), np.eye(meshes[axis]), bc_type="natural")
+                splines.append(spline(at).astype(np.float32))
+            self._maps[meshes] = (averages[0], averages[1], splines[0], splines[1])
+        return self._maps[meshes]
 
     @cached_property
     def _edge_glow(self) -> npt.NDArray[np.float32]:
@@ -110,27 +112,34 @@ class Mosaic:
         rows, columns = self._pixels
         return light[rows[:, :, None], columns[:, None, :]]
 
-    def background(self, cells: Float32Array) -> Float32Array:
+    def background(self, cells: Float32Array, meshes: tuple[int, int], bias: float) -> Float32Array:
         """
-        What the survey's mesh takes for sky in each window: (N, h, w) like `cells`.
+        Estimate what the survey takes for sky.
 
-        Means of 256x256 CCD pixels (about 4x4 here), a 3x3 median over them, bicubic interpolation, as SExtractor
-        does. A ghost larger than some meshes is thereby lost but for its edges.
+        Means over the meshes of a CCD, lowered where the light within a mesh is uneven, a 3x3 median over them, and
+        bicubic interpolation, as SExtractor does. A ghost larger than some meshes is thereby lost but for its edges.
+
+        Parameters
+        ----------
+        cells : ndarray of float32, shape (N, h, w)
+            Windows of the CCDs.
+        meshes : tuple of int
+            Number of meshes along the rows and the columns of a CCD.
+        bias : float
+            Standard deviations of the light within a mesh by which its mean is lowered: stands for the clipping.
+
+        Returns
+        -------
+        ndarray of float32, shape (N, h, w)
         """
-        rows, to_rows, columns, to_columns = self._mesh_maps
-        mesh = rows @ cells @ columns.transpose(0, 2, 1)
+        along_rows, along_columns, to_rows, to_columns = self._mesh_maps(meshes)
+        across = along_columns.transpose(0, 2, 1)
+        mesh = along_rows @ cells @ across
+        spread = along_rows @ (cells * cells) @ across - mesh * mesh
+        mesh -= np.float32(bias) * np.sqrt(np.maximum(spread, 0))
         mesh = median_filter(mesh, size=(1, _MEDIAN_OF, _MEDIAN_OF), mode="nearest")
         smooth: Float32Array = to_rows @ mesh @ to_columns.transpose(0, 2, 1)
         return smooth
-
-    def subtracted(self, light: Float32Array) -> Float32Array:
-        """(H, W) light less the mesh background of each CCD; 0 in the gaps."""
-        cells = self.cells(light)
-        cells = cells - self.background(cells)
-        out = np.zeros(self.camera.shape, np.float32)
-        for cell, (window, inside) in zip(cells, self._windows, strict=True):
-            out[window] += cell[inside] * (self.camera.labels[window] > 0)
-        return out
 
     @cached_property
     def _windows(self) -> list[tuple[_Bounds, _Bounds]]:
@@ -171,7 +180,7 @@ class Mosaic:
         ndarray of uint8, shape (400, 400)
         """
         cells = self.cells(extended)
-        cells = cells - self.background(cells) + self.cells(sharp)
+        cells = cells - self.background(cells, conditions.meshes, conditions.mesh_bias) + self.cells(sharp)
         n_ccds = len(cells)
         cells += conditions.sky_level - np.float32(GAP_LEVEL)
         cells += rng.normal(0, conditions.ccd_scatter, (n_ccds, 1, 1)).astype(np.float32)
@@ -217,7 +226,7 @@ class Mosaic:
             spans = []
             for axis, ends in ((0, blank.rows), (1, blank.columns)):
                 edge = self.centres[n, axis] - self._corners[n, axis] - _HALF_PX[axis]
-                first, last = (int(round(edge + 2 * _HALF_PX[axis] * end)) for end in ends)
+                first, last = (round(float(edge + 2 * _HALF_PX[axis] * end)) for end in ends)
                 # Whatever reaches the edge of the CCD takes its soft edge along.
                 spans.append(slice(first if ends[0] > 0 else 0, last if ends[1] < 1 else _WINDOW[axis]))
             cells[n, spans[0], spans[1]] = 0

@@ -22,6 +22,7 @@ _BEND_POWER = 0.60
 _BRIGHTEST_POINT = 330.0  # beyond it stars grow into discs
 _CLUMP_SHARE = 0.30  # of the noise: unresolved, clustered galaxies and wings of stars
 _CLUMP_PX = 1.9
+_SPILLS_FROM = 22.0  # grey levels; fainter ones lie in one pixel, for what they spill is lost in the noise
 _SMEAR_PX = 0.30  # half width of a star, seeing and tracking and the JPEG's resampling together
 
 # Saturated discs: N(radius > r) = 10**(-0.97 (r - 1.13)) * 12.7 an exposure.
@@ -92,13 +93,14 @@ def _clump_tile() -> Float32Array:
     """Smooth noise of unit variance, larger than a preview; drawn once."""
     rough = np.random.default_rng(20210916).standard_normal((768, 768))
     smooth = gaussian_filter(rough, _CLUMP_PX, mode="wrap")
-    return (smooth / smooth.std()).astype(np.float32)
+    tile: Float32Array = (smooth / smooth.std()).astype(np.float32)
+    return tile
 
 
 def _clumps(shape: tuple[int, int], rng: np.random.Generator) -> Float32Array:
     """A random part of the tile, mirrored at random."""
     tile = _clump_tile()
-    top, left = rng.integers(0, np.array(tile.shape) - shape + 1)
+    top, left = (int(rng.integers(0, whole - part + 1)) for whole, part in zip(tile.shape, shape, strict=True))
     down, across = rng.choice([-1, 1], 2)
     return tile[top : top + shape[0], left : left + shape[1]][::down, ::across]
 
@@ -111,6 +113,10 @@ def _add_points(light: Float32Array, conditions: Conditions, rng: np.random.Gene
     flux = np.where(flux > _BEND, _BEND * (flux / _BEND) ** _BEND_POWER, flux)
     flux = np.minimum(flux, _BRIGHTEST_POINT)
     place = rng.random((2, n_stars)) * (np.array(shape)[:, None] - 2) + 1
+    faint = flux < _SPILLS_FROM
+    pixel = place[:, faint].astype(np.intp)
+    light += np.bincount(pixel[0] * shape[1] + pixel[1], flux[faint], light.size).reshape(shape).astype(np.float32)
+    place, flux = place[:, ~faint], flux[~faint]
     pixel = place.astype(np.intp)
     within = place - pixel
     after = np.clip((within + _SMEAR_PX - 1) / (2 * _SMEAR_PX), 0, 1)
@@ -127,7 +133,9 @@ def _add_points(light: Float32Array, conditions: Conditions, rng: np.random.Gene
     light -= np.float32(_FAINTEST * 0.5 * conditions.star_density)
 
 
-def _stamp(light: Float32Array, row: float, column: float, reach: int) -> tuple[Float32Array, Float32Array, Float32Array]:
+def _stamp(
+    light: Float32Array, row: float, column: float, reach: int
+) -> tuple[Float32Array, Float32Array, Float32Array]:
     """A view of `light` around a place, and the distances of its pixels in rows and columns."""
     top, left = max(int(row) - reach, 0), max(int(column) - reach, 0)
     view = light[top : int(row) + reach + 1, left : int(column) + reach + 1]
@@ -219,7 +227,7 @@ def _add_trail(light: Float32Array, rng: np.random.Generator) -> None:
 
 def _add_banding(light: Float32Array, mosaic: Mosaic, rng: np.random.Generator) -> None:
     """Weak stripes across CCDs, as some exposures show."""
-    stripes = rng.standard_normal((mosaic.camera.shape[1])).astype(np.float32)
+    stripes = rng.standard_normal(mosaic.camera.shape[1]).astype(np.float32)
     light += stripes * np.float32(rng.uniform(1, 3))
 
 

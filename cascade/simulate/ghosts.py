@@ -1,0 +1,253 @@
+"""Ghosts of bright stars in one exposure: which stars, how bright, and what of them a person would see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cascade.exposure import BoolArray, Float32Array
+from cascade.simulate.conditions import Conditions
+from cascade.simulate.ghost_image import Patch
+from cascade.simulate.labels import (
+    MIN_GHOST_SNR,
+    Label,
+    cut_off,
+    ellipse_region,
+    ghost_class,
+    outline_region,
+    visibility,
+)
+from cascade.simulate.mosaic import Mosaic
+from cascade.simulate.optics import GhostOptics, Reflectivity, Star
+from cascade.simulate.pupil import VANE_WIDTH_MM, VaneWidths
+
+_DEGREES = 1.12  # stars beyond it make no ghost that can be seen
+_FILTER_OFFSETS_MM = (0.0, -45.0, -100.0, -150.0)  # slots of the filter changer, inferred from real ghosts
+_FILTER_SCATTER_MM = 6.0
+_REFLECTIVITY_RANGE = 3.0
+_VANE_SCATTER = 0.3
+_MAGNITUDES = (0.8, 6.9)
+_MAGNITUDE_POWER = 0.85  # under 1: more faint stars
+_FAINT_MAGNITUDES = (6.5, 9.5)  # of further stars, and of those in clean exposures
+_N_MORE_STARS = 0.35  # mean number of further, fainter stars
+_CUTOFF_NOISE = 0.22  # ghosts with less light a pixel, in units of the noise, are not drawn
+_WHOLE_SHARE = 0.66
+_MIN_SEEN = 1.15  # a ghosted exposure's plainest ghost has at least this many times the least S/N
+_MAX_UNSEEN = 0.8  # a clean exposure's has at most this
+
+# D>C4_entrance shows fine stripes across the direction of its star, in real exposures.
+_STRIPED = "D>C4_entrance"
+_STRIPED_SHARE = 0.85
+_STRIPE_PITCH_PX = (2.05, 3.1)
+_STRIPE_STRENGTH = (0.08, 0.45)
+_STRIPED_WITHIN_DEG = 0.9  # beyond it the ghost is a sliver without stripes
+
+
+@dataclass(frozen=True, eq=False)
+class Ghosts:
+    """
+    A star's ghosts in one exposure.
+
+    Attributes
+    ----------
+    star
+        Where it is.
+    magnitude
+        In the band of the exposure.
+    place
+        (row, column) of its own image in pixels; may lie outside the preview.
+    light
+        (400, 400) float32 grey levels of all its ghosts.
+    snrs
+        Surface pair to signal-to-noise ratio, of all that were drawn.
+    labels
+        Those that a person would draw.
+    """
+
+    star: Star
+    magnitude: float
+    place: tuple[float, float]
+    light: Float32Array
+    snrs: dict[str, float]
+    labels: list[Label]
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """
+    What all stars of one exposure share.
+
+    Attributes
+    ----------
+    optics
+        Draws the ghosts.
+    mosaic
+        Says where CCDs are.
+    lit
+        (400, 400) bool: pixels on CCDs at work.
+    conditions
+        Band, depth and stretch.
+    noise
+        Of the sky in grey levels, unresolved stars included.
+    """
+
+    optics: GhostOptics
+    mosaic: Mosaic
+    lit: BoolArray
+    conditions: Conditions
+    noise: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Glass:
+    """State of the telescope in one exposure."""
+
+    filter_offset_mm: float
+    reflectivity: Reflectivity
+    vanes: VaneWidths
+
+
+def draw_ghosts(scene: Scene, seen: bool, rng: np.random.Generator) -> list[Ghosts]:
+    """
+    Draw the bright stars of an exposure.
+
+    Parameters
+    ----------
+    scene : Scene
+    seen : bool
+        Whether any ghost is to be seen; if not, only stars too faint for it are drawn, often none.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    list of Ghosts
+        The first is the brightest.
+    """
+    widths = np.exp(rng.normal(0, _VANE_SCATTER)) * np.array(VANE_WIDTH_MM) * np.exp(rng.normal(0, 0.12, 4))
+    glass = _Glass(
+        float(rng.choice(_FILTER_OFFSETS_MM) + rng.normal(0, _FILTER_SCATTER_MM)),
+        _reflectivity(scene.optics, rng),
+        (float(widths[0]), float(widths[1]), float(widths[2]), float(widths[3])),
+    )
+    low, high = _MAGNITUDES
+    drawn = []
+    for number in range(rng.poisson(_N_MORE_STARS) + int(seen)):
+        main = seen and number == 0
+        magnitude = low + (high - low) * rng.random() ** _MAGNITUDE_POWER if main else rng.uniform(*_FAINT_MAGNITUDES)
+        angle = _DEGREES * float(np.sqrt(rng.random()))
+        star = Star(angle, float(rng.uniform(0, 360)), scene.conditions.band, glass.filter_offset_mm)
+        limits = (_MIN_SEEN if main else 0.0, np.inf if seen else _MAX_UNSEEN)
+        drawn.append(_ghosts_of(scene, glass, number, star, float(magnitude), limits, rng))
+    return drawn
+
+
+def _reflectivity(optics: GhostOptics, rng: np.random.Generator) -> Reflectivity:
+    """Reflectivities from a third to three times the assumed ones, surface by surface."""
+    assumed = Reflectivity()
+    names = sorted({name for pair in optics.pairs for name in pair.split(">")})
+    spread = np.exp(rng.uniform(-1, 1, len(names)) * np.log(_REFLECTIVITY_RANGE) * 0.8)
+    return Reflectivity(
+        surfaces={name: min(assumed.of(name) * float(factor), 0.6) for name, factor in zip(names, spread, strict=True)}
+    )
+
+
+def _ghosts_of(
+    scene: Scene,
+    glass: _Glass,
+    number: int,
+    star: Star,
+    magnitude: float,
+    limits: tuple[float, float],
+    rng: np.random.Generator,
+) -> Ghosts:
+    """Draw a star's ghosts, the star brighter or fainter than asked if its plainest ghost is beyond the limits."""
+    flux = scene.conditions.grey_of_star(magnitude)
+    patches = scene.optics.patches(
+        star, reflectivity=glass.reflectivity, vane_width_mm=glass.vanes, cutoff=_CUTOFF_NOISE * scene.noise / flux
+    )
+    row, column = scene.mosaic.camera.to_pixel(*scene.optics.star_mm(star))
+    place = float(row), float(column)
+    striped = star.field_angle_deg < _STRIPED_WITHIN_DEG and rng.random() < _STRIPED_SHARE
+    patches = {pair: _textured(patch, place, striped and pair == _STRIPED, rng) for pair, patch in patches.items()}
+    seeable = scene.lit & ~_glare(place, flux, scene.lit.shape)
+    snrs = {
+        pair: visibility(patch.values * np.float32(flux), seeable[patch.where], scene.noise)
+        for pair, patch in patches.items()
+    }
+    best = max(snrs.values(), default=0.0) / MIN_GHOST_SNR
+    scale = 1.0
+    if 0 < best < limits[0]:
+        scale = limits[0] * rng.uniform(1, 1.6) / best
+    elif best > limits[1]:
+        scale = limits[1] * rng.uniform(0.5, 1) / best
+    flux *= scale
+    light = np.zeros(scene.lit.shape, np.float32)
+    labels = []
+    for pair, patch in patches.items():
+        light[patch.where] += patch.values * np.float32(flux)
+        snrs[pair] *= scale
+        if snrs[pair] >= MIN_GHOST_SNR and (label := _label(scene, pair, patch, star, flux)) is not None:
+            labels.append(replace(label, snr=snrs[pair], star=number))
+    return Ghosts(star, magnitude - 2.5 * float(np.log10(scale)), place, light, snrs, labels)
+
+
+def _glare(place: tuple[float, float], flux: float, shape: tuple[int, ...]) -> BoolArray:
+    """Pixels that the star itself saturates."""
+    radius = np.clip(0.9 * (flux / 3e5) ** 0.22, 0.8, 11) + 1
+    y = np.arange(shape[0])[:, None] + 0.5 - place[0]
+    x = np.arange(shape[1]) + 0.5 - place[1]
+    glare: BoolArray = np.less(np.hypot(y, x), radius)
+    return glare
+
+
+def _textured(patch: Patch, place: tuple[float, float], striped: bool, rng: np.random.Generator) -> Patch:
+    """Give a ghost its mottle, and perhaps stripes."""
+    height, width = patch.values.shape
+    coarse = rng.normal(0, 0.13, (height // 6 + 2, width // 6 + 2)).astype(np.float32)
+    rows, columns = np.arange(height) / 6, np.arange(width) / 6
+    mottle = _bilinear(coarse, rows, columns)
+    values = patch.values * np.maximum(1 + mottle, 0.2)
+    if striped:
+        y = patch.y0 + np.arange(height, dtype=np.float32)[:, None] - np.float32(place[0])
+        x = patch.x0 + np.arange(width, dtype=np.float32) - np.float32(place[1])
+        toward = np.array([patch.y0 + height / 2 - place[0], patch.x0 + width / 2 - place[1]])
+        toward /= np.hypot(*toward) + 1e-6
+        along = np.float32(toward[0]) * y + np.float32(toward[1]) * x
+        aside = np.float32(toward[0]) * x - np.float32(toward[1]) * y
+        distance = along + aside**2 * np.float32(rng.normal(0, 1 / 400))
+        phase = distance * np.float32(2 * np.pi / rng.uniform(*_STRIPE_PITCH_PX))
+        values = values * (1 + np.float32(rng.uniform(*_STRIPE_STRENGTH)) * np.sign(np.sin(phase)))
+    return Patch(patch.y0, patch.x0, values)
+
+
+def _bilinear(coarse: Float32Array, rows: npt.NDArray[np.float64], columns: npt.NDArray[np.float64]) -> Float32Array:
+    """A coarse field on a fine grid."""
+    top, left = rows.astype(np.intp), columns.astype(np.intp)
+    down, across = (rows - top).astype(np.float32)[:, None], (columns - left).astype(np.float32)
+    lines = coarse[top] * (1 - down) + coarse[top + 1] * down
+    fine: Float32Array = (lines[:, left] * (1 - across) + lines[:, left + 1] * across).astype(np.float32)
+    return fine
+
+
+def _label(scene: Scene, pair: str, patch: Patch, star: Star, flux: float) -> Label | None:
+    """The outline of one ghost, as a person draws it; its S/N is still to be told."""
+    outline = scene.optics.outline(pair, star)
+    if outline is None:
+        return None
+    lit = patch.values[patch.values > 0]
+    contrast = float(np.median(patch.values[patch.values > 0.2 * patch.values.max()])) * flux / scene.noise
+    artifact = ghost_class(contrast, np.pi * outline.major * outline.minor)
+    region = ellipse_region(artifact, outline.row, outline.column, outline.major, outline.minor, outline.theta)
+    shape = scene.mosaic.camera.shape
+    mask = region.mask(shape)
+    # Hole and vanes take up to a third; where more is dark, a lens edge may have cut the ghost.
+    lit_px = np.count_nonzero(lit > 0.3 * np.median(lit))
+    if lit_px < _WHOLE_SHARE * mask.sum() and cut_off(footprint := scene.optics.footprint(pair, star), mask):
+        polygon = outline_region(artifact, footprint)
+        if polygon is None:
+            return None
+        mask = polygon.mask(shape)
+        region = replace(polygon, artifact=ghost_class(contrast, float(mask.sum())))
+    return Label(region, mask, 0.0, pair)
