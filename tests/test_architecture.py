@@ -17,7 +17,7 @@ LAYERS = (
     {"models"},
     {"screen", "segment", "veto", "tables"},
     {"rows", "store"},
-    {"pipeline"},
+    {"pipeline", "predict"},
     {"parallel"},
     {"season"},
     {"report", "evaluate"},

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cascade.errors import ConfigError, InputError
-from cascade.simulate.polynomial import EVEN
+from cascade.errors import ConfigError
+from cascade.simulate.npz import read_npz
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,10 +22,6 @@ SURFACES = (
     "C4_entrance", "C4_exit", "C5_entrance", "C5_exit", "D",
 )  # fmt: skip
 """Surfaces that reflect, in the order in which starlight meets them; D is the detector."""
-
-_ARRAYS = (
-    "forward", "inverse", "box", "stops_pupil", "stops_plane", "facts", "row_pair", "row_offset_mm", "star_radius_mm",
-)  # fmt: skip
 
 
 def pair_surfaces(pair: str) -> tuple[str, str]:
@@ -94,6 +87,7 @@ class OpticsBank:
 
     description: dict[str, Any]
     arrays: dict[str, npt.NDArray[Any]]
+    _density: dict[str, npt.NDArray[Any]] = field(default_factory=dict)  # by pair and angle, filled as asked for
 
     @classmethod
     def load(cls, path: Path | None = None) -> OpticsBank:
@@ -147,8 +141,10 @@ class OpticsBank:
         ConfigError
             If there is no such pair.
         """
+        if pair not in self._density:
+            self._density[pair] = self.arrays["facts"][self._rows(pair)][..., 1].max(axis=(0, 1))
         angle, _ = _between(np.asarray(self.description["angles_deg"]), angle_deg)
-        return float(self.arrays["facts"][self._rows(pair)][:, :, angle, 1].max())
+        return float(self._density[pair][angle].max())
 
     def _rows(self, pair: str) -> npt.NDArray[np.intp]:
         """Rows of a pair."""
@@ -217,25 +213,4 @@ def _between(nodes: npt.NDArray[Any], value: float) -> tuple[list[int], list[flo
 @cache
 def _load(path: Path | None) -> OpticsBank:
     """Read a bank once."""
-    try:
-        if path is None:
-            with resources.as_file(resources.files(__package__).joinpath(BANK_FILE)) as shipped:
-                content = _read(shipped)
-        else:
-            content = _read(path)
-        description = json.loads(str(content.pop("description")))
-    except (OSError, ValueError, KeyError) as error:
-        build = "build one with python -m cascade.simulate.build_bank"
-        msg = f"{path or BANK_FILE}: expected an optics bank, got {error}; {build}"
-        raise InputError(msg) from error
-    digest = hashlib.sha256(b"".join(name.encode() + content[name].tobytes() for name in sorted(content))).hexdigest()
-    if digest != description.get("arrays_sha256") or content["forward"].shape[-1] < len(EVEN):
-        msg = f"{path or BANK_FILE}: expected arrays of sha256 {description.get('arrays_sha256')}, got {digest}"
-        raise InputError(msg)
-    return OpticsBank(description, content)
-
-
-def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Arrays of the file, which holds no pickles."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in (*_ARRAYS, "description")}
+    return OpticsBank(*read_npz(BANK_FILE, path, build="python -m cascade.simulate.build_bank"))

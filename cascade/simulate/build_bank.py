@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.simulate.bank import BANK_FILE, SURFACES, pair_surfaces
+from cascade.simulate.npz import write_npz
 from cascade.simulate.polynomial import DEGREE, EVEN, ODD, powers_matrix
 from cascade.simulate.pupil import PUPIL_RADIUS_M, PUPIL_Z_M, open_area_m2
 
@@ -222,7 +222,6 @@ def main() -> None:
     glass = telescope["C1_entrance"].outMedium
     source = Path(batoid.__file__).parent / "data" / "DECam" / TELESCOPE
     arrays = build(telescope)
-    digest = hashlib.sha256(b"".join(name.encode() + arrays[name].tobytes() for name in sorted(arrays)))
     description = {
         "format": "ghost-cascade optics bank",
         "format_version": 1,
@@ -230,7 +229,6 @@ def main() -> None:
         "batoid": batoid.__version__,
         "telescope": TELESCOPE,
         "telescope_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
-        "arrays_sha256": digest.hexdigest(),
         "pairs": PAIRS,
         "degree": DEGREE,
         "angles_deg": ANGLES_DEG.tolist(),
@@ -240,7 +238,7 @@ def main() -> None:
         "pupil_points": _GRID**2,
         "open_area_m2": open_area_m2(),
     }
-    np.savez_compressed(out, description=np.array(json.dumps(description)), **arrays)  # type: ignore[arg-type]
+    write_npz(out, arrays, description)
 
 
 BAND_WAVELENGTHS_NM = {"u": 380.0, "g": 480.0, "r": 640.0, "i": 780.0, "z": 920.0, "Y": 990.0, "VR": 625.0}

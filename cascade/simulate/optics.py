@@ -232,13 +232,23 @@ class GhostOptics:
         return {pair: patch for pair, patch in drawn.items() if patch is not None}
 
     def surface_brightness(
-        self, star: Star, reflectivity: Reflectivity | None = None, shape: tuple[int, int] = PREVIEW_SHAPE
+        self,
+        star: Star,
+        reflectivity: Reflectivity | None = None,
+        *,
+        cutoff: float = 0.0,
+        shape: tuple[int, int] = PREVIEW_SHAPE,
     ) -> dict[str, float]:
-        """Typical flux per pixel of every lit pair, as a share of the star's; costs no drawing."""
+        """
+        Typical flux per pixel of every lit pair, as a share of the star's; costs no drawing.
+
+        Pairs below `cutoff` are left out.
+        """
         reflectivity = reflectivity or Reflectivity()
         area = _pixel_area_mm2(shape) / open_area_m2()
-        maps = ((pair, self._map(pair, star)) for pair in self.pairs)
-        return {pair: map_.density * reflectivity.throughput(pair) * area for pair, map_ in maps if map_ is not None}
+        maps = self._visible(star, reflectivity, cutoff, None, shape)
+        levels = {pair: map_.density * throughput * area for pair, (map_, throughput) in maps.items()}
+        return {pair: level for pair, level in levels.items() if level >= cutoff}
 
     def footprint(self, pair: str, star: Star, shape: tuple[int, int] = PREVIEW_SHAPE) -> BoolArray:
         """
