@@ -20,10 +20,11 @@ PIXEL_ARCSEC2 = 18.58**2
 
 # Measured on the DES common-core images.
 _SKY_LEVELS = (36.0, 64.0)
-_NOISE_AT_SKY = (8.8, 0.045)  # 8.8 grey levels at a sky of 30, 7.5 at 60; unresolved stars add to it
+_NOISE_AT_SKY = (7.9, 0.040)  # 7.9 grey levels at a sky of 30, 6.7 at 60; unresolved stars add to it
 _NOISE_SCATTER = 0.06
 _CCD_LEVEL_SCATTER = (0.1, 1.0)  # median 0.9 over exposures
-_SHIFT_SCATTER_PX = (0.18, 0.33)
+_SHIFT_SCATTER_PX = (0.10, 0.33)
+_HEIGHT_SCATTER_PX = 0.25  # of the lit area of all CCDs, at their lower edge
 _ROTATION_SCATTER = 0.0018  # radians: mosaics are projected with the exposure's own WCS
 
 # Meshes a CCD and bias that leave of annotated circles the profiles measured along them: best (5, 10) and 0.35.
@@ -57,6 +58,8 @@ class Conditions:
         (row, column) offset of the mosaic from its nominal place.
     rotation
         Rotation of the mosaic, radians.
+    height_px
+        By how much CCDs reach further down than their nominal size.
     ccd_2_dead
         Whether CCD 2 was dark, as from November 2013 to December 2016.
     meshes
@@ -75,6 +78,7 @@ class Conditions:
     ccd_scatter: float
     shift_px: tuple[float, float]
     rotation: float
+    height_px: float
     ccd_2_dead: bool
     meshes: tuple[int, int]
     mesh_bias: float
@@ -89,7 +93,7 @@ class Conditions:
 def draw_conditions(rng: np.random.Generator) -> Conditions:
     """Conditions as different as those of the real exposures, and somewhat more."""
     band = str(rng.choice(BANDS))
-    sky_level = _SKY_LEVELS[0] + (_SKY_LEVELS[1] - _SKY_LEVELS[0]) * rng.random() ** 0.65
+    sky_level = _SKY_LEVELS[0] + (_SKY_LEVELS[1] - _SKY_LEVELS[0]) * rng.random() ** 0.75
     noise = (_NOISE_AT_SKY[0] - _NOISE_AT_SKY[1] * (sky_level - 30)) * np.exp(rng.normal(0, _NOISE_SCATTER))
     photon_limited = 10 ** (-0.2 * (SKY_MAG["g"] - SKY_MAG[band]))
     return Conditions(
@@ -101,6 +105,7 @@ def draw_conditions(rng: np.random.Generator) -> Conditions:
         ccd_scatter=float(rng.uniform(*_CCD_LEVEL_SCATTER)),
         shift_px=(float(rng.normal(0, _SHIFT_SCATTER_PX[0])), float(rng.normal(0, _SHIFT_SCATTER_PX[1]))),
         rotation=float(rng.normal(0, _ROTATION_SCATTER)),
+        height_px=float(rng.normal(0, _HEIGHT_SCATTER_PX)),
         ccd_2_dead=bool(rng.random() < 0.5),
         meshes=_MESHES[int(rng.choice(3, p=[0.2, 0.55, 0.25]))],
         mesh_bias=float(rng.uniform(*_MESH_BIAS)),

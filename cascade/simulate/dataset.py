@@ -25,7 +25,7 @@ from cascade.simulate.season import Season
 from cascade.versions import installed_versions
 from cascade.via import via_document
 
-BATCH = 64
+BATCH = 32
 """Exposures drawn by one task and written as one Zarr shard; no result depends on it."""
 
 _MARK = "season.json"

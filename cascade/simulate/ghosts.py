@@ -28,12 +28,13 @@ _FILTER_OFFSETS_MM = (0.0, -45.0, -100.0, -150.0)  # slots of the filter changer
 _FILTER_SCATTER_MM = 6.0
 _REFLECTIVITY_RANGE = 3.0
 _VANE_SCATTER = 0.3
-_MAGNITUDES = (0.8, 6.9)
+_MAGNITUDES = (1.3, 6.9)
 _MAGNITUDE_POWER = 0.85  # under 1: more faint stars
 _FAINT_MAGNITUDES = (6.5, 9.5)  # of further stars, and of those in clean exposures
 _N_MORE_STARS = 0.35  # mean number of further, fainter stars
 _CUTOFF_NOISE = 0.22  # ghosts with less light a pixel, in units of the noise, are not drawn
 _WHOLE_SHARE = 0.66
+_LEAST_LIT = 0.2  # share of an outline on CCDs under which nobody draws it
 _MIN_SEEN = 1.15  # a ghosted exposure's plainest ghost has at least this many times the least S/N
 _MAX_UNSEEN = 0.8  # a clean exposure's has at most this
 
@@ -236,18 +237,22 @@ def _label(scene: Scene, pair: str, patch: Patch, star: Star, flux: float) -> La
     outline = scene.optics.outline(pair, star)
     if outline is None:
         return None
-    lit = patch.values[patch.values > 0]
+    bright = patch.values[patch.values > 0]
     contrast = float(np.median(patch.values[patch.values > 0.2 * patch.values.max()])) * flux / scene.noise
     artifact = ghost_class(contrast, np.pi * outline.major * outline.minor)
     region = ellipse_region(artifact, outline.row, outline.column, outline.major, outline.minor, outline.theta)
     shape = scene.mosaic.camera.shape
     mask = region.mask(shape)
     # Hole and vanes take up to a third; where more is dark, a lens edge may have cut the ghost.
-    lit_px = np.count_nonzero(lit > 0.3 * np.median(lit))
+    lit_px = np.count_nonzero(bright > 0.3 * np.median(bright))
     if lit_px < _WHOLE_SHARE * mask.sum() and cut_off(footprint := scene.optics.footprint(pair, star), mask):
         polygon = outline_region(artifact, footprint)
         if polygon is None:
             return None
         mask = polygon.mask(shape)
+        if not mask.any():
+            return None
         region = replace(polygon, artifact=ghost_class(contrast, float(mask.sum())))
+    if scene.lit[mask].mean() < _LEAST_LIT:
+        return None
     return Label(region, mask, 0.0, pair)

@@ -49,12 +49,12 @@ _RAYS_CONTRAST = 0.5  # local rms over noise at which annotators end a beam
 _MIN_AREA_PX = 70
 _CIRCLE_RATIO = 1.12  # rounder ellipses are drawn as circles
 _CUT_SHARE = 0.86  # of the outline's ellipse that must be lit for it to be drawn as one
-_SAME_OVERLAP = 0.72  # two outlines this alike are drawn once
+_SAME_OVERLAP = 0.62  # two outlines this alike are drawn once
 
-# Bright if contrast / noise > 2.0 (radius / 25 px)**2.6; read off the annotations of 25 exposures.
-_BRIGHT_CONTRAST = 2.0
+# Bright if contrast / noise > 3 (radius / 25 px)**2, which gives the annotators' mix of classes and sizes.
+_BRIGHT_CONTRAST = 3.0
 _BRIGHT_RADIUS_PX = 25.0
-_BRIGHT_POWER = 2.6
+_BRIGHT_POWER = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ from cascade.exposure import BoolArray, Float32Array, UInt8Array
 from cascade.simulate.conditions import GAP_LEVEL, Conditions
 
 _WINDOW = (33, 63)  # pixels around a CCD that hold it under any shift
-_HALF_PX = (14.4, 28.93)  # of the lit area of a CCD (measured)
-_OFFSET_PX = (0.36, 0.0)  # of its centre from the lattice (measured)
-_JITTER_PX = 0.12  # of its place from CCD to CCD (measured)
+_HALF_PX = (14.32, 28.88)  # of the lit area of a CCD (measured)
+_OFFSET_PX = (0.27, 0.0)  # of its centre from the lattice (measured)
+_JITTER_PX = (0.06, 0.12)  # of its place from CCD to CCD (measured)
 _MEDIAN_OF = 3  # meshes each way
-_EDGE_GLOW = (1.3, 0.4)  # grey levels that the outer three pixels of a CCD lie above its middle (measured)
+_LOBE = 0.05  # the resampling of the previews overshoots at edges
+_EDGE_GLOW = (0.7, 0.2)  # grey levels that the outer three pixels of a CCD lie above its middle (measured)
 _GRADIENT_SCATTER = 0.6  # grey levels from the middle of a CCD to its rim, left over by the mesh
 
 _MeshMaps = tuple[Float32Array, Float32Array, Float32Array, Float32Array]
@@ -206,9 +207,11 @@ class Mosaic:
         for axis in (0, 1):
             pixel = np.arange(_WINDOW[axis])
             ends = centres[:, axis, None] + np.array([-_HALF_PX[axis], _HALF_PX[axis]])
-            ends = ends + rng.normal(0, _JITTER_PX, ends.shape)
+            ends[:, 1] += conditions.height_px if axis == 0 else 0.0
+            ends += rng.normal(0, _JITTER_PX[axis], ends.shape)
             share = np.clip(np.minimum(pixel + 1, ends[:, 1:]) - np.maximum(pixel, ends[:, :1]), 0, 1)
-            shares.append(share.astype(np.float32))
+            lobes = np.diff(share, n=2, axis=1, prepend=0, append=0)
+            shares.append((share - _LOBE * lobes).astype(np.float32))
         return shares[0], shares[1]
 
     def _blank(

@@ -18,8 +18,8 @@ from cascade.camera import Camera
 from cascade.exposure import Float32Array
 
 _FIELD_RADIUS_PX = 198.0  # rim of the focal plane in the preview
-_N_BEAMS = ((1, 2, 3), (0.46, 0.36, 0.18))
-_KINDS = (("beam", "arcs", "curls"), (0.66, 0.24, 0.10))
+_N_BEAMS = ((1, 2, 3), (0.38, 0.42, 0.20))
+_KINDS = (("beam", "arcs", "curls"), (0.70, 0.25, 0.05))
 _TEXTURE = (192, 192)  # across, along
 
 
@@ -143,15 +143,15 @@ def _striae(rng: np.random.Generator, n_across: int, n_along: int, pixel: float)
     place = np.linspace(0, 1, n_along, dtype=np.float32)
     for _ in range(4):
         line = np.exp(
-            rng.uniform(0.7, 1.2) * _noise(rng, n_across, rng.uniform(1.0, 2.6) * pixel, rng.uniform(0.5, 1.7))
+            rng.uniform(0.7, 1.2) * _noise(rng, n_across, rng.uniform(0.7, 2.2) * pixel, rng.uniform(0.3, 1.5))
         )
         start, spread = rng.uniform(-0.1, 0.8), rng.uniform(0.25, 0.9)
         texture += line[:, None] * np.exp(-(((place - start) / spread) ** 2))[None, :]
     texture /= texture.mean()
     # No stria is even along its way.
     ripple = rng.standard_normal((n_across, n_along)).astype(np.float32)
-    ripple = gaussian_filter1d(gaussian_filter1d(ripple, 7.0, axis=1), 0.7 * pixel, axis=0)
-    striae: Float32Array = texture * np.exp(0.5 * ripple / ripple.std())
+    ripple = gaussian_filter1d(gaussian_filter1d(ripple, 5.0, axis=1), 0.4 * pixel, axis=0)
+    striae: Float32Array = texture * np.exp(0.6 * ripple / ripple.std())
     return striae
 
 
@@ -204,23 +204,33 @@ def _striated(
 
 
 def _hatch(along: Float32Array, aside: Float32Array, half_width: float, rng: np.random.Generator) -> Float32Array:
-    """Arcs about a point on the axis of a beam, uneven in spacing, broken into pieces; of mean near 1."""
+    """Families of arcs, uneven in spacing and broken into pieces; of mean near 1."""
+    total = np.zeros(along.shape, np.float32)
+    n_families = int(rng.integers(1, 4))
+    for _ in range(n_families):
+        total += _arc_family(along, aside, half_width, rng)
+    return total / np.float32(1.8 * n_families)
+
+
+def _arc_family(along: Float32Array, aside: Float32Array, half_width: float, rng: np.random.Generator) -> Float32Array:
+    """Arcs about one point near the axis of the beam."""
     # The centre lies behind the mouth, or ahead and beyond the beam.
     behind = half_width * np.exp(rng.uniform(0.4, 2.1))
     ahead = -float(along.max()) * rng.uniform(1.05, 2)
     radius = behind if rng.random() < 0.6 else ahead
-    distance = np.hypot(along + np.float32(radius), aside) - abs(radius)
-    angle = np.arctan2(aside, np.abs(along + np.float32(radius)) + 1)
-    n = 1024
-    rings = np.exp(
-        rng.uniform(0.6, 1.1) * _noise(rng, n, rng.uniform(5, 12), rng.uniform(0, 1.2), 80)
-    )  # 4 samples a px
-    breaks = np.exp(rng.uniform(0.1, 0.7) * _noise(rng, 256, 6, 1.0))
-    shift = 4 * rng.uniform(0, 2.5) * _noise(rng, 256, 8, 1.5)
-    piece = np.clip((angle * 40 + 128), 0, 255).astype(np.intp)
-    ring = np.clip(distance * 4 + n / 2 + shift[piece], 0, n - 1).astype(np.intp)
-    hatch: Float32Array = rings[ring] * breaks[(piece + ring // 24) % 256]
-    return hatch / np.float32(1.8)
+    off_axis = aside - np.float32(rng.normal(0, 0.5) * half_width)
+    distance = np.hypot(along + np.float32(radius), off_axis) - abs(radius)
+    n = 1024  # samples, 4 a pixel
+    rings = np.exp(rng.uniform(0.6, 1.1) * _noise(rng, n, rng.uniform(3, 10), rng.uniform(0, 1.2), 80))
+    # Along an arc the light comes and goes within some pixels, and otherwise on each arc.
+    side = np.clip(off_axis * 2 + 128, 0, 255).astype(np.intp)
+    shift = 4 * rng.uniform(0, 2.5) * _noise(rng, 256, 12, 1.5)
+    ring = np.clip(distance * 4 + n / 2 + shift[side], 0, n - 1).astype(np.intp)
+    pieces = rng.standard_normal((n // 12 + 1, 256)).astype(np.float32)
+    pieces = gaussian_filter1d(gaussian_filter1d(pieces, rng.uniform(2.5, 9), axis=1), 0.6, axis=0)
+    pieces = np.exp(rng.uniform(0.5, 1.2) * pieces / pieces.std())
+    family: Float32Array = rings[ring] * pieces[ring // 12, side] * np.float32(0.7)
+    return family
 
 
 def _arcs(

@@ -16,24 +16,25 @@ from cascade.simulate.mosaic import Blank, Mosaic
 # Measured on the unmarked CCDs of the DES common-core images: N(peak > f) ~ f**-1.4, 0.75 % of pixels above 100 levels.
 _STAR_SLOPE = 1.4
 _FAINTEST = 9.0  # grey levels
-_N_STARS = 160_000 * 0.0113 * (100 / _FAINTEST) ** _STAR_SLOPE
+_N_STARS = 160_000 * 0.0096 * (100 / _FAINTEST) ** _STAR_SLOPE
 _BEND = 120.0  # grey levels; brighter peaks grow more slowly with flux
 _BEND_POWER = 0.60
+_SPILL_POWER = 1.0
 _BRIGHTEST_POINT = 330.0  # beyond it stars grow into discs
-_CLUMP_SHARE = 0.30  # of the noise: unresolved, clustered galaxies and wings of stars
-_CLUMP_PX = 1.9
-_SPILLS_FROM = 22.0  # grey levels; fainter ones lie in one pixel, for what they spill is lost in the noise
-_SMEAR_PX = 0.30  # half width of a star, seeing and tracking and the JPEG's resampling together
+_CLUMP_SHARE = 0.34  # of the noise: unresolved, clustered galaxies and wings of stars
+_CLUMP_PX = 2.8
+_SPILLS_FROM = 40.0  # grey levels; fainter ones lie in one pixel, for what they spill is lost in the noise
+_SMEAR_PX = 0.27  # half width of a star, seeing and tracking and the JPEG's resampling together
 
 # Saturated discs: N(radius > r) = 10**(-0.97 (r - 1.13)) * 12.7 an exposure.
-_N_DISCS = 24.0
+_N_DISCS = 26.0
 _SMALLEST_DISC_PX = 0.95
-_DISC_DECADE_PX = 1.0
+_DISC_DECADE_PX = 1.08
 _LARGEST_DISC_PX = 4.6
 _DISC_LEVEL = 205.0  # grey levels over the sky at the rim of a saturated disc
 _BLEED_FROM_PX = 1.9
 
-_N_GALAXIES = 22.0
+_N_GALAXIES = 170.0
 _TRAIL_SHARE = 0.26
 _CROSSTALK_SHARE = 0.4
 _BAND_SHARE = 0.35
@@ -105,18 +106,24 @@ def _clumps(shape: tuple[int, int], rng: np.random.Generator) -> Float32Array:
     return tile[top : top + shape[0], left : left + shape[1]][::down, ::across]
 
 
+def _bent(flux: npt.NDArray[np.float64], power: float) -> npt.NDArray[np.float64]:
+    """Light that grows with a lower power beyond the bend."""
+    return np.where(flux > _BEND, _BEND * (flux / _BEND) ** power, flux)
+
+
 def _add_points(light: Float32Array, conditions: Conditions, rng: np.random.Generator) -> None:
     """Unresolved stars: nearly one pixel each, spilling over where they fall near its edge."""
     shape = light.shape
     n_stars = rng.poisson(_N_STARS * conditions.star_density)
     flux = np.minimum(_FAINTEST * rng.random(n_stars) ** (-1 / _STAR_SLOPE), 1e4)
-    flux = np.where(flux > _BEND, _BEND * (flux / _BEND) ** _BEND_POWER, flux)
-    flux = np.minimum(flux, _BRIGHTEST_POINT)
+    # What spills over grows faster with the light of a star than its peak, which saturates.
+    spilt = np.minimum(_bent(flux, _SPILL_POWER), 2 * _BRIGHTEST_POINT)
+    flux = np.minimum(_bent(flux, _BEND_POWER), _BRIGHTEST_POINT)
     place = rng.random((2, n_stars)) * (np.array(shape)[:, None] - 2) + 1
     faint = flux < _SPILLS_FROM
     pixel = place[:, faint].astype(np.intp)
     light += np.bincount(pixel[0] * shape[1] + pixel[1], flux[faint], light.size).reshape(shape).astype(np.float32)
-    place, flux = place[:, ~faint], flux[~faint]
+    place, flux, spilt = place[:, ~faint], flux[~faint], spilt[~faint]
     pixel = place.astype(np.intp)
     within = place - pixel
     after = np.clip((within + _SMEAR_PX - 1) / (2 * _SMEAR_PX), 0, 1)
@@ -125,7 +132,7 @@ def _add_points(light: Float32Array, conditions: Conditions, rng: np.random.Gene
     flat = pixel[0] * shape[1] + pixel[1]
     for down in (-1, 0, 1):
         for across in (-1, 0, 1):
-            weight = flux * shares[down + 1, 0] * shares[across + 1, 1]
+            weight = (spilt if down or across else flux) * shares[down + 1, 0] * shares[across + 1, 1]
             hit = weight > 0.5
             index = flat[hit] + down * shape[1] + across
             light += np.bincount(index, weight[hit], light.size).reshape(shape).astype(np.float32)
@@ -148,13 +155,13 @@ def _add_galaxies(light: Float32Array, conditions: Conditions, rng: np.random.Ge
     """Resolved galaxies: exponential ellipses, few of them large."""
     for _ in range(rng.poisson(_N_GALAXIES)):
         row, column = rng.random(2) * light.shape
-        scale = 0.45 + rng.exponential(0.28)
+        scale = 0.40 + rng.exponential(0.20)
         view, y, x = _stamp(light, row, column, int(6 * scale + 2))
         angle, axis_ratio = rng.uniform(0, np.pi), rng.uniform(0.3, 1.0)
         along = np.cos(angle) * x + np.sin(angle) * y
         across = (np.cos(angle) * y - np.sin(angle) * x) / axis_ratio
         distance = np.sqrt(along**2 + across**2 + 0.1)
-        view += np.float32(rng.uniform(60, 330)) * np.exp(-distance / np.float32(scale))
+        view += np.float32(min(30 * rng.random() ** -0.8, 350)) * np.exp(-distance / np.float32(scale))
 
 
 def _add_discs(light: Float32Array, conditions: Conditions, mosaic: Mosaic, rng: np.random.Generator) -> None:
