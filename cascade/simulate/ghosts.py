@@ -22,6 +22,7 @@ from cascade.simulate.labels import (
 from cascade.simulate.mosaic import Mosaic
 from cascade.simulate.optics import GhostOptics, Reflectivity, Star
 from cascade.simulate.pupil import VANE_WIDTH_MM, VaneWidths
+from cascade.simulate.sky import core_radius
 
 _DEGREES = 1.12  # stars beyond it make no ghost that can be seen
 _FILTER_OFFSETS_MM = (0.0, -45.0, -100.0, -150.0)  # slots of the filter changer, inferred from real ghosts
@@ -43,6 +44,7 @@ _STRIPED = "D>C4_entrance"
 _STRIPED_SHARE = 0.85
 _STRIPE_PITCH_PX = (2.05, 3.1)
 _STRIPE_STRENGTH = (0.08, 0.45)
+_STRIPE_LEVEL = 24.0  # grey levels
 _STRIPED_WITHIN_DEG = 0.9  # beyond it the ghost is a sliver without stripes
 
 
@@ -171,7 +173,10 @@ def _ghosts_of(
     row, column = scene.mosaic.camera.to_pixel(*scene.optics.star_mm(star))
     place = float(row), float(column)
     striped = star.field_angle_deg < _STRIPED_WITHIN_DEG and rng.random() < _STRIPED_SHARE
-    patches = {pair: _textured(patch, place, striped and pair == _STRIPED, rng) for pair, patch in patches.items()}
+    patches = {
+        pair: _textured(patch, place, _STRIPE_LEVEL / flux if striped and pair == _STRIPED else 0.0, rng)
+        for pair, patch in patches.items()
+    }
     seeable = scene.lit & ~_glare(place, flux, scene.lit.shape)
     snrs = {
         pair: visibility(patch.values * np.float32(flux), seeable[patch.where], scene.noise)
@@ -196,21 +201,21 @@ def _ghosts_of(
 
 def _glare(place: tuple[float, float], flux: float, shape: tuple[int, ...]) -> BoolArray:
     """Pixels that the star itself saturates."""
-    radius = np.clip(0.9 * (flux / 3e5) ** 0.22, 0.8, 11) + 1
+    radius = core_radius(flux) + 1
     y = np.arange(shape[0])[:, None] + 0.5 - place[0]
     x = np.arange(shape[1]) + 0.5 - place[1]
     glare: BoolArray = np.less(np.hypot(y, x), radius)
     return glare
 
 
-def _textured(patch: Patch, place: tuple[float, float], striped: bool, rng: np.random.Generator) -> Patch:
-    """Give a ghost its mottle, and perhaps stripes."""
+def _textured(patch: Patch, place: tuple[float, float], stripe_level: float, rng: np.random.Generator) -> Patch:
+    """Give a ghost its mottle and, if the level is not 0, stripes of at most that amplitude."""
     height, width = patch.values.shape
     coarse = rng.normal(0, 0.13, (height // 6 + 2, width // 6 + 2)).astype(np.float32)
     rows, columns = np.arange(height) / 6, np.arange(width) / 6
     mottle = _bilinear(coarse, rows, columns)
     values = patch.values * np.maximum(1 + mottle, 0.2)
-    if striped:
+    if stripe_level:
         y = patch.y0 + np.arange(height, dtype=np.float32)[:, None] - np.float32(place[0])
         x = patch.x0 + np.arange(width, dtype=np.float32) - np.float32(place[1])
         toward = np.array([patch.y0 + height / 2 - place[0], patch.x0 + width / 2 - place[1]])
@@ -219,7 +224,8 @@ def _textured(patch: Patch, place: tuple[float, float], striped: bool, rng: np.r
         aside = np.float32(toward[0]) * x - np.float32(toward[1]) * y
         distance = along + aside**2 * np.float32(rng.normal(0, 1 / 400))
         phase = distance * np.float32(2 * np.pi / rng.uniform(*_STRIPE_PITCH_PX))
-        values = values * (1 + np.float32(rng.uniform(*_STRIPE_STRENGTH)) * np.sign(np.sin(phase)))
+        stripes = np.minimum(np.float32(rng.uniform(*_STRIPE_STRENGTH)) * values, np.float32(stripe_level))
+        values = values + stripes * np.sign(np.sin(phase))
     return Patch(patch.y0, patch.x0, values)
 
 
