@@ -31,7 +31,7 @@ def raytrace(
     rotation: Annotated[float, typer.Option(help="Turn of the camera from north to east, degrees.")] = 0.0,
     min_contrast: Annotated[
         float, typer.Option(help="Least surface brightness of a ghost, as a share of the sky's.")
-    ] = 0.01,
+    ] = 0.03,
     filter_offset: Annotated[float, typer.Option(help="Filter against batoid's model, mm, in [-200, 50].")] = 0.0,
     des: Annotated[Path | None, typer.Option(help="DES exclude list to write as well.")] = None,
     min_area: Annotated[float, typer.Option(min=0, max=1, help="Smallest covered share of a CCD in that list.")] = 0.05,

@@ -46,7 +46,7 @@ class RaytraceRule:
         If `min_contrast` is not positive.
     """
 
-    min_contrast: float = 0.01
+    min_contrast: float = 0.03
     faintest: float = 9.0
     reflectivity: Reflectivity = field(default_factory=Reflectivity)
     filter_offset_mm: float = 0.0
