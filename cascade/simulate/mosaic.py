@@ -247,7 +247,7 @@ def _jpeg(levels: Float32Array, quality: int) -> UInt8Array:
     """Round to 8 bits and through JPEG, as the real previews were kept; networks notice where its marks are missing."""
     buffer = io.BytesIO()
     Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=quality)
-    image: UInt8Array = np.asarray(Image.open(buffer))
+    image: UInt8Array = np.array(Image.open(buffer))
     return image
 
 
