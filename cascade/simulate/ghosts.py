@@ -28,8 +28,11 @@ _DEGREES = 1.12  # stars beyond it make no ghost that can be seen
 _FILTER_OFFSETS_MM = (0.0, -45.0, -100.0, -150.0)  # slots of the filter changer, inferred from real ghosts
 _FILTER_SCATTER_MM = 6.0
 _REFLECTIVITY_RANGE = 3.0
+# Relative to the assumed ones, with which compact ghosts would outshine those of real exposures whose large rings are
+# as plain (steps along annotated outlines, benchmarks/simulator.md).
+_WEAKER = {"C4_entrance": 0.3, "C5_entrance": 0.55, "C5_exit": 0.55}
 _VANE_SCATTER = 0.3
-_MAGNITUDES = (1.3, 6.9)
+_MAGNITUDES = (0.7, 6.6)
 _MAGNITUDE_POWER = 0.85  # under 1: more faint stars
 _FAINT_MAGNITUDES = (6.5, 9.5)  # of further stars, and of those in clean exposures
 _N_MORE_STARS = 0.35  # mean number of further, fainter stars
@@ -152,7 +155,10 @@ def _reflectivity(optics: GhostOptics, rng: np.random.Generator) -> Reflectivity
     names = sorted({name for pair in optics.pairs for name in pair.split(">")})
     spread = np.exp(rng.uniform(-1, 1, len(names)) * np.log(_REFLECTIVITY_RANGE) * 0.8)
     return Reflectivity(
-        surfaces={name: min(assumed.of(name) * float(factor), 0.6) for name, factor in zip(names, spread, strict=True)}
+        surfaces={
+            name: min(assumed.of(name) * _WEAKER.get(name, 1.0) * float(factor), 0.6)
+            for name, factor in zip(names, spread, strict=True)
+        }
     )
 
 

@@ -51,10 +51,10 @@ _CIRCLE_RATIO = 1.12  # rounder ellipses are drawn as circles
 _CUT_SHARE = 0.86  # of the outline's ellipse that must be lit for it to be drawn as one
 _SAME_OVERLAP = 0.62  # two outlines this alike are drawn once
 
-# Bright if contrast / noise > 3 (radius / 25 px)**2, which gives the annotators' mix of classes and sizes.
-_BRIGHT_CONTRAST = 3.0
+# Bright if contrast / noise > 3.4 (radius / 25 px)**1.8, which gives the annotators' mix of classes and sizes.
+_BRIGHT_CONTRAST = 3.4
 _BRIGHT_RADIUS_PX = 25.0
-_BRIGHT_POWER = 2.0
+_BRIGHT_POWER = 1.8
 
 
 @dataclass(frozen=True, slots=True)

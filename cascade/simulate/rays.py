@@ -64,7 +64,7 @@ def draw_rays(noise: float, camera: Camera, rng: np.random.Generator) -> list[Be
     slant = rng.normal(0, 0.22)
     level = noise * 10 ** rng.normal(0.95, 0.33)
     kind = str(rng.choice(_KINDS[0], p=_KINDS[1]))
-    size = np.exp(rng.normal(0, 0.38))
+    size = 0.84 * np.exp(rng.normal(0, 0.42))
     beams = []
     for n in range(int(rng.choice(_N_BEAMS[0], p=_N_BEAMS[1]))):
         if n and rng.random() < 0.2:

@@ -16,20 +16,20 @@ from cascade.simulate.mosaic import Blank, Mosaic
 # Measured on the unmarked CCDs of the DES common-core images: N(peak > f) ~ f**-1.4, 0.75 % of pixels above 100 levels.
 _STAR_SLOPE = 1.4
 _FAINTEST = 9.0  # grey levels
-_N_STARS = 160_000 * 0.0096 * (100 / _FAINTEST) ** _STAR_SLOPE
+_N_STARS = 160_000 * 0.0104 * (100 / _FAINTEST) ** _STAR_SLOPE
 _BEND = 120.0  # grey levels; brighter peaks grow more slowly with flux
 _BEND_POWER = 0.60
 _SPILL_POWER = 1.0
 _BRIGHTEST_POINT = 330.0  # beyond it stars grow into discs
-_CLUMP_SHARE = 0.34  # of the noise: unresolved, clustered galaxies and wings of stars
-_CLUMP_PX = 2.8
+_CLUMP_SHARE = 0.38  # of the noise: unresolved, clustered galaxies and wings of stars
+_CLUMP_PX = 2.3
 _SPILLS_FROM = 40.0  # grey levels; fainter ones lie in one pixel, for what they spill is lost in the noise
 _SMEAR_PX = 0.27  # half width of a star, seeing and tracking and the JPEG's resampling together
 
 # Saturated discs: N(radius > r) = 10**(-0.97 (r - 1.13)) * 12.7 an exposure.
-_N_DISCS = 26.0
+_N_DISCS = 31.0
 _SMALLEST_DISC_PX = 0.95
-_DISC_DECADE_PX = 1.08
+_DISC_DECADE_PX = 1.12
 _LARGEST_DISC_PX = 4.6
 _DISC_LEVEL = 205.0  # grey levels over the sky at the rim of a saturated disc
 _BLEED_FROM_PX = 1.9
