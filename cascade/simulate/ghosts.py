@@ -208,9 +208,9 @@ def _ghosts_of(
 def _glare(place: tuple[float, float], flux: float, shape: tuple[int, ...]) -> BoolArray:
     """Pixels that the star itself saturates."""
     radius = core_radius(flux) + 1
-    y = np.arange(shape[0])[:, None] + 0.5 - place[0]
-    x = np.arange(shape[1]) + 0.5 - place[1]
-    glare: BoolArray = np.less(np.hypot(y, x), radius)
+    y2 = (np.arange(shape[0], dtype=np.float32)[:, None] + np.float32(0.5 - place[0])) ** 2
+    x2 = (np.arange(shape[1], dtype=np.float32) + np.float32(0.5 - place[1])) ** 2
+    glare: BoolArray = np.less(y2 + x2, radius**2)
     return glare
 
 

@@ -35,6 +35,7 @@ _DISC_LEVEL = 205.0  # grey levels over the sky at the rim of a saturated disc
 _BLEED_FROM_PX = 1.9
 
 _N_GALAXIES = 170.0
+_LARGE_GALAXY_PX = 0.9  # of scale length
 _TRAIL_SHARE = 0.26
 _CROSSTALK_SHARE = 0.4
 _BAND_SHARE = 0.35
@@ -79,7 +80,7 @@ def draw_sky(conditions: Conditions, mosaic: Mosaic, rng: np.random.Generator) -
     light += _CLUMP_SHARE * _clumps(shape, rng)
     light *= np.float32(conditions.noise)
     _add_points(light, conditions, rng)
-    _add_galaxies(light, conditions, rng)
+    _add_galaxies(light, rng)
     _add_discs(light, conditions, mosaic, rng)
     if rng.random() < _TRAIL_SHARE:
         for _ in range(int(rng.choice([1, 2, 3], p=[0.75, 0.18, 0.07]))):
@@ -130,12 +131,15 @@ def _add_points(light: Float32Array, conditions: Conditions, rng: np.random.Gene
     before = np.clip((_SMEAR_PX - within) / (2 * _SMEAR_PX), 0, 1)
     shares = np.stack([before, 1 - before - after, after])  # (3, 2, n)
     flat = pixel[0] * shape[1] + pixel[1]
+    pixels, weights = [], []
     for down in (-1, 0, 1):
         for across in (-1, 0, 1):
             weight = (spilt if down or across else flux) * shares[down + 1, 0] * shares[across + 1, 1]
             hit = weight > 0.5
-            index = flat[hit] + down * shape[1] + across
-            light += np.bincount(index, weight[hit], light.size).reshape(shape).astype(np.float32)
+            pixels.append(flat[hit] + down * shape[1] + across)
+            weights.append(weight[hit])
+    spread = np.bincount(np.concatenate(pixels), np.concatenate(weights), light.size)
+    light += spread.reshape(shape).astype(np.float32)
     # The median of the sky is what the survey calls sky.
     light -= np.float32(_FAINTEST * 0.5 * conditions.star_density)
 
@@ -151,17 +155,28 @@ def _stamp(
     return view, y, x
 
 
-def _add_galaxies(light: Float32Array, conditions: Conditions, rng: np.random.Generator) -> None:
+def _add_galaxies(light: Float32Array, rng: np.random.Generator) -> None:
     """Resolved galaxies: exponential ellipses, few of them large."""
-    for _ in range(rng.poisson(_N_GALAXIES)):
-        row, column = rng.random(2) * light.shape
-        scale = 0.40 + rng.exponential(0.20)
-        view, y, x = _stamp(light, row, column, int(6 * scale + 2))
-        angle, axis_ratio = rng.uniform(0, np.pi), rng.uniform(0.3, 1.0)
-        along = np.cos(angle) * x + np.sin(angle) * y
-        across = (np.cos(angle) * y - np.sin(angle) * x) / axis_ratio
+    n_galaxies = rng.poisson(_N_GALAXIES)
+    place = rng.random((2, n_galaxies)) * np.array(light.shape)[:, None]
+    scale = 0.40 + rng.exponential(0.20, n_galaxies)
+    peak = np.minimum(30 * rng.random(n_galaxies) ** -0.8, 350)
+    angle, axis_ratio = rng.uniform(0, np.pi, n_galaxies), rng.uniform(0.3, 1.0, n_galaxies)
+    for reach, of_size in ((4, scale < _LARGE_GALAXY_PX), (12, scale >= _LARGE_GALAXY_PX)):
+        offsets = np.arange(-reach, reach + 1)
+        rows, columns = (side[of_size].astype(np.intp)[:, None] + offsets for side in place)
+        y = (rows + 0.5 - place[0, of_size, None])[:, :, None]
+        x = (columns + 0.5 - place[1, of_size, None])[:, None, :]
+        cos, sin = (turn(angle[of_size])[:, None, None] for turn in (np.cos, np.sin))
+        along, across = cos * x + sin * y, (cos * y - sin * x) / axis_ratio[of_size, None, None]
         distance = np.sqrt(along**2 + across**2 + 0.1)
-        view += np.float32(min(30 * rng.random() ** -0.8, 350)) * np.exp(-distance / np.float32(scale))
+        stamps = peak[of_size, None, None] * np.exp(-distance / scale[of_size, None, None])
+        inside_rows, inside_columns = (
+            (side >= 0) & (side < size) for side, size in zip((rows, columns), light.shape, strict=True)
+        )
+        inside = inside_rows[:, :, None] & inside_columns[:, None, :]
+        pixels = (rows[:, :, None] * light.shape[1] + columns[:, None, :])[inside]
+        light += np.bincount(pixels, stamps[inside], light.size).reshape(light.shape).astype(np.float32)
 
 
 def _add_discs(light: Float32Array, conditions: Conditions, mosaic: Mosaic, rng: np.random.Generator) -> None:
