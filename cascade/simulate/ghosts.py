@@ -30,7 +30,7 @@ _FILTER_SCATTER_MM = 6.0
 _REFLECTIVITY_RANGE = 3.0
 # Relative to the assumed ones, with which compact ghosts would outshine those of real exposures whose large rings are
 # as plain (steps along annotated outlines, benchmarks/simulator.md).
-_WEAKER = {"C4_entrance": 0.3, "C5_entrance": 0.55, "C5_exit": 0.55}
+_WEAKER = {"C4_entrance": 0.3, "C5_entrance": 0.35, "C5_exit": 0.3}
 _VANE_SCATTER = 0.3
 _MAGNITUDES = (0.7, 6.6)
 _MAGNITUDE_POWER = 0.85  # under 1: more faint stars
@@ -41,6 +41,11 @@ _WHOLE_SHARE = 0.66
 _LEAST_LIT = 0.2  # share of an outline on CCDs under which nobody draws it
 _MIN_SEEN = 1.15  # a ghosted exposure's plainest ghost has at least this many times the least S/N
 _MAX_UNSEEN = 0.8  # a clean exposure's has at most this
+
+_STRONGER = {"C5_exit>C5_entrance": 4.0}  # the same comparison, of the small ring that two faces of C5 make
+
+_RIPPLED_PX = 90  # compact ghosts show weak rings within
+_RIPPLE = 0.3
 
 # D>C4_entrance shows fine stripes across the direction of its star, in real exposures.
 _STRIPED = "D>C4_entrance"
@@ -180,7 +185,12 @@ def _ghosts_of(
     place = float(row), float(column)
     striped = star.field_angle_deg < _STRIPED_WITHIN_DEG and rng.random() < _STRIPED_SHARE
     patches = {
-        pair: _textured(patch, place, _STRIPE_LEVEL / flux if striped and pair == _STRIPED else 0.0, rng)
+        pair: _textured(
+            _scaled(patch, _STRONGER.get(pair, 1.0)),
+            place,
+            _STRIPE_LEVEL / flux if striped and pair == _STRIPED else 0.0,
+            rng,
+        )
         for pair, patch in patches.items()
     }
     seeable = scene.lit & ~_glare(place, flux, scene.lit.shape)
@@ -214,13 +224,24 @@ def _glare(place: tuple[float, float], flux: float, shape: tuple[int, ...]) -> B
     return glare
 
 
+def _scaled(patch: Patch, factor: float) -> Patch:
+    """A ghost with more light."""
+    return replace(patch, values=patch.values * np.float32(factor))
+
+
 def _textured(patch: Patch, place: tuple[float, float], stripe_level: float, rng: np.random.Generator) -> Patch:
     """Give a ghost its mottle and, if the level is not 0, stripes of at most that amplitude."""
     height, width = patch.values.shape
-    coarse = rng.normal(0, 0.13, (height // 6 + 2, width // 6 + 2)).astype(np.float32)
+    coarse = rng.normal(0, 0.2, (height // 6 + 2, width // 6 + 2)).astype(np.float32)
     rows, columns = np.arange(height) / 6, np.arange(width) / 6
     mottle = _bilinear(coarse, rows, columns)
     values = patch.values * np.maximum(1 + mottle, 0.2)
+    if max(height, width) < _RIPPLED_PX:
+        y = np.arange(height, dtype=np.float32)[:, None] - np.float32(height / 2)
+        x = np.arange(width, dtype=np.float32) - np.float32(width / 2)
+        depth = np.hypot(y / max(height, 1), x / max(width, 1)) * np.float32(max(height, width))
+        phase = depth * np.float32(2 * np.pi / rng.uniform(3, 9)) + np.float32(rng.uniform(0, 6))
+        values = values * (1 + np.float32(rng.uniform(0, _RIPPLE)) * np.sin(phase))
     if stripe_level:
         y = patch.y0 + np.arange(height, dtype=np.float32)[:, None] - np.float32(place[0])
         x = patch.x0 + np.arange(width, dtype=np.float32) - np.float32(place[1])

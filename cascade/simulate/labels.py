@@ -39,7 +39,7 @@ MIN_GHOST_SNR = 10.0
 MIN_RAYS_SNR = 14.0
 """The same for a beam of Rays, whose texture is harder to tell from stars than a smooth edge."""
 
-MIN_SHARE = 0.08
+MIN_SHARE = 0.1
 """Least S/N relative to the plainest artifact of the exposure."""
 
 _FINE_PX = 3

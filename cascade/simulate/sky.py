@@ -38,7 +38,7 @@ _N_GALAXIES = 170.0
 _LARGE_GALAXY_PX = 0.9  # of scale length
 _TRAIL_SHARE = 0.26
 _CROSSTALK_SHARE = 0.4
-_BAND_SHARE = 0.35
+_BAND_SHARE = 0.16
 _BANDING_SHARE = 0.12
 
 
@@ -318,14 +318,14 @@ def _add_wide_bleed(
 ) -> None:
     """The bleed trail of a very bright star: a few rows high, within its CCD."""
     columns, rows = (np.flatnonzero(on_ccd.any(axis=axis)) for axis in (0, 1))
-    reach = core * rng.uniform(1.0, 3.0) + rng.exponential(8)
+    reach = core * rng.uniform(1.0, 2.2) + rng.exponential(6)
     left, right = max(int(star.column - reach), columns[0]), min(int(star.column + reach) + 1, columns[-1] + 1)
-    half = 0.12 * core
+    half = 0.07 * core
     top, bottom = max(int(star.row - half), rows[0]), min(int(star.row + half) + 1, rows[-1] + 1)
-    sharp[top:bottom, left:right] += np.float32(rng.uniform(60, 260))
+    sharp[top:bottom, left:right] += np.float32(rng.uniform(20, 160))
     if rng.random() < _BAND_SHARE:  # the amplifier sinks, to one side
         side = slice(columns[0], int(star.column)) if rng.random() < 0.5 else slice(int(star.column), columns[-1] + 1)
-        sharp[max(top - 1, rows[0]) : bottom + 1, side] -= np.float32(rng.uniform(10, 60))
+        sharp[max(top - 1, rows[0]) : bottom + 1, side] -= np.float32(rng.uniform(5, 28))
 
 
 def _masked(place: tuple[int, float, float], core: float, rng: np.random.Generator) -> tuple[Blank, ...]:
