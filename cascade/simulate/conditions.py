@@ -32,7 +32,7 @@ _MESHES = ((4, 8), (5, 10), (6, 12))
 _MESH_BIAS = (0.15, 0.6)
 
 _NOISE_SHARE = 0.0042  # of the sky, in g: what makes ghosts as bright as real ones (prototype)
-_NOISE_SHARE_SCATTER = 0.35
+_NOISE_SHARE_SCATTER = 0.3
 
 
 @dataclass(frozen=True, slots=True)

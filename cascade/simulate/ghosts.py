@@ -27,7 +27,7 @@ from cascade.simulate.sky import core_radius
 _DEGREES = 1.12  # stars beyond it make no ghost that can be seen
 _FILTER_OFFSETS_MM = (0.0, -45.0, -100.0, -150.0)  # slots of the filter changer, inferred from real ghosts
 _FILTER_SCATTER_MM = 6.0
-_REFLECTIVITY_RANGE = 3.0
+_REFLECTIVITY_RANGE = 2.2  # each surface; pairs thus differ by up to five times from the assumed
 # Relative to the assumed ones, with which compact ghosts would outshine those of real exposures whose large rings are
 # as plain (steps along annotated outlines, benchmarks/simulator.md).
 _WEAKER = {"C4_entrance": 0.3, "C5_entrance": 0.35, "C5_exit": 0.3}
@@ -40,6 +40,7 @@ _CUTOFF_NOISE = 0.22  # ghosts with less light a pixel, in units of the noise, a
 _WHOLE_SHARE = 0.66
 _LEAST_LIT = 0.2  # share of an outline on CCDs under which nobody draws it
 _MIN_SEEN = 1.15  # a ghosted exposure's plainest ghost has at least this many times the least S/N
+_MAX_SEEN = 25.0  # and at most this many; plainer ones than any real one would come of lucky draws of everything
 _MAX_UNSEEN = 0.8  # a clean exposure's has at most this
 
 _STRONGER = {"C5_exit>C5_entrance": 4.0}  # the same comparison, of the small ring that two faces of C5 make
@@ -149,16 +150,16 @@ def draw_ghosts(scene: Scene, seen: bool, rng: np.random.Generator) -> list[Ghos
         magnitude = low + (high - low) * rng.random() ** _MAGNITUDE_POWER if main else rng.uniform(*_FAINT_MAGNITUDES)
         angle = _DEGREES * float(np.sqrt(rng.random()))
         star = Star(angle, float(rng.uniform(0, 360)), scene.conditions.band, glass.filter_offset_mm)
-        limits = (_MIN_SEEN if main else 0.0, np.inf if seen else _MAX_UNSEEN)
+        limits = (_MIN_SEEN if main else 0.0, _MAX_SEEN if seen else _MAX_UNSEEN)
         drawn.append(_ghosts_of(scene, glass, number, star, float(magnitude), limits, rng))
     return drawn
 
 
 def _reflectivity(optics: GhostOptics, rng: np.random.Generator) -> Reflectivity:
-    """Reflectivities from a third to three times the assumed ones, surface by surface."""
+    """Reflectivities around the assumed ones, surface by surface."""
     assumed = Reflectivity()
     names = sorted({name for pair in optics.pairs for name in pair.split(">")})
-    spread = np.exp(rng.uniform(-1, 1, len(names)) * np.log(_REFLECTIVITY_RANGE) * 0.8)
+    spread = np.exp(rng.uniform(-1, 1, len(names)) * np.log(_REFLECTIVITY_RANGE))
     return Reflectivity(
         surfaces={
             name: min(assumed.of(name) * _WEAKER.get(name, 1.0) * float(factor), 0.6)
@@ -194,25 +195,28 @@ def _ghosts_of(
         for pair, patch in patches.items()
     }
     seeable = scene.lit & ~_glare(place, flux, scene.lit.shape)
-    snrs = {
-        pair: visibility(patch.values * np.float32(flux), seeable[patch.where], scene.noise)
-        for pair, patch in patches.items()
-    }
+    snrs = _snrs(patches, flux, seeable, scene.noise)
     best = max(snrs.values(), default=0.0) / MIN_GHOST_SNR
-    scale = 1.0
-    if 0 < best < limits[0]:
-        scale = limits[0] * rng.uniform(1, 1.6) / best
-    elif best > limits[1]:
-        scale = limits[1] * rng.uniform(0.5, 1) / best
-    flux *= scale
+    if 0 < best < limits[0] or best > limits[1]:
+        spread = rng.uniform(1, 1.6) if best < limits[0] else rng.uniform(0.5, 1)
+        flux *= float(np.clip(best, *limits)) * spread / best
+        snrs = _snrs(patches, flux, seeable, scene.noise)
     light = np.zeros(scene.lit.shape, np.float32)
     labels = []
     for pair, patch in patches.items():
         light[patch.where] += patch.values * np.float32(flux)
-        snrs[pair] *= scale
         if snrs[pair] >= MIN_GHOST_SNR and (label := _label(scene, pair, patch, star, flux)) is not None:
             labels.append(replace(label, snr=snrs[pair], star=number))
-    return Ghosts(star, magnitude - 2.5 * float(np.log10(scale)), place, light, snrs, labels)
+    dimmed = -2.5 * float(np.log10(flux / scene.conditions.grey_of_star(magnitude)))
+    return Ghosts(star, magnitude + dimmed, place, light, snrs, labels)
+
+
+def _snrs(patches: dict[str, Patch], flux: float, seeable: BoolArray, noise: float) -> dict[str, float]:
+    """Signal-to-noise ratio of each ghost of a star."""
+    return {
+        pair: visibility(patch.values * np.float32(flux), seeable[patch.where], noise)
+        for pair, patch in patches.items()
+    }
 
 
 def _glare(place: tuple[float, float], flux: float, shape: tuple[int, ...]) -> BoolArray:
