@@ -34,16 +34,16 @@ def test_read_jpegs(benchmark, previews, tmp_path):
 
 
 def test_screen(benchmark, previews):
-    from cascade.screen import KerasScreener
+    from cascade.screen import NetworkScreener
 
-    screener = KerasScreener.load(find_model("screen-v0"))
+    screener = NetworkScreener.load(find_model("screen-v0"))
     scores = benchmark(screener.score, previews)
     assert scores.shape == (N,)
 
 
 def test_segment(benchmark, previews):
-    from cascade.segment import KerasSegmenter
+    from cascade.segment import NetworkSegmenter
 
-    segmenter = KerasSegmenter.load(find_model("segment-v0"))
+    segmenter = NetworkSegmenter.load(find_model("segment-v0"))
     found = benchmark(segmenter.segment, previews)
     assert len(found) == N

@@ -35,7 +35,7 @@ MAX_MODEL_TOML_BYTES = 2**20
 
 _DESCRIPTION = "model.toml"
 _WEIGHTS = "model.weights.h5"  # Keras insists on this ending
-_TASK_OF: Mapping[str, Task] = {"screen_cnn": "screen", "mask_rcnn": "segment"}
+_TASK_OF: Mapping[str, Task] = {"screen_cnn": "screen", "mask_rcnn": "segment", "matterport": "segment"}
 _GOLDEN_TOLERANCE = 0.02  # relative; float16 weights and bfloat16 engines stay below 0.01
 _GOLDEN_FLOOR = 0.1  # outputs smaller than this are compared as if they were this large
 
@@ -182,7 +182,7 @@ def verify_weights(info: ModelInfo) -> None:
         if size > MAX_WEIGHTS_BYTES:
             msg = f"{info.weights}: expected weights of at most {MAX_WEIGHTS_BYTES} bytes, got {size}"
             raise ModelError(msg)
-        got = _sha256(info.weights)
+        got = file_sha256(info.weights)
     except OSError as error:
         msg = f"{info.weights}: cannot read the weights: {error.strerror}"
         raise ModelError(msg) from error
@@ -256,10 +256,10 @@ def check_task(architecture: Mapping[str, Any], task: Task) -> None:
 
 def write_model(
     folder: Path, network: keras.Model, *, task: Task, architecture: Mapping[str, Any], threshold: float,
-    training: Mapping[str, Any],
+    training: Mapping[str, Any], half: bool = True,
 ) -> ModelInfo:  # fmt: skip
     """
-    Write a model folder: weights in float16, and the description with their hash and golden outputs.
+    Write a model folder: weights, and the description with their hash and golden outputs.
 
     Parameters
     ----------
@@ -274,12 +274,15 @@ def write_model(
         Score in [0, 1] from which a screened exposure is flagged, or an instance is kept.
     training : mapping
         How it was made; goes into the description as it is.
+    half : bool
+        Store the weights in float16.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / _WEIGHTS
     network.save_weights(weights)
-    _halve(weights)
-    network.load_weights(weights)  # so that the golden outputs are those of the rounded weights
+    if half:
+        _halve(weights)
+        network.load_weights(weights)  # so that the golden outputs are those of the rounded weights
     description = {
         "task": task,
         "architecture": dict(architecture),
@@ -292,7 +295,7 @@ def write_model(
         "threshold": {"score": threshold},
         "weights": {
             "file": _WEIGHTS,
-            "sha256": _sha256(weights),
+            "sha256": file_sha256(weights),
             "golden": [round(float(value), 5) for value in golden_outputs(network, task)],
         },
         "training": dict(training),
@@ -337,12 +340,19 @@ def _short(values: Sequence[float] | npt.NDArray[np.float32]) -> str:
 def _builders() -> dict[str, Callable[[dict[str, Any]], keras.Model]]:
     """Networks by name; here, since importing Keras takes seconds."""
     from cascade.nets.classifier import build_screen_cnn
-    from cascade.nets.mask_rcnn import MaskRCNN, load_config
+    from cascade.nets.compact import CompactConfig, build_compact
+    from cascade.nets.matterport import MatterportConfig, build_matterport
 
     return {
         "screen_cnn": lambda parameters: build_screen_cnn(**parameters),
-        "mask_rcnn": lambda parameters: MaskRCNN(load_config(parameters)),
+        "mask_rcnn": lambda parameters: build_compact(CompactConfig(**_frozen(parameters))),
+        "matterport": lambda parameters: build_matterport(MatterportConfig(**parameters)),
     }
+
+
+def _frozen(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Lists as tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in parameters.items()}
 
 
 def _halve(weights: Path) -> None:
@@ -360,7 +370,7 @@ def _halve(weights: Path) -> None:
             file.create_dataset(name, data=value.astype(np.float16) if fits else value)
 
 
-def _sha256(path: Path) -> str:
-    """Hash of a file."""
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cascade.camera import Camera
+from cascade.engines import check_engine
 from cascade.errors import ConfigError, ModelError
 from cascade.models import DEFAULT_MODELS, ModelInfo, Task, find_model, read_model, verify_weights
 from cascade.pipeline import fingerprint, run_serial
 from cascade.readers import open_inputs
 from cascade.run_config import ModelId, RunConfig
-from cascade.screen import Screener
-from cascade.segment import Segmenter
+from cascade.screen import NetworkScreener, Screener
+from cascade.segment import NetworkSegmenter, Segmenter
 from cascade.store import Run
 from cascade.tables import BatchCounts
 
@@ -32,11 +33,14 @@ class NetworkLoader:
         Model folders; None for no screen.
     identities
         What each that is given must still be, in that order.
+    engine
+        Where they run; see `cascade.engines.load_engine`.
     """
 
     screen: Path | None
     segment: Path
     identities: tuple[ModelId, ...]
+    engine: str
 
     def __call__(self) -> tuple[Screener | None, Segmenter]:
         """
@@ -47,16 +51,13 @@ class NetworkLoader:
         ModelError
             If a folder holds another model by now, or it is damaged.
         """
-        from cascade.screen import KerasScreener
-        from cascade.segment import KerasSegmenter
-
         infos = [read_model(folder) for folder in (self.screen, self.segment) if folder is not None]
         for info, expected in zip(infos, self.identities, strict=True):
             if _identity(info) != expected:
                 msg = f"{info.folder}: expected {expected}, got {_identity(info)}: the model was replaced"
                 raise ModelError(msg)
-        screener = None if self.screen is None else KerasScreener.load(infos[0])
-        return screener, KerasSegmenter.load(infos[-1])
+        screener = None if self.screen is None else NetworkScreener.load(infos[0], engine=self.engine)
+        return screener, NetworkSegmenter.load(infos[-1], engine=self.engine)
 
 
 def run_season(
@@ -66,6 +67,7 @@ def run_season(
     screen: str | None = DEFAULT_MODELS["screen"],
     segment: str = DEFAULT_MODELS["segment"],
     threshold: float | None = None,
+    engine: str = "auto",
     batch_size: int = 256,
     n_workers: int | None = None,
     scheduler: str | None = None,
@@ -87,6 +89,9 @@ def run_season(
         Names of models, or paths of model folders; `screen` None segments every exposure.
     threshold : float or None
         Screen score in [0, 1] from which an exposure is flagged; None takes the model's own.
+    engine : str
+        Where the networks run: ``"auto"``, ``"keras"`` or ``"openvino"``; see `cascade.engines.load_engine`. A run may
+        be resumed with another one.
     batch_size : int
         Exposures a batch: one task, one shard, one commit.
     n_workers : int or None
@@ -116,6 +121,7 @@ def run_season(
     if threshold is not None and screen is None:
         msg = f"threshold: expected none without a screen, got {threshold}"
         raise ConfigError(msg)
+    check_engine(engine)
     screening = None if screen is None else _model(screen, "screen", models_dir)
     segmenting = _model(segment, "segment", models_dir)
     reader = open_inputs(inputs)
@@ -131,13 +137,14 @@ def run_season(
         None if screening is None else screening.folder.resolve(),
         segmenting.folder.resolve(),
         tuple(_identity(info) for info in (screening, segmenting) if info is not None),
+        engine,
     )
     serial = n_workers is None and scheduler is None
     out = Path(out)
     # Networks that cannot be loaded must neither claim a new directory nor cost an old run.
     networks = loader() if serial and (fresh or not (out / "run.json").exists()) else None
     names = [os.fspath(name) for name in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
-    run = Run.create_or_resume(out, config, fresh=fresh, details={"inputs": names})
+    run = Run.create_or_resume(out, config, fresh=fresh, details={"inputs": names, "engine": engine})
     if on_start is not None:
         on_start(run)
     if not run.pending():

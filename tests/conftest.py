@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from cascade.readers import Reader
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# Networks exported for OpenVINO are kept in the user's cache; tests have one of their own.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="cascade-tests-")
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -13,8 +13,9 @@ PACKAGE = Path(__file__).parents[1] / "cascade"
 LAYERS = (
     {"errors", "versions", "atomic", "quiet"},
     {"exposure"},
-    {"camera", "readers", "preview", "via", "nets", "run_config", "simulate"},
+    {"camera", "readers", "preview", "via", "nets", "run_config", "simulate", "paste"},
     {"models"},
+    {"engines", "convert"},
     {"screen", "segment", "veto", "tables"},
     {"rows", "store"},
     {"pipeline", "predict"},

@@ -189,7 +189,7 @@ def test_golden_outputs_see_a_changed_weight(networks):
 
 
 def test_unknown_architecture_is_an_error():
-    with pytest.raises(ModelError, match="architecture: expected one of screen_cnn, mask_rcnn, got 'yolo'"):
+    with pytest.raises(ModelError, match="architecture: expected one of screen_cnn, mask_rcnn, matterport, got 'yolo'"):
         build_network({"name": "yolo"})
 
 

@@ -7,17 +7,11 @@ from keras import ops
 
 from cascade.models import build_network
 from cascade.nets.boxes import overlaps
-from cascade.nets.mask_rcnn import (
-    LOSSES,
-    MASK_SIZE,
-    PADDING_PX,
-    MaskRCNNTraining,
-    load_config,
-    mean_loss,
-    probe,
-)
+from cascade.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss, probe
 
 N_DETECTIONS = 4
+MASK_SIZE = 28
+PADDING_PX = 8
 
 
 @pytest.fixture(scope="module")
@@ -227,13 +221,6 @@ def test_no_gradient_flows_through_the_choice_of_proposals(network):
         _, logits, offsets = network.look(ops.convert_to_tensor(annotated_batch()["image"]), training=False)
         boxes, _ = network.propose(logits, offsets)
     assert all(gradient is None for gradient in tape.gradient(boxes, network.trainable_variables))
-
-
-def test_lists_of_the_description_become_tuples(tiny_architectures):
-    parameters = {key: value for key, value in tiny_architectures["segment"].items() if key != "name"}
-    config = load_config(parameters)
-    assert config.widths == (4, 4, 8, 8, 8)
-    assert config.anchor_sizes_px == (24.0, 56.0, 128.0, 280.0)
 
 
 def test_mean_loss_ignores_what_keras_calls_truth():

@@ -53,10 +53,12 @@ def test_suppression_keeps_the_same_boxes(seed):
     assert np.flatnonzero(stays).tolist() == sorted(expected.tolist())
 
 
-def test_anchors_agree_but_for_half_a_cell():
-    sizes, ratios, strides = (24.0, 56.0), (0.5, 1.0, 2.0), (8, 16)
-    ours = pyramid_anchors(64, strides, sizes, ratios)
-    theirs = utils.generate_pyramid_anchors(sizes, ratios, [(8, 8), (4, 4)], strides, 1)
-    # Theirs sit on the corners of the cells, ours in their middles.
-    half = np.repeat([4.0, 8.0], [8 * 8 * 3, 4 * 4 * 3])[:, None]
-    np.testing.assert_allclose(ours, theirs + half, rtol=1e-5, atol=1e-4)
+@some
+@given(st.lists(st.floats(8, 512), min_size=2, max_size=2), st.lists(st.floats(0.2, 5), min_size=1, max_size=4))
+def test_anchors_agree(sizes, ratios):
+    strides, shapes = (8, 16), [(8, 8), (4, 4)]
+    theirs = utils.generate_pyramid_anchors(sizes, np.array(ratios), shapes, strides, 1)
+    ours = pyramid_anchors(64, strides, sizes, ratios, centre=0.0)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-3)
+    inclusive = pyramid_anchors(64, strides, sizes, ratios, centre=0.0, inclusive=True)
+    np.testing.assert_allclose(inclusive / 63, utils.norm_boxes(theirs, (64, 64)), rtol=1e-5, atol=1e-4)

@@ -3,7 +3,7 @@ import pytest
 from keras import ops
 from scipy import ndimage
 
-from cascade.nets.roi_align import roi_align
+from cascade.nets.roi_align import feature_table, roi_align
 
 STRIDES = (8, 16, 32, 64)
 SIZE = 256
@@ -16,7 +16,10 @@ def random_pyramid(rng, batch=1, channels=3):
 
 def aligned(pyramid, boxes, size=7):
     boxes = np.asarray(boxes, np.float32)
-    return ops.convert_to_numpy(roi_align(pyramid, boxes, strides=STRIDES, canonical_px=CANONICAL_PX, size=size))
+    shapes = [level.shape[1:3] for level in pyramid]
+    return ops.convert_to_numpy(
+        roi_align(feature_table(pyramid), boxes, shapes=shapes, strides=STRIDES, canonical_px=CANONICAL_PX, size=size)
+    )
 
 
 def sampled(features, box, stride, size=7):
@@ -39,6 +42,22 @@ def test_equals_scipy_on_the_level_that_fits(side, level):
     box = np.concatenate([corner, corner + side])
     expected = sampled(pyramid[level][0], box, STRIDES[level])
     np.testing.assert_allclose(aligned(pyramid, [[box]])[0, 0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_edge_to_edge_equals_crop_and_resize(seed):
+    tf = pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(2, 32, 32, 3)).astype(np.float32)
+    last = 255.0  # of 256 px
+    corner = rng.uniform(0, 100, (2, 9, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(1, 150, (2, 9, 2))], axis=-1).astype(np.float32)
+    expected = tf.image.crop_and_resize(features, boxes.reshape(-1, 4) / last, np.repeat([0, 1], 9), (7, 7))
+    ours = roi_align(
+        feature_table([features]), boxes, shapes=[(32, 32)], strides=(8,), canonical_px=CANONICAL_PX, size=7,
+        edge_to_edge=last,
+    )  # fmt: skip
+    np.testing.assert_allclose(ops.convert_to_numpy(ours).reshape(18, 7, 7, 3), expected, atol=1e-4)
 
 
 def test_level_follows_the_area_not_the_longer_side():
@@ -85,6 +104,7 @@ def test_bfloat16_features_stay_bfloat16_and_close():
     pyramid = random_pyramid(np.random.default_rng(3))
     box = np.array([[[30.0, 40.0, 90.0, 100.0]]], np.float32)
     halved = [ops.cast(level, "bfloat16") for level in pyramid]
-    got = roi_align(halved, box, strides=STRIDES, canonical_px=CANONICAL_PX, size=7)
+    shapes = [level.shape[1:3] for level in pyramid]
+    got = roi_align(feature_table(halved), box, shapes=shapes, strides=STRIDES, canonical_px=CANONICAL_PX, size=7)
     assert "bfloat16" in str(got.dtype)
     np.testing.assert_allclose(ops.convert_to_numpy(ops.cast(got, "float32")), aligned(pyramid, box), atol=0.05)

@@ -70,6 +70,6 @@ def test_model_of_the_other_task_is_an_error(zoo, previews, tmp_path):
 
 
 def test_weights_that_were_replaced_since_the_run_began_are_an_error(zoo):
-    loader = NetworkLoader(None, zoo / "segment", (ModelId("segment", "00", "00"),))
+    loader = NetworkLoader(None, zoo / "segment", (ModelId("segment", "00", "00"),), "keras")
     with pytest.raises(ModelError, match=r"expected ModelId.*'00'.*, got ModelId.*: the model was replaced"):
         loader()

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from cascade.errors import ConfigError
+from cascade.nets.presets import PRESETS
 from cascade.training.config import data_root, read_config
 
 TEXT = """
@@ -45,6 +46,16 @@ def test_a_configuration_says_what_its_file_says(tmp_path):
 )
 def test_configurations_of_the_zoo_are_sound(path):
     assert read_config(path).architecture["name"]
+
+
+def test_a_preset_can_be_named_and_changed(tmp_path):
+    config = read(tmp_path, TEXT.replace('name = "screen_cnn"', 'preset = "segment-lite"\nn_proposals = 7'))
+    assert config.architecture == {**PRESETS["segment-lite"], "n_proposals": 7}
+
+
+def test_an_unknown_preset_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match=r"\[architecture\]: preset: expected one of screen, .*, got 'yolo'"):
+        read(tmp_path, TEXT.replace('name = "screen_cnn"', 'preset = "yolo"'))
 
 
 def test_missing_file_is_an_error(tmp_path):

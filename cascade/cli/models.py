@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cascade.cli.run import ModelsDir
 
-models_app = typer.Typer(no_args_is_help=True, help="List, show and verify models.", rich_markup_mode=None)
+models_app = typer.Typer(no_args_is_help=True, help="List, show, verify and convert models.", rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model, or its folder.")]
 
@@ -53,14 +54,78 @@ def verify(
     models_dir: ModelsDir = None,
 ) -> None:
     """
-    Check the hash of the weights and the golden outputs.
+    Check the hash of the weights, the golden outputs, and that OpenVINO answers as Keras does.
 
     Example: cascade models verify segment-v0
     """
+    from cascade.engines import has_openvino, openvino_engines
+    from cascade.errors import ModelError
     from cascade.models import find_model, list_models, load_network
 
     infos = [find_model(name, models_dir) for name in models] if models else list_models(models_dir)
     for info in infos:
         load_network(info)
         typer.echo(f"{info.name}: sha256 {info.sha256[:12]}… and golden outputs are as written")
+        for engine, agreement in openvino_engines(info) if has_openvino() else ():
+            typer.echo(f"{info.name}: {engine.name} against Keras: {agreement}")
+            if not agreement.close:
+                msg = f"{info.folder}: {engine.name} answers otherwise than Keras: {agreement}"
+                raise ModelError(msg)
+    if not has_openvino():
+        typer.echo("openvino is not installed: engines were not compared")
     typer.echo(f"{len(infos)} models verified")
+
+
+@models_app.command()
+def presets() -> None:
+    """
+    Print the networks that training can start from, with their parameters and GFLOP an image.
+
+    Example: cascade models presets
+    """
+    from cascade.models import build_network
+    from cascade.nets.presets import PRESETS
+    from cascade.quiet import import_keras
+
+    import_keras()
+    from cascade.nets.cost import gflop
+
+    typer.echo("| preset | architecture | parameters (M) | GFLOP an image |\n|---|---|---|---|")
+    for name, architecture in PRESETS.items():
+        network = build_network(architecture)
+        typer.echo(
+            f"| `{name}` | `{architecture['name']}` | {network.count_params() / 1e6:.1f} | {gflop(network):.1f} |"
+        )
+
+
+@models_app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="An .h5 file of the mrcnn package; or a model, to write one.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write; or the .h5 file.")],
+    new_heads: Annotated[
+        bool, typer.Option("--new-heads", help="Leave out the heads that depend on the classes (COCO's, say).")
+    ] = False,
+    size: Annotated[int, typer.Option(min=64, help="Side to which previews are enlarged: IMAGE_MAX_DIM.")] = 1024,
+    channels: Annotated[int, typer.Option(help="3 keeps the colours of conv1; 1 folds them.")] = 1,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Score from which to keep an instance: DETECTION_MIN_CONFIDENCE.")
+    ] = 0.7,
+    models_dir: ModelsDir = None,
+) -> None:
+    """
+    Turn weights of Matterport's mrcnn package into a model folder, or such a model back into weights.
+
+    Example: cascade models convert mask_rcnn_ghosts_0075.h5 --out models/paper --threshold 0.8
+    """
+    from cascade.convert import convert_matterport, export_matterport
+    from cascade.models import find_model
+
+    if not source.endswith(".h5"):
+        n_layers = export_matterport(find_model(source, models_dir), out)
+        typer.echo(f"{out}: {n_layers} layers, for mrcnn's load_weights(by_name=True)")
+        return
+    done = convert_matterport(Path(source), out, new_heads=new_heads, size=size, channels=channels, threshold=threshold)
+    for what, names in (("in the file, not in the network", done.not_in_network), ("left new", done.left_new)):
+        if names:
+            typer.echo(f"{what}: {', '.join(names)}")
+    typer.echo(f"{out}: ResNet-{done.info.architecture['depth']}, weights of {done.n_layers} layers taken over")

@@ -33,6 +33,7 @@ def run(
         float | None, typer.Option(min=0, max=1, help="Screen score from which to flag; default the model's own.")
     ] = None,
     no_screen: Annotated[bool, typer.Option("--no-screen", help="Segment every exposure.")] = False,
+    engine: Annotated[str, typer.Option(help="auto: GPU if there is one, else OpenVINO; or keras, openvino.")] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Exposures a batch: one task, one shard, one commit.")] = 256,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Local Dask worker processes; default: work in this process.")
@@ -64,6 +65,7 @@ def run(
         screen=None if no_screen else screen or DEFAULT_MODELS["screen"],
         segment=segment or DEFAULT_MODELS["segment"],
         threshold=threshold,
+        engine=engine,
         batch_size=batch,
         n_workers=workers,
         scheduler=scheduler,

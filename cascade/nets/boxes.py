@@ -21,7 +21,13 @@ MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 
 
 def pyramid_anchors(
-    size: int, strides: Sequence[int], sizes: Sequence[float], ratios: Sequence[float]
+    size: int,
+    strides: Sequence[int],
+    sizes: Sequence[float],
+    ratios: Sequence[float],
+    *,
+    centre: float = 0.5,
+    inclusive: bool = False,
 ) -> npt.NDArray[np.float32]:
     """
     Lay anchors over all levels of a pyramid.
@@ -36,6 +42,10 @@ def pyramid_anchors(
         Side of the square anchor of each level in pixels.
     ratios : sequence of float
         Width over height; the area is kept.
+    centre : float
+        Where in its cell an anchor is centred, in cells; Matterport's sit on the corner, at 0.
+    inclusive : bool
+        Whether anchors end on their last pixel, one before their far edge, as in Matterport's normalised coordinates.
 
     Returns
     -------
@@ -45,11 +55,11 @@ def pyramid_anchors(
     levels = []
     root = np.sqrt(np.asarray(ratios))
     for stride, side in zip(strides, sizes, strict=True):
-        centres = (np.arange(-(-size // stride)) + 0.5) * stride
+        centres = (np.arange(-(-size // stride)) + centre) * stride
         y, x = np.meshgrid(centres, centres, indexing="ij")
         half = np.stack([side / root, side * root], axis=-1) / 2
-        centre = np.stack([y, x], axis=-1)[:, :, None]
-        levels.append(np.concatenate([centre - half, centre + half], axis=-1).reshape(-1, 4))
+        middle = np.stack([y, x], axis=-1)[:, :, None]
+        levels.append(np.concatenate([middle - half, middle + half - inclusive], axis=-1).reshape(-1, 4))
     return np.concatenate(levels).astype(np.float32)
 
 
@@ -65,10 +75,14 @@ def overlaps(a: Tensor, b: Tensor) -> Tensor:
     -------
     tensor, shape (..., N, M)
     """
-    a, b = ops.expand_dims(a, -2), ops.expand_dims(b, -3)
-    sides = ops.maximum(ops.minimum(a[..., 2:], b[..., 2:]) - ops.maximum(a[..., :2], b[..., :2]), 0.0)
-    shared = sides[..., 0] * sides[..., 1]
-    return shared / ops.maximum(area(a) + area(b) - shared, 1e-6)
+    # Side by side, since arrays of (..., N, M, 2) would double the memory.
+    height, width = (
+        ops.minimum(a[..., :, None, high], b[..., None, :, high])
+        - ops.maximum(a[..., :, None, low], b[..., None, :, low])
+        for low, high in ((0, 2), (1, 3))
+    )
+    shared = ops.maximum(height, 0.0) * ops.maximum(width, 0.0)
+    return shared / ops.maximum(area(a)[..., :, None] + area(b)[..., None, :] - shared, 1e-6)
 
 
 def area(boxes: Tensor) -> Tensor:

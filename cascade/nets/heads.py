@@ -45,6 +45,12 @@ def build_mask_head(size: int, channels: int, width: int, depth: int, n_classes:
     return keras.Model(regions, logits, name="mask_head")
 
 
+def split_box_head(head: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """A box head in two: up to its last hidden layer, and the two layers of logits and offsets."""
+    (logits,) = (layer for layer in head.layers if layer.name.endswith("logits"))
+    return keras.Model(head.inputs, logits.input), keras.Model(logits.input, head.outputs)
+
+
 def by_region(head: keras.Model, regions: Tensor) -> list[Tensor]:
     """Run a head over (B, N, h, w, C) regions at once; every output comes back as (B, N, ...)."""
     n_regions = regions.shape[1]

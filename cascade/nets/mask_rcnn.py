@@ -1,81 +1,86 @@
-"""Mask R-CNN (He et al. 2017, arXiv:1703.06870): the wiring of its parts, for use and for training."""
+"""Mask R-CNN (He et al. 2017, arXiv:1703.06870): the wiring of parts that it is given, for use and for training."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-from keras import layers, ops
+from keras import ops
 
 from cascade.exposure import PREVIEW_SHAPE, Artifact
-from cascade.nets.backbone import residual_stages
-from cascade.nets.boxes import Tensor, area, clip, decode, pyramid_anchors
-from cascade.nets.fpn import feature_pyramid
-from cascade.nets.heads import build_box_head, build_mask_head, by_region
+from cascade.nets.boxes import Tensor, area, clip, decode
+from cascade.nets.frame import Frame
+from cascade.nets.heads import by_region
 from cascade.nets.losses import anchor_losses, mask_loss, region_losses
 from cascade.nets.nms import best, pick, suppress
-from cascade.nets.roi_align import roi_align
+from cascade.nets.roi_align import feature_table, roi_align
 from cascade.nets.rpn import RPNHead, propose
 from cascade.nets.semantic import build_semantic_head, semantic_loss
 from cascade.nets.targets import crop_masks, match_anchors, sample_regions
 
 N_CLASSES = len(Artifact)
-STRIDES = (8, 16, 32, 64)
-ANCHOR_RATIOS = (0.5, 1.0, 2.0)
-BOX_BINS, MASK_BINS = 7, 14
-MASK_SIZE = 2 * MASK_BINS
-PADDED_PX = 416
-"""The preview of 400 px is padded to this, a multiple of 32, and the padding cut again."""
-PADDING_PX = (PADDED_PX - PREVIEW_SHAPE[0]) // 2
 LOSSES = ("anchor_score", "anchor_box", "region_class", "region_box", "mask", "semantic")
 """Names of the losses, in the order in which training reports them."""
-SEMANTIC_CELL_PX = STRIDES[0]
-"""Side of a cell of the semantic targets; the padding is exactly one cell on each side."""
+SEMANTIC_CELL_PX = 8
+"""Side of a cell of the semantic targets."""
 _SEMANTIC_LEVELS = 3
 _SEMANTIC_WIDTH = 64
 
 
 @dataclass(frozen=True, slots=True)
-class MaskRCNNConfig:
+class Sampling:
     """
-    Size and limits of the network.
+    How the features of a region are cut out of the pyramid.
 
     Attributes
     ----------
-    offset, scale
-        Grey level of the sky and of one unit: the network sees ``(image - offset) / scale``.
-    widths, blocks
-        Channels and residual blocks of the backbone's five stages (strides 2 to 32).
-    pyramid_channels
-        Channels of the feature pyramid.
-    head_width, mask_width, mask_depth
-        Width of the box head's hidden layers; width and number of the mask head's convolutions.
-    anchor_sizes_px
-        Anchor side at strides 8, 16, 32 and 64.
-    n_candidates, n_proposals
-        Anchors that enter non-maximum suppression, and regions that leave it, an image.
-    n_detections
-        Instances an image at most; the annotators drew 13 at most.
-    min_score
-        Detections below it are dropped before the last suppression.
+    strides
+        Pixels per cell of the levels that regions are cut from, fine to coarse; the pyramid may have more.
+    canonical_px
+        Regions of this side, in network pixels, and up to twice it use the second level.
+    box_bins, mask_bins
+        Samples on each side for the box and for the mask head.
+    edge_to_edge
+        See `cascade.nets.roi_align.roi_align`.
     """
 
-    offset: float
-    scale: float
-    widths: tuple[int, ...]
-    blocks: tuple[int, ...]
-    pyramid_channels: int
-    head_width: int
-    mask_width: int
-    mask_depth: int
-    anchor_sizes_px: tuple[float, ...]
+    strides: tuple[int, ...]
+    canonical_px: float
+    box_bins: int
+    mask_bins: int
+    edge_to_edge: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    How many boxes an image may have at each step; they bound time and memory on crowded images.
+
+    Attributes
+    ----------
+    n_candidates, n_proposals
+        Anchors that enter non-maximum suppression, and regions that leave it.
+    n_detections
+        Instances at most; the annotators drew 13 at most.
+    min_score
+        Detections below it are dropped before the last suppression.
+    proposal_overlap, detection_overlap
+        Overlap above which the worse of two proposals, or of two detections of one class, is dropped.
+    one_class
+        Whether a region counts for its likeliest class alone, or not at all where that is background (Matterport's
+        rule); else for every class.
+    """
+
     n_candidates: int
     n_proposals: int
     n_detections: int
     min_score: float
+    proposal_overlap: float = 0.7
+    detection_overlap: float = 0.5
+    one_class: bool = False
 
 
 class MaskRCNN(keras.Model):
@@ -84,76 +89,106 @@ class MaskRCNN(keras.Model):
 
     Input (B, 400, 400, 1), grey levels 0-255. Output, a dict of float32: `boxes` (B, D, 4) in pixels of the preview,
     `scores` (B, D), 0 where there is no detection, `classes` (B, D) int32 values of `Artifact`, and `masks`
-    (B, D, 28, 28) probabilities within each box.
+    (B, D, m, m) probabilities within each box.
+
+    Parameters
+    ----------
+    frame : Frame
+        How previews lie in the network's input.
+    pyramid : keras.Model
+        Previews to feature levels, fine to coarse.
+    rpn_head : RPNHead
+        Scores and shifts the anchors of one level.
+    box_head, mask_head : keras.Model
+        See `cascade.nets.heads`.
+    anchors : ndarray of float32, shape (A, 4)
+        Of all levels, in network pixels.
+    sampling : Sampling
+    limits : Limits
     """
 
-    def __init__(self, config: MaskRCNNConfig) -> None:
+    def __init__(
+        self, *, frame: Frame, pyramid: keras.Model, rpn_head: RPNHead, box_head: keras.Model, mask_head: keras.Model,
+        anchors: npt.NDArray[np.float32], sampling: Sampling, limits: Limits,
+    ) -> None:  # fmt: skip
         # Boxes must stay float32 under mixed precision: bfloat16 resolves only 2 px at 400. The parts that convolve
         # follow the global policy.
         super().__init__(name="mask_rcnn", dtype="float32")
-        self.config = config
-        self.pyramid = _build_pyramid(config)
-        self.rpn_head = RPNHead(config.pyramid_channels, len(ANCHOR_RATIOS), name="rpn_head")
-        self.box_head = build_box_head(BOX_BINS, config.pyramid_channels, config.head_width, N_CLASSES)
-        self.mask_head = build_mask_head(
-            MASK_BINS, config.pyramid_channels, config.mask_width, config.mask_depth, N_CLASSES
-        )
-        self.anchors = pyramid_anchors(PADDED_PX, STRIDES, config.anchor_sizes_px, ANCHOR_RATIOS)
-        for level in self.pyramid.outputs:
-            if not self.rpn_head.built:
-                self.rpn_head.build(level.shape)
+        self.frame, self.sampling, self.limits, self.anchors = frame, sampling, limits, anchors
+        self.pyramid, self.rpn_head, self.box_head, self.mask_head = pyramid, rpn_head, box_head, mask_head
+        if not rpn_head.built:
+            rpn_head.build([level.shape for level in pyramid.outputs])
         self.built = True
+
+    @property
+    def mask_size(self) -> int:
+        """Side of the masks that the mask head draws."""
+        return int(self.mask_head.output.shape[1])
 
     def call(self, images: Tensor) -> dict[str, Tensor]:
         """Detect artifacts."""
         levels, logits, offsets = self.look(images, training=False)
+        table = self.table(levels)
         proposals, valid = self.propose(logits, offsets)
-        class_logits, shifts = by_region(self.box_head, self.align(levels, proposals, BOX_BINS))
-        boxes, scores, classes = self._detections(proposals, valid, class_logits, shifts)
-        (mask_logits,) = by_region(self.mask_head, self.align(levels, boxes, MASK_BINS))
-        of_class = ops.one_hot(classes, N_CLASSES, dtype="float32")[:, :, None, None]
-        return {
-            "boxes": boxes - float(PADDING_PX),
-            "scores": scores,
-            "classes": classes,
-            "masks": ops.sigmoid(ops.sum(mask_logits * of_class, axis=-1)),
-        }
+        class_logits, shifts = by_region(self.box_head, self.align(table, proposals, self.sampling.box_bins))
+        boxes, scores, classes = self.detect(proposals, valid, class_logits, shifts)
+        masks = self.draw(self.align(table, boxes, self.sampling.mask_bins), classes)
+        return {"boxes": self.frame.to_preview(boxes), "scores": scores, "classes": classes, "masks": masks}
 
     def look(self, images: Tensor, *, training: bool) -> tuple[list[Tensor], Tensor, Tensor]:
         """Feature pyramid, and the logits (B, A) and offsets (B, A, 4) of all anchors."""
         levels = self.pyramid(images, training=training)
-        scored = [self.rpn_head(level) for level in levels]
-        logits, offsets = (ops.concatenate(parts, axis=1) for parts in zip(*scored, strict=True))
-        return levels, logits, offsets
+        return levels, *self.rpn_head(levels)
+
+    def table(self, levels: Sequence[Tensor]) -> Tensor:
+        """The levels that regions are cut from as one table (B, R, C)."""
+        return feature_table(levels[: len(self.sampling.strides)])
 
     def propose(self, logits: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Regions (B, N, 4) worth a second look, in pixels of the padded preview, and which are valid."""
+        """Regions (B, N, 4) worth a second look, in network pixels, and which are valid."""
         return propose(
             ops.stop_gradient(logits), ops.stop_gradient(offsets), ops.convert_to_tensor(self.anchors),
-            size=PADDED_PX, n_candidates=self.config.n_candidates, n_proposals=self.config.n_proposals,
-            max_overlap=0.7,
+            limit=self.frame.limit, n_candidates=self.limits.n_candidates, n_proposals=self.limits.n_proposals,
+            max_overlap=self.limits.proposal_overlap,
         )  # fmt: skip
 
-    def align(self, levels: list[Tensor], boxes: Tensor, bins: int) -> Tensor:
+    def align(self, table: Tensor, boxes: Tensor, bins: int) -> Tensor:
         """Features of boxes, (B, N, bins, bins, C)."""
-        return roi_align(levels, boxes, strides=STRIDES, canonical_px=self.config.anchor_sizes_px[1], size=bins)
+        sampling = self.sampling
+        shapes = [(level.shape[1], level.shape[2]) for level in self.pyramid.outputs[: len(sampling.strides)]]
+        return roi_align(
+            table, boxes, shapes=shapes, strides=sampling.strides, canonical_px=sampling.canonical_px, size=bins,
+            edge_to_edge=sampling.edge_to_edge,
+        )  # fmt: skip
 
-    def _detections(
+    def draw(self, regions: Tensor, classes: Tensor) -> Tensor:
+        """Masks (B, D, m, m) of regions (B, D, bins, bins, C), each of its own class."""
+        (logits,) = by_region(self.mask_head, regions)
+        of_class = ops.one_hot(classes, N_CLASSES, dtype="float32")[:, :, None, None]
+        return ops.sigmoid(ops.sum(logits * of_class, axis=-1))
+
+    def detect(
         self, proposals: Tensor, valid: Tensor, class_logits: Tensor, shifts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Suppress duplicates class by class and keep the best."""
-        config = self.config
-        n_pairs = config.n_proposals * N_CLASSES
-        scores = ops.softmax(class_logits, axis=-1)[..., 1:] * ops.cast(valid, "float32")[..., None]
-        shifts = ops.reshape(shifts, (-1, config.n_proposals, N_CLASSES, 4))
-        boxes = clip(decode(shifts, proposals[:, :, None]), PADDED_PX)
-        scores, order = ops.top_k(ops.reshape(scores, (-1, n_pairs)), min(n_pairs, config.n_candidates))
+        """Boxes (B, D, 4), scores and classes (B, D): duplicates suppressed class by class, the best kept."""
+        limits = self.limits
+        n_pairs = limits.n_proposals * N_CLASSES
+        probabilities = ops.softmax(class_logits, axis=-1) * ops.cast(valid, "float32")[..., None]
+        scores = probabilities[..., 1:]
+        n_usable = n_pairs
+        if limits.one_class:
+            scores = ops.where(scores >= ops.max(probabilities, axis=-1, keepdims=True), scores, 0.0)
+            n_usable = limits.n_proposals
+        shifts = ops.reshape(shifts, (-1, limits.n_proposals, N_CLASSES, 4))
+        boxes = clip(decode(shifts, proposals[:, :, None]), self.frame.limit)
+        scores, order = ops.top_k(ops.reshape(scores, (-1, n_pairs)), min(n_usable, limits.n_candidates))
         boxes = pick(ops.reshape(boxes, (-1, n_pairs, 4)), order)
         classes = ops.cast(order % N_CLASSES, "int32")
         # Far apart, boxes of different classes never overlap.
-        apart = boxes + ops.cast(classes, "float32")[..., None] * (2.0 * PADDED_PX)
-        usable = ops.logical_and(scores >= config.min_score, area(boxes) >= 1.0)
-        chosen, found = best(scores, suppress(apart, usable, max_overlap=0.5), config.n_detections)
+        apart = boxes + ops.cast(classes, "float32")[..., None] * (2.0 * self.frame.size)
+        usable = ops.logical_and(scores >= limits.min_score, area(boxes) >= 1.0)
+        stays = suppress(apart, usable, max_overlap=limits.detection_overlap)
+        chosen, found = best(stays, limits.n_detections)
         scores = ops.where(found, ops.take_along_axis(scores, chosen, axis=1), 0.0)
         return pick(boxes, chosen), scores, ops.take_along_axis(classes, chosen, axis=1)
 
@@ -171,7 +206,9 @@ class MaskRCNNTraining(keras.Model):
     def __init__(self, network: MaskRCNN, *, n_anchors: int, n_regions: int, n_positive: int, seed: int) -> None:
         super().__init__(name="mask_rcnn_training", dtype="float32")
         self.network = network
-        levels = network.pyramid.outputs[:_SEMANTIC_LEVELS]
+        first = network.sampling.strides.index(SEMANTIC_CELL_PX)
+        self._semantic_levels = slice(first, first + _SEMANTIC_LEVELS)
+        levels = network.pyramid.outputs[self._semantic_levels]
         self.semantic_head = build_semantic_head(levels, _SEMANTIC_WIDTH, N_CLASSES)
         self.n_anchors, self.n_regions, self.n_positive = n_anchors, n_regions, n_positive
         self.seed = keras.random.SeedGenerator(seed)
@@ -181,8 +218,9 @@ class MaskRCNNTraining(keras.Model):
         """Compute the losses."""
         network = self.network
         present = batch["classes"] >= 0
-        boxes = ops.cast(batch["boxes"], "float32") + float(PADDING_PX)
+        boxes = network.frame.to_network(ops.cast(batch["boxes"], "float32"))
         levels, logits, offsets = network.look(batch["image"], training=training)
+        table = network.table(levels)
         anchors = match_anchors(
             ops.convert_to_tensor(network.anchors), boxes, present, self.seed, n_sampled=self.n_anchors
         )
@@ -196,31 +234,34 @@ class MaskRCNNTraining(keras.Model):
             n_regions=self.n_regions,
             n_positive=self.n_positive,
         )
-        class_logits, shifts = by_region(network.box_head, network.align(levels, regions.boxes, BOX_BINS))
+        class_logits, shifts = by_region(
+            network.box_head, network.align(table, regions.boxes, network.sampling.box_bins)
+        )
         positives = regions.boxes[:, : regions.positive.shape[1]]
-        (mask_logits,) = by_region(network.mask_head, network.align(levels, positives, MASK_BINS))
-        masks = crop_masks(batch["masks"], positives - float(PADDING_PX), regions.matched, size=MASK_SIZE)
+        (mask_logits,) = by_region(network.mask_head, network.align(table, positives, network.sampling.mask_bins))
+        masks = crop_masks(batch["masks"], network.frame.to_preview(positives), regions.matched, size=network.mask_size)
         losses = (
             *anchor_losses(logits, offsets, anchors),
             *region_losses(class_logits, shifts, regions),
             mask_loss(mask_logits, masks, regions),
-            semantic_loss(self.semantic_head(levels[:_SEMANTIC_LEVELS])[:, 1:-1, 1:-1], batch["shares"]),
+            semantic_loss(self._semantic_logits(levels), batch["shares"]),
         )
         return dict(zip(LOSSES, losses, strict=True))
+
+    def _semantic_logits(self, levels: Sequence[Tensor]) -> Tensor:
+        """Logits of each cell of the preview, (B, 50, 50, n_classes)."""
+        logits = self.semantic_head(levels[self._semantic_levels])
+        border = self.network.frame.padding // SEMANTIC_CELL_PX
+        side = PREVIEW_SHAPE[0] // SEMANTIC_CELL_PX
+        logits = logits[:, border : logits.shape[1] - border, border : logits.shape[2] - border]
+        return (
+            logits if logits.shape[1] == side else ops.image.resize(logits, (side, side), data_format="channels_last")
+        )
 
 
 def mean_loss(_unused: Tensor, losses: Tensor) -> Tensor:
     """Mean over the batch of a loss that the model computed itself, in the signature that Keras wants."""
     return ops.mean(losses)
-
-
-def _build_pyramid(config: MaskRCNNConfig) -> keras.Model:
-    """Images (B, 400, 400, 1) to the four levels of the padded preview."""
-    images = keras.Input((*PREVIEW_SHAPE, 1), name="image")
-    x = layers.Rescaling(1 / config.scale, -config.offset / config.scale, name="normalise")(images)
-    x = layers.ZeroPadding2D(PADDING_PX, name="pad")(x)
-    stages = residual_stages(x, config.widths, config.blocks)
-    return keras.Model(images, feature_pyramid(stages[-3:], config.pyramid_channels), name="pyramid")
 
 
 def probe(network: MaskRCNN, images: Tensor) -> npt.NDArray[np.float32]:
@@ -229,21 +270,16 @@ def probe(network: MaskRCNN, images: Tensor) -> npt.NDArray[np.float32]:
 
     They are root mean squares, which unlike detections change smoothly with the weights and never vanish.
     """
-    side = float(PADDED_PX)
+    side = float(network.frame.size)
     fixed = [
         [0.25 * side, 0.25 * side, 0.75 * side, 0.75 * side],
         [0.3 * side, 0.5 * side, 0.5 * side, 0.8 * side],
     ]
     boxes = ops.tile(ops.convert_to_tensor([fixed], dtype="float32"), (len(images), 1, 1))
     levels, logits, offsets = network.look(ops.convert_to_tensor(images), training=False)
-    class_logits, shifts = by_region(network.box_head, network.align(levels, boxes, BOX_BINS))
-    (mask_logits,) = by_region(network.mask_head, network.align(levels, boxes, MASK_BINS))
+    table = network.table(levels)
+    class_logits, shifts = by_region(network.box_head, network.align(table, boxes, network.sampling.box_bins))
+    (mask_logits,) = by_region(network.mask_head, network.align(table, boxes, network.sampling.mask_bins))
     parts = (logits, offsets, class_logits, shifts, mask_logits)
     squares = [ops.mean(ops.square(ops.reshape(part, (len(images), -1))), axis=-1) for part in parts]
     return np.asarray(ops.convert_to_numpy(ops.sqrt(ops.concatenate(squares))), np.float32)
-
-
-def load_config(parameters: dict[str, Any]) -> MaskRCNNConfig:
-    """Build the configuration from the `[architecture]` table of a model folder."""
-    frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()}
-    return MaskRCNNConfig(**frozen)

@@ -6,6 +6,8 @@ from keras import ops
 
 from cascade.nets.boxes import Tensor, overlaps
 
+_BLOCK = 512  # boxes that are compared with all better ones at a time; bounds memory
+
 
 def suppress(boxes: Tensor, valid: Tensor, *, max_overlap: float) -> Tensor:
     """
@@ -13,7 +15,8 @@ def suppress(boxes: Tensor, valid: Tensor, *, max_overlap: float) -> Tensor:
 
     Greedy suppression is the one solution of "a box stays unless a better box that stays overlaps it". Iterating that
     sentence from "all stay" reaches it after as many rounds as the longest chain of suppressions, usually a handful,
-    instead of one round a box; every round is one matrix product.
+    instead of one round a box; every round is one matrix product. Long lists go block by block, so that memory grows
+    with the length of the list and not with its square.
 
     Parameters
     ----------
@@ -29,6 +32,20 @@ def suppress(boxes: Tensor, valid: Tensor, *, max_overlap: float) -> Tensor:
     tensor of bool, shape (B, K)
         The boxes that stay.
     """
+    blocks: list[Tensor] = []
+    for start in range(0, boxes.shape[1], _BLOCK):
+        block = boxes[:, start : start + _BLOCK]
+        free = valid[:, start : start + _BLOCK]
+        if blocks:
+            better = ops.concatenate(blocks, axis=1)
+            hit = ops.logical_and(overlaps(boxes[:, :start], block) > max_overlap, better[..., None])
+            free = ops.logical_and(free, ops.logical_not(ops.any(hit, axis=1)))
+        blocks.append(_suppress_block(block, free, max_overlap))
+    return blocks[0] if len(blocks) == 1 else ops.concatenate(blocks, axis=1)
+
+
+def _suppress_block(boxes: Tensor, valid: Tensor, max_overlap: float) -> Tensor:
+    """Suppress (B, K) boxes at once."""
     n_boxes = boxes.shape[1]
     rank = ops.arange(n_boxes)
     better = ops.expand_dims(rank, -1) < ops.expand_dims(rank, 0)
@@ -45,14 +62,12 @@ def suppress(boxes: Tensor, valid: Tensor, *, max_overlap: float) -> Tensor:
     return stays
 
 
-def best(scores: Tensor, keep: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def best(keep: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """
-    Pick the `count` best entries among those to keep.
+    Pick the first `count` entries to keep of lists that are sorted, best first.
 
     Parameters
     ----------
-    scores : tensor, shape (B, K)
-        In [0, 1].
     keep : tensor of bool, shape (B, K)
         Entries that may be picked.
     count : int
@@ -61,12 +76,13 @@ def best(scores: Tensor, keep: Tensor, count: int) -> tuple[Tensor, Tensor]:
     Returns
     -------
     indices : tensor of int, shape (B, count)
-        Into K, by falling score.
+        Into K, rising.
     valid : tensor of bool, shape (B, count)
         False where fewer than `count` entries were to keep.
     """
-    ranked, indices = ops.top_k(ops.where(keep, scores, -1.0), count)
-    return indices, ranked >= 0.0
+    n_entries = keep.shape[1]
+    ranked, indices = ops.top_k(ops.where(keep, ops.arange(n_entries, 0, -1, dtype="float32"), 0.0), count)
+    return indices, ranked > 0.0
 
 
 def pick(values: Tensor, indices: Tensor) -> Tensor:

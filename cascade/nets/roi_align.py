@@ -10,9 +10,15 @@ from keras import ops
 from cascade.nets.boxes import Tensor, area
 
 
+def feature_table(levels: Sequence[Tensor]) -> Tensor:
+    """All cells of all levels (B, H_l, W_l, C) in one list (B, R, C), level by level and row by row."""
+    return ops.concatenate([ops.reshape(x, (-1, x.shape[1] * x.shape[2], x.shape[3])) for x in levels], axis=1)
+
+
 def roi_align(
-    pyramid: Sequence[Tensor], boxes: Tensor, *, strides: Sequence[int], canonical_px: float, size: int
-) -> Tensor:
+    table: Tensor, boxes: Tensor, *, shapes: Sequence[tuple[int, int]], strides: Sequence[int], canonical_px: float,
+    size: int, edge_to_edge: float | None = None,
+) -> Tensor:  # fmt: skip
     """
     Sample a square grid of features inside each box, from the level that fits its size.
 
@@ -21,16 +27,22 @@ def roi_align(
 
     Parameters
     ----------
-    pyramid : sequence of tensor, shapes (B, H_l, W_l, C)
-        Fine to coarse.
+    table : tensor, shape (B, R, C)
+        Levels, fine to coarse, as `feature_table` lays them out.
     boxes : tensor, shape (B, N, 4)
         In pixels of the input.
+    shapes : sequence of (int, int)
+        Rows and columns of each level.
     strides : sequence of int
         Pixels per cell of each level, each twice the one before.
     canonical_px : float
         Boxes of this side, in pixels, and up to twice it use the second level.
     size : int
         Bins on each side.
+    edge_to_edge : float or None
+        None samples at the centres of bins. Else the outermost samples lie on the edges of the box, and this length, in
+        pixels of the input, spans each level from the centre of its first cell to that of its last: what
+        `tf.image.crop_and_resize` does with Matterport's normalised boxes, where it is the side of the input less one.
 
     Returns
     -------
@@ -40,26 +52,27 @@ def roi_align(
     ----------
     He et al. 2017, arXiv:1703.06870, section 3; levels as in Lin et al. 2017, arXiv:1612.03144, equation 1.
     """
-    n_boxes, channels = boxes.shape[1], pyramid[0].shape[-1]
-    heights = np.array([level.shape[1] for level in pyramid])
-    widths = np.array([level.shape[2] for level in pyramid])
+    n_boxes, channels = boxes.shape[1], table.shape[-1]
+    heights, widths = np.array(shapes).T
     starts = np.concatenate([[0], np.cumsum(heights * widths)[:-1]])
-    table = ops.concatenate([ops.reshape(level, (-1, h * w, channels)) for level, h, w in
-                             zip(pyramid, heights.tolist(), widths.tolist(), strict=True)], axis=1)  # fmt: skip
-
     side = ops.sqrt(ops.maximum(area(boxes), 1.0))
     level = 1.0 + ops.floor(ops.log(side / canonical_px) / np.log(2.0))
-    level = ops.cast(ops.clip(level, 0.0, len(pyramid) - 1.0), "int32")
+    level = ops.cast(ops.clip(level, 0.0, len(shapes) - 1.0), "int32")
 
     def of_level(values: np.ndarray, dtype: str) -> Tensor:
         """One value a level -> (B, N, 1)."""
         return ops.expand_dims(ops.take(ops.convert_to_tensor(values, dtype=dtype), level, axis=0), -1)
 
-    stride = of_level(np.asarray(strides), "float32")
     height, width = of_level(heights, "int32"), of_level(widths, "int32")
-    bins = ops.convert_to_tensor((np.arange(size) + 0.5) / size, dtype="float32")
-    y0, y1, fy = _neighbours(boxes[..., 0:1], boxes[..., 2:3], bins, stride, height)
-    x0, x1, fx = _neighbours(boxes[..., 1:2], boxes[..., 3:4], bins, stride, width)
+    if edge_to_edge is None:
+        bins, first = (np.arange(size) + 0.5) / size, -0.5
+        cells_y, cells_x = 1 / np.asarray(strides), 1 / np.asarray(strides)
+    else:
+        bins, first = np.arange(size) / (size - 1), 0.0
+        cells_y, cells_x = (heights - 1) / edge_to_edge, (widths - 1) / edge_to_edge
+    at = ops.convert_to_tensor(bins, dtype="float32")
+    y0, y1, fy = _neighbours(boxes[..., 0:1], boxes[..., 2:3], at, of_level(cells_y, "float32"), first, height)
+    x0, x1, fx = _neighbours(boxes[..., 1:2], boxes[..., 3:4], at, of_level(cells_x, "float32"), first, width)
 
     start = ops.expand_dims(of_level(starts, "int32"), -1)
     width = ops.expand_dims(width, -1)
@@ -77,10 +90,12 @@ def roi_align(
     return top * (1 - fy) + bottom * fy
 
 
-def _neighbours(low: Tensor, high: Tensor, bins: Tensor, stride: Tensor, count: Tensor) -> tuple[Tensor, ...]:
+def _neighbours(
+    low: Tensor, high: Tensor, bins: Tensor, cells_per_px: Tensor, first: float, count: Tensor
+) -> tuple[Tensor, ...]:
     """Lower and upper cell of every bin along one axis, and how far the sample lies between them."""
     last = ops.cast(count - 1, "float32")
-    position = ops.clip((low + (high - low) * bins) / stride - 0.5, 0.0, last)
+    position = ops.clip((low + (high - low) * bins) * cells_per_px + first, 0.0, last)
     below = ops.floor(position)
     index = ops.cast(below, "int32")
     return index, ops.minimum(index + 1, count - 1), position - below

@@ -88,16 +88,30 @@ class SegmentBatches(Batches):
     """The dict that `MaskRCNNTraining` takes, and dummies for the losses that it computes itself."""
 
     def _batch(self, drawn: list[tuple[UInt8Array, Instances]]) -> tuple[Any, Any]:
-        n_images = len(drawn)
-        boxes = np.zeros((n_images, MAX_INSTANCES, 4), np.float32)
-        classes = np.full((n_images, MAX_INSTANCES), -1, np.int32)
-        masks = np.zeros((n_images, MAX_INSTANCES, *drawn[0][0].shape), np.uint8)
-        for n, (_, found) in enumerate(drawn):
-            kept = slice(min(len(found), MAX_INSTANCES))
-            boxes[n, kept], classes[n, kept], masks[n, kept] = found.boxes[kept], found.classes[kept], found.masks[kept]
-        shares = np.stack([_shares(found) for _, found in drawn])
-        inputs = {"image": _stacked(drawn), "boxes": boxes, "classes": classes, "masks": masks, "shares": shares}
-        return inputs, {loss: np.zeros(n_images, np.float32) for loss in LOSSES}
+        return segment_batch(drawn)
+
+
+def segment_batch(drawn: list[tuple[UInt8Array, Instances]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """
+    Stack images (H, W) and their instances into what `MaskRCNNTraining` takes.
+
+    Returns
+    -------
+    inputs : dict of ndarray
+        See `MaskRCNNTraining`; of more than `MAX_INSTANCES` the first are taken.
+    dummies : dict of ndarray
+        Zeros for each loss, since Keras wants something to compare with.
+    """
+    n_images = len(drawn)
+    boxes = np.zeros((n_images, MAX_INSTANCES, 4), np.float32)
+    classes = np.full((n_images, MAX_INSTANCES), -1, np.int32)
+    masks = np.zeros((n_images, MAX_INSTANCES, *drawn[0][0].shape), np.uint8)
+    for n, (_, found) in enumerate(drawn):
+        kept = slice(min(len(found), MAX_INSTANCES))
+        boxes[n, kept], classes[n, kept], masks[n, kept] = found.boxes[kept], found.classes[kept], found.masks[kept]
+    shares = np.stack([_shares(found) for _, found in drawn])
+    inputs = {"image": _stacked(drawn), "boxes": boxes, "classes": classes, "masks": masks, "shares": shares}
+    return inputs, {loss: np.zeros(n_images, np.float32) for loss in LOSSES}
 
 
 def _stacked(drawn: list[tuple[UInt8Array, Instances]]) -> np.ndarray:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cascade.errors import ConfigError
+from cascade.nets.presets import PRESETS
 
 T = TypeVar("T")
 
@@ -85,7 +86,7 @@ class TrainConfig:
     Attributes
     ----------
     architecture
-        Network name and parameters, as in a `model.toml`.
+        Network name and parameters, as in a `model.toml`; a file may name a `preset` instead, and change some of them.
     threshold
         Score of the default decision, in [0, 1].
     data, fit
@@ -129,7 +130,7 @@ def read_config(path: Path) -> TrainConfig:
             raise ConfigError(msg)
     _check("threshold", "float", tables["threshold"], where=f"{path}")
     return TrainConfig(
-        architecture=tables["architecture"],
+        architecture=_architecture(tables["architecture"], where=f"{path}: [architecture]"),
         threshold=float(tables["threshold"]),
         data=_table(DataConfig, tables["data"], where=f"{path}: [data]"),
         fit=_table(FitConfig, tables["fit"], where=f"{path}: [fit]"),
@@ -140,6 +141,18 @@ def read_config(path: Path) -> TrainConfig:
 def data_root() -> Path:
     """Folder to which data paths are relative."""
     return Path(os.environ.get(DATA_VARIABLE, "../shared/data"))
+
+
+def _architecture(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The table itself, or the preset that it names with what it changes."""
+    if "preset" not in table:
+        return table
+    changes = dict(table)
+    preset = changes.pop("preset")
+    if preset not in PRESETS:
+        msg = f"{where}: preset: expected one of {', '.join(PRESETS)}, got {preset!r}"
+        raise ConfigError(msg)
+    return {**PRESETS[preset], **changes}
 
 
 def _table(kind: type[T], table: Mapping[str, Any], where: str) -> T:

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from cascade.camera import Camera
+from cascade.engines import KerasEngine
 from cascade.evaluate import GROUPS, CcdMetrics, affected_ccds, group_masks, majority
 from cascade.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
 from cascade.models import Task, load_network, read_model
-from cascade.screen import KerasScreener
-from cascade.segment import KerasSegmenter
+from cascade.screen import NetworkScreener
+from cascade.segment import NetworkSegmenter
 from cascade.training.annotated import AnnotatedSet, folds_by_night
 from cascade.training.composite import Compositor
 from cascade.training.config import TrainConfig
@@ -141,7 +142,8 @@ class _Segmented:
 
 def _predict_segment(folder: Path, annotated: AnnotatedSet, camera: Camera) -> _Segmented:
     """Segment held-out exposures, and clean mosaics made of nothing but them."""
-    segmenter = KerasSegmenter(load_network(read_model(folder)), min_score=0.0)
+    info = read_model(folder)
+    segmenter = NetworkSegmenter(KerasEngine(load_network(info), info.task), min_score=0.0)
     clean, _ = _mosaics(annotated, camera)
     batches = (clean[k : k + _MOSAICS_PER_EXPOSURE] for k in range(0, len(clean), _MOSAICS_PER_EXPOSURE))
     clean_scores = [max(found.scores, default=0.0) for batch in batches for found in segmenter.segment(batch)]
@@ -198,7 +200,7 @@ def _measure_segment(
 
 def _predict_screen(folder: Path, annotated: AnnotatedSet, camera: Camera) -> dict[str, Float32Array]:
     """Scores of held-out exposures, and of ghosted and clean mosaics made of nothing but them."""
-    screener = KerasScreener.load(read_model(folder))
+    screener = NetworkScreener.load(read_model(folder), engine="keras")
     clean, ghosted = _mosaics(annotated, camera)
     return {
         "ghosted": screener.score(annotated.images),

@@ -1,0 +1,328 @@
+"""
+How fast is each Mask R-CNN, end to end, and how near to what the machine can do?
+
+``python benchmarks/segmenter_study.py --out benchmarks/results`` measures every variant in a process of its own, one
+after the other, and writes `segmenter.json` and `segmenter.md`. End to end means uint8 previews in, boolean masks on
+the focal plane out. Networks have random weights, so that every image is as crowded as it can get: all proposals and
+all detections are used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROUNDS = 5
+MATMUL = 4096
+LITE, R101 = "segment-lite", "mrcnn-r101"
+VARIANTS: tuple[tuple[str, str, int], ...] = (
+    *((LITE, engine, batch) for engine in ("keras float32", "openvino f32", "openvino bf16") for batch in (1, 8, 32)),
+    (R101, "keras float32", 1),
+    (R101, "openvino f32", 1),
+    (R101, "openvino bf16", 1),
+)
+TRAININGS = tuple((policy, batch) for policy in ("float32", "mixed_bfloat16") for batch in (4, 8))
+
+
+def model_of(preset: str, folder: Path) -> Any:
+    """A model folder of a preset with random weights."""
+    import keras
+
+    from cascade.models import build_network, write_model
+    from cascade.nets.presets import PRESETS
+
+    keras.utils.set_random_seed(1)
+    architecture = {**PRESETS[preset], "min_score": 0.05}
+    network = build_network(architecture)
+    return write_model(folder, network, task="segment", architecture=architecture, threshold=0.05, training={})
+
+
+def images_of(n_images: int) -> np.ndarray:
+    """Previews with artifacts."""
+    from cascade.engines.agreement import agreement_images
+
+    return np.tile(agreement_images(), (-(-n_images // 8), 1, 1))[:n_images]
+
+
+class Stopwatch:
+    """Adds up the seconds spent in a callable."""
+
+    def __init__(self, function: Any) -> None:
+        self._function, self.seconds = function, 0.0
+
+    def __call__(self, *args: Any) -> Any:
+        start = time.perf_counter()
+        result = self._function(*args)
+        self.seconds += time.perf_counter() - start
+        return result
+
+
+class TimedRequest:
+    """An OpenVINO request whose runs are timed."""
+
+    def __init__(self, request: Any) -> None:
+        self.infer = Stopwatch(request.infer)
+
+
+def engine_of(info: Any, name: str) -> Any:
+    """The engine of a variant."""
+    from cascade.engines import KerasEngine
+    from cascade.models import load_network
+
+    if name.startswith("keras"):
+        return KerasEngine(load_network(info), info.task)
+    from cascade.engines.openvino_cache import exported
+    from cascade.engines.openvino_run import OpenVINOEngine
+
+    return OpenVINOEngine(exported(info)[0], info.task, name.split()[1])  # type: ignore[arg-type]
+
+
+def measure(preset: str, engine_name: str, batch: int, folder: Path) -> dict[str, Any]:
+    """One variant."""
+    from cascade.models import read_model
+    from cascade.segment import NetworkSegmenter
+
+    info = read_model(folder / preset)
+    engine = engine_of(info, engine_name)
+    segmenter, images = NetworkSegmenter(engine, min_score=0.05), images_of(batch)
+    found = segmenter.segment(images)
+    segmenter.segment(images)
+    if engine_name.startswith("keras"):
+        watches = [Stopwatch(engine._network.predict_on_batch)]
+        engine._network.predict_on_batch = watches[0]
+    else:
+        engine._requests = [TimedRequest(request) for request in engine._requests]
+        watches = [request.infer for request in engine._requests]
+    rounds = []
+    for _ in range(ROUNDS if preset == LITE else 2):
+        before = [watch.seconds for watch in watches]
+        start = time.perf_counter()
+        segmenter.segment(images)
+        total = time.perf_counter() - start
+        rounds.append((total, [watch.seconds - b for watch, b in zip(watches, before, strict=True)]))
+    total, parts = min(rounds)
+    told: dict[str, Any] = {
+        "network": preset, "engine": engine_name, "batch": batch, "images_per_s": batch / total,
+        "share_outside_network": 1 - sum(parts) / total, "instances_per_image": sum(map(len, found)) / batch,
+    }  # fmt: skip
+    if len(parts) > 1:
+        from cascade.engines.openvino_run import PARTS
+
+        told["share_of_parts"] = {part: seconds / total for part, seconds in zip(PARTS["segment"], parts, strict=True)}
+    if preset == LITE and batch == 8:
+        told |= crowding(segmenter, images)
+    return told
+
+
+def crowding(segmenter: Any, images: np.ndarray) -> dict[str, float]:
+    """Seconds on black images, which hardly differ from box to box, and on noise, over seconds on the usual ones."""
+
+    def best(given: np.ndarray) -> float:
+        segmenter.segment(given)
+        return min(_timed(segmenter.segment, given) for _ in range(3))
+
+    usual = best(images)
+    noise = np.random.default_rng(0).integers(0, 256, images.shape).astype(np.uint8)
+    return {"time_on_black": best(np.zeros_like(images)) / usual, "time_on_noise": best(noise) / usual}
+
+
+def _timed(function: Any, *args: Any) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    function(*args)
+    return time.perf_counter() - start
+
+
+def matmul_peak() -> dict[str, float]:
+    """GFLOP/s of a large matrix product in TensorFlow."""
+    import tensorflow as tf
+
+    peak = {}
+    for dtype in (tf.float32, tf.bfloat16):
+        a = tf.cast(tf.random.normal((MATMUL, MATMUL)), dtype)
+        product = tf.function(lambda a=a: tf.matmul(a, a))
+        product()
+        seconds = min(_timed(lambda product=product: product().numpy()[0, 0]) for _ in range(5))
+        peak[dtype.name] = 2 * MATMUL**3 / seconds / 1e9
+    return peak
+
+
+def backbone(folder: Path) -> dict[str, float]:
+    """GFLOP/s of segment-lite's backbone and pyramid alone, and of a plain convolution, in OpenVINO."""
+    import keras
+    from keras import layers
+
+    from cascade.engines.openvino_export import _write
+    from cascade.engines.openvino_run import import_openvino, native_precision
+    from cascade.models import build_network
+    from cascade.nets.cost import gflop
+    from cascade.nets.presets import PRESETS
+
+    lite = build_network(PRESETS[LITE]).pyramid
+    x = image = keras.Input((400, 400, 1))
+    x = layers.Conv2D(64, 3, strides=4, padding="same")(x)
+    for _ in range(6):
+        x = layers.Conv2D(128, 3, padding="same", activation="relu")(x)
+    plain = keras.Model(image, x)
+    told = {}
+    for name, network in (("segment-lite's backbone and pyramid", lite), ("six plain 3x3 convolutions", plain)):
+        _write(
+            lambda image, network=network: {"out": network(image, training=False)},
+            {"image": ((4, 400, 400, 1), "float32")}, folder / "part.xml",
+        )  # fmt: skip
+        for precision in dict.fromkeys(("f32", native_precision())):
+            compiled = (
+                import_openvino()
+                .Core()
+                .compile_model(folder / "part.xml", "CPU", {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1})
+            )
+            request = compiled.create_infer_request()
+            request.infer()
+            seconds = min(_timed(request.infer) for _ in range(10))
+            told[f"{name}, {precision}"] = 4 * gflop(network) / seconds
+    return told
+
+
+def training_speed(policy: str, batch: int) -> dict[str, Any]:
+    """Gradient steps of segment-lite on one drawn batch."""
+    import keras
+
+    from cascade.models import build_network
+    from cascade.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
+    from cascade.nets.presets import PRESETS
+
+    keras.mixed_precision.set_dtype_policy(policy)
+    training = MaskRCNNTraining(build_network(PRESETS[LITE]), n_anchors=256, n_regions=64, n_positive=16, seed=0)
+    training.compile(keras.optimizers.AdamW(1e-4), loss=dict.fromkeys(LOSSES, mean_loss), jit_compile=False)
+    boxes, classes = np.zeros((batch, 16, 4), np.float32), np.full((batch, 16), -1, np.int32)
+    masks, shares = np.zeros((batch, 16, 400, 400), np.uint8), np.zeros((batch, 50, 50, 3), np.float32)
+    boxes[:, 0], classes[:, 0] = [80, 80, 240, 240], 1
+    masks[:, 0, 80:240, 80:240], shares[:, 10:30, 10:30, 1] = 1, 1
+    inputs = {"image": images_of(batch)[..., None].astype(np.float32), "boxes": boxes, "classes": classes,
+              "masks": masks, "shares": shares}  # fmt: skip
+    dummies = {name: np.zeros(batch, np.float32) for name in LOSSES}
+    for _ in range(2):
+        training.train_on_batch(inputs, dummies)
+    seconds = min(_timed(training.train_on_batch, inputs, dummies) for _ in range(6))
+    return {"policy": policy, "batch": batch, "images_per_s": batch / seconds}
+
+
+def alone(*arguments: str) -> dict[str, Any]:
+    """Run a part of this study in a process of its own; its peak memory is added."""
+    print("measuring:", *arguments, file=sys.stderr)
+    done = subprocess.run([sys.executable, __file__, "--alone", *arguments], stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_alone(what: str, *arguments: str) -> dict[str, Any]:
+    """Inside that process."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if what == "write":
+        for preset in (LITE, R101):
+            info = model_of(preset, Path(arguments[0]) / preset)
+            engine_of(info, "openvino f32")
+        return {}
+    if what == "measure":
+        told = measure(arguments[0], arguments[1], int(arguments[2]), Path(arguments[3]))
+    elif what == "train":
+        told = training_speed(arguments[0], int(arguments[1]))
+    elif what == "backbone":
+        told = backbone(Path(arguments[0]))
+    else:
+        told = matmul_peak()
+    return {**told, "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def markdown(study: dict[str, Any]) -> str:
+    """The tables."""
+    peak = study["matmul"]
+    lines = [
+        f"Measured {study['date']} on {study['machine']}, {study['versions']}; `{study['command']}`.", "",
+        f"Product of {MATMUL}² matrices: {peak['float32']:.0f} GFLOP/s in float32, {peak['bfloat16']:.0f} in bfloat16.",
+        "",
+        "| network | engine | batch | images/s | GFLOP/s | of the matrix product | outside the network | peak memory |",
+        "|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for row in study["inference"]:
+        speed = row["images_per_s"] * study["gflop"][row["network"]]
+        of_peak = speed / peak["bfloat16" if "bf16" in row["engine"] else "float32"]
+        lines.append(
+            f"| {row['network']} | {row['engine']} | {row['batch']} | {row['images_per_s']:.1f} | {speed:.0f} | "
+            f"{of_peak:.0%} | {row['share_outside_network']:.1%} | {row['peak_memory_mb']:.0f} MB |"
+        )
+    lines += ["", "| convolutions alone, OpenVINO, batch 4 | GFLOP/s | of the matrix product |", "|---|---|---|"]
+    for name, speed in study["backbone"].items():
+        if name != "peak_memory_mb":
+            of_peak = speed / peak["bfloat16" if "bf16" in name else "float32"]
+            lines.append(f"| {name} | {speed:.0f} | {of_peak:.0%} |")
+    lines += ["", "| segment-lite, batch 8 | " + " | ".join(("look", "propose", "classify", "detect", "draw"))
+              + " | on black images | on noise |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for row in study["inference"]:
+        if "time_on_noise" in row:
+            parts = row.get("share_of_parts", {})
+            shares = [f"{parts[p]:.0%}" if parts else "" for p in ("look", "propose", "classify", "detect", "draw")]
+            crowds = f"x{row['time_on_black']:.2f} | x{row['time_on_noise']:.2f}"
+            lines.append(f"| {row['engine']} | {' | '.join(shares)} | {crowds} |")
+    lines += ["", "| training segment-lite | batch | images/s | peak memory |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['policy']} | {row['batch']} | {row['images_per_s']:.1f} | {row['peak_memory_mb']:.0f} MB |"
+        for row in study["training"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure everything and write it down."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="Folder for segmenter.json and segmenter.md.")
+    parser.add_argument("--alone", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone:
+        print(json.dumps(run_alone(*options.alone)))
+        return
+    from cascade.models import build_network
+    from cascade.nets.cost import gflop
+    from cascade.nets.presets import PRESETS
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        alone("write", folder)
+        study = {
+            "date": datetime.now(UTC).date().isoformat(),
+            "machine": f"{os.cpu_count()} cores ({_processor()})",
+            "versions": ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "openvino")),
+            "command": "python benchmarks/segmenter_study.py --out benchmarks/results",
+            "gflop": {preset: gflop(build_network(PRESETS[preset])) for preset in (LITE, R101)},
+            "matmul": alone("matmul"),
+            "backbone": alone("backbone", folder),
+            "inference": [alone("measure", name, engine, str(batch), folder) for name, engine, batch in VARIANTS],
+            "training": [alone("train", policy, str(batch)) for policy, batch in TRAININGS],
+        }
+    text = markdown(study)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "segmenter.json").write_text(json.dumps(study, indent=1) + "\n")
+        (options.out / "segmenter.md").write_text(text)
+    print(text)
+
+
+def _processor() -> str:
+    """Name of the processor."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+if __name__ == "__main__":
+    main()

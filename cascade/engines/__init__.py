@@ -1,0 +1,15 @@
+"""Where a network runs: Keras on the user's backend, or OpenVINO on a CPU."""
+
+from cascade.engines.base import Answer, Engine, KerasEngine
+from cascade.engines.select import ENGINES, check_engine, has_openvino, load_engine, openvino_engines
+
+__all__ = [
+    "ENGINES",
+    "Answer",
+    "Engine",
+    "KerasEngine",
+    "check_engine",
+    "has_openvino",
+    "load_engine",
+    "openvino_engines",
+]

@@ -1,0 +1,125 @@
+"""Do two engines say the same? Checked on drawn previews whenever a network is handed to OpenVINO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.camera import Camera
+from cascade.engines.base import Answer
+from cascade.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
+from cascade.models import ModelInfo, golden_images
+from cascade.paste import instances_of
+from cascade.simulate import simulate_exposure
+
+MIN_MASK_IOU = 0.98
+"""Smallest intersection over union of the masks of one artifact."""
+
+SCORE_MARGIN = 0.05
+"""Scores may differ by this; artifacts scored within it of the threshold may be there or not."""
+
+_SEED = 20211
+_DRAWN = (
+    (Artifact.BRIGHT,),
+    (Artifact.FAINT,),
+    (Artifact.RAYS,),
+    (Artifact.BRIGHT, Artifact.FAINT),
+    (Artifact.RAYS,),
+    (),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """
+    How far an engine is from Keras.
+
+    Attributes
+    ----------
+    n_compared
+        Artifacts, or exposures for a screen.
+    n_unmatched
+        Those that only one of the two found.
+    min_iou
+        Smallest mask overlap of matched artifacts; 1 without any.
+    max_score_difference
+        Largest difference of scores in [0, 1].
+    """
+
+    n_compared: int
+    n_unmatched: int
+    min_iou: float
+    max_score_difference: float
+
+    @property
+    def close(self) -> bool:
+        """Whether both say the same, within what `MIN_MASK_IOU` and `SCORE_MARGIN` allow."""
+        same = self.min_iou >= MIN_MASK_IOU and self.max_score_difference <= SCORE_MARGIN
+        return same and not self.n_unmatched
+
+    def __str__(self) -> str:
+        """For messages."""
+        return (
+            f"{self.n_compared} compared, {self.n_unmatched} unmatched, mask IoU at least {self.min_iou:.3f}, "
+            f"scores within {self.max_score_difference:.3f}"
+        )
+
+
+def agreement_images() -> UInt8Array:
+    """Previews on which engines are compared, (8, 400, 400) uint8: the golden ones and artifacts of every class."""
+    rng, camera = np.random.default_rng(_SEED), Camera.decam()
+    return np.concatenate([golden_images(), [simulate_exposure(kinds, camera, rng) for kinds in _DRAWN]])
+
+
+def compare(info: ModelInfo, expected: Answer, got: Answer) -> Agreement:
+    """Compare an engine's answer on some images with that of Keras."""
+    if info.task == "screen":
+        difference = np.abs(_score(expected["logit"]) - _score(got["logit"]))
+        return Agreement(len(difference), 0, 1.0, float(np.max(difference, initial=0.0)))
+    parts = [
+        _compare_instances(_instances(expected, n, info.threshold), _instances(got, n, info.threshold), info.threshold)
+        for n in range(len(expected["scores"]))
+    ]
+    return Agreement(
+        sum(part.n_compared for part in parts),
+        sum(part.n_unmatched for part in parts),
+        min(part.min_iou for part in parts),
+        max(part.max_score_difference for part in parts),
+    )
+
+
+def _compare_instances(expected: Instances, got: Instances, threshold: float) -> Agreement:
+    """Match the artifacts of one image by class and mask."""
+    taken: set[int] = set()
+    iou, difference, n_unmatched = [1.0], [0.0], 0
+    for n in np.argsort(-expected.scores):
+        rivals = [k for k in np.flatnonzero(got.classes == expected.classes[n]).tolist() if k not in taken]
+        overlaps = [_iou(expected.masks[n], got.masks[k]) for k in rivals]
+        if not overlaps or max(overlaps) < MIN_MASK_IOU / 2:
+            n_unmatched += int(expected.scores[n] >= threshold + SCORE_MARGIN)
+            continue
+        best = rivals[int(np.argmax(overlaps))]
+        taken.add(best)
+        if max(expected.scores[n], got.scores[best]) >= threshold + SCORE_MARGIN:
+            iou.append(max(overlaps))
+            difference.append(abs(float(expected.scores[n] - got.scores[best])))
+    extra = [k for k in range(len(got)) if k not in taken and got.scores[k] >= threshold + SCORE_MARGIN]
+    return Agreement(len(iou) - 1 + n_unmatched, n_unmatched + len(extra), min(iou), max(difference))
+
+
+def _instances(answer: Answer, n: int, threshold: float) -> Instances:
+    """Artifacts of one image down to a little under the threshold."""
+    boxes, scores, classes, masks = (answer[key][n] for key in ("boxes", "scores", "classes", "masks"))
+    return instances_of(boxes, scores, classes, masks, min_score=max(0.0, threshold - SCORE_MARGIN))
+
+
+def _iou(a: BoolArray, b: BoolArray) -> float:
+    """Intersection over union of two masks."""
+    return int(np.count_nonzero(a & b)) / max(1, int(np.count_nonzero(a | b)))
+
+
+def _score(logits: Float32Array) -> Float32Array:
+    """Scores of a screen's logits."""
+    scores: Float32Array = 0.5 * (1.0 + np.tanh(0.5 * logits))
+    return scores

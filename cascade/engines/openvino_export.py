@@ -1,0 +1,149 @@
+"""From a Keras network to OpenVINO's files. It takes TensorFlow and some seconds, once for every model and machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cascade.engines.openvino_run import PARTS, import_openvino
+from cascade.errors import ConfigError
+from cascade.exposure import PREVIEW_SHAPE
+from cascade.models import Task
+
+if TYPE_CHECKING:
+    import keras
+
+    from cascade.nets.mask_rcnn import MaskRCNN
+
+_SCREEN_BATCH = 8
+_SEGMENT_BATCH = 4  # larger ones are no faster, and the last one of a season's batch is filled up with blanks
+_LARGE_PX = 512  # inputs above this go one by one, for their memory
+
+Signature = dict[str, tuple[tuple[int, ...], str]]
+"""Shape and dtype of each input of a part."""
+
+
+def export(network: keras.Model, task: Task, folder: Path) -> None:
+    """
+    Write the parts of a network into a folder.
+
+    Raises
+    ------
+    ConfigError
+        If Keras does not run on TensorFlow.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        msg = f"engine openvino: expected Keras on tensorflow, got {keras.backend.backend()}; use --engine keras"
+        raise ConfigError(msg)
+    parts = _screen_parts(network) if task == "screen" else _segment_parts(network)
+    for (function, signature), name in zip(parts, PARTS[task], strict=True):
+        _write(function, signature, folder / f"{name}.xml")
+
+
+def _screen_parts(network: keras.Model) -> list[tuple[Callable[..., Any], Signature]]:
+    """The screen is one part."""
+
+    def screen(image: Any) -> dict[str, Any]:  # noqa: ANN401
+        return {"logit": network(_float(image), training=False)}
+
+    return [(screen, {"image": ((_SCREEN_BATCH, *PREVIEW_SHAPE), "uint8")})]
+
+
+def _segment_parts(network: MaskRCNN) -> list[tuple[Callable[..., Any], Signature]]:
+    """
+    Mask R-CNN in five parts, so that those that compute boxes stay in float32.
+
+    So do the layers that scores and offsets come from: scores in bfloat16 tie, and ties reorder the suppression.
+    """
+    from keras import ops
+
+    from cascade.nets.heads import by_region, split_box_head
+
+    hidden_head, outputs_head = split_box_head(network.box_head)
+    sampling, limits = network.sampling, network.limits
+
+    def look(image: Any) -> dict[str, Any]:  # noqa: ANN401
+        levels = network.pyramid(_float(image), training=False)
+        return {"table": network.table(levels), "shared": network.rpn_head.features(levels)}
+
+    def propose(table: Any, shared: Any) -> dict[str, Any]:  # noqa: ANN401
+        proposals, valid = network.propose(*network.rpn_head.score(shared))
+        regions = network.align(table, proposals, sampling.box_bins)
+        return {"proposals": proposals, "valid": ops.cast(valid, "float32"), "regions": regions}
+
+    def classify(regions: Any) -> dict[str, Any]:  # noqa: ANN401
+        return {"hidden": by_region(hidden_head, regions)[0]}
+
+    def detect(table: Any, proposals: Any, valid: Any, hidden: Any) -> dict[str, Any]:  # noqa: ANN401
+        logits, shifts = by_region(outputs_head, hidden)
+        boxes, scores, classes = network.detect(proposals, valid > 0.5, logits, shifts)
+        regions = network.align(table, boxes, sampling.mask_bins)
+        # Ports of one name share their memory, so that a class index goes on as it is.
+        return {"boxes": network.frame.to_preview(boxes), "scores": scores, "classes": classes, "drawn": regions}
+
+    def draw(drawn: Any, classes: Any) -> dict[str, Any]:  # noqa: ANN401
+        return {"masks": network.draw(drawn, classes)}
+
+    batch = _SEGMENT_BATCH if network.frame.size <= _LARGE_PX else 1
+    n, d = limits.n_proposals, limits.n_detections
+    levels = network.pyramid.outputs
+    n_cells = [level.shape[1] * level.shape[2] for level in levels]
+    channels = levels[0].shape[-1]
+    table = ((batch, sum(n_cells[: len(sampling.strides)]), channels), "float32")
+    return [
+        (look, {"image": ((batch, *PREVIEW_SHAPE), "uint8")}),
+        (propose, {"table": table, "shared": ((batch, sum(n_cells), network.rpn_head.shared.filters), "float32")}),
+        (classify, {"regions": ((batch, n, sampling.box_bins, sampling.box_bins, channels), "float32")}),
+        (
+            detect,
+            {
+                "table": table, "proposals": ((batch, n, 4), "float32"), "valid": ((batch, n), "float32"),
+                "hidden": ((batch, n, hidden_head.output.shape[-1]), "float32"),
+            },
+        ),
+        (
+            draw,
+            {
+                "drawn": ((batch, d, sampling.mask_bins, sampling.mask_bins, channels), "float32"),
+                "classes": ((batch, d), "int32"),
+            },
+        ),
+    ]  # fmt: skip
+
+
+def _float(image: Any) -> Any:  # noqa: ANN401
+    """Previews (B, H, W) uint8 as network input."""
+    from keras import ops
+
+    return ops.cast(ops.expand_dims(image, -1), "float32")
+
+
+def _write(function: Callable[..., Any], signature: Signature, path: Path) -> None:
+    """Trace a part and convert it."""
+    import tensorflow as tf
+
+    ov = import_openvino()
+    inputs = [tf.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in signature.items()]
+    model = ov.convert_model(tf.function(function, input_signature=inputs).get_concrete_function())
+    _unstable_top_k(model)
+    # Not in float16: normalisation was folded into the weights, which then round anew.
+    ov.save_model(model, path, compress_to_fp16=False)
+
+
+def _unstable_top_k(model: Any) -> None:  # noqa: ANN401
+    """Let TopK break exact ties as it likes; the stable one that TensorFlow asks for is many times slower."""
+    import importlib
+
+    opset = importlib.import_module("openvino.opset11")
+    for old in [node for node in model.get_ops() if node.get_type_name() == "TopK"]:
+        has = old.get_attributes()
+        new = opset.topk(
+            old.input_value(0), old.input_value(1), has["axis"], has["mode"], has["sort"],
+            index_element_type=str(has["index_element_type"]), stable=False,
+        )  # fmt: skip
+        for k in (0, 1):
+            old.output(k).replace(new.output(k))
+    model.validate_nodes_and_infer_types()

@@ -1,0 +1,99 @@
+"""Choosing an engine for a model, and checking it."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+from cascade.engines.agreement import Agreement, agreement_images, compare
+from cascade.engines.base import Engine, KerasEngine
+from cascade.errors import ConfigError, ModelError
+from cascade.models import ModelInfo, load_network
+from cascade.quiet import import_keras
+
+logger = logging.getLogger(__name__)
+
+EngineName = Literal["auto", "keras", "openvino"]
+ENGINES: tuple[str, ...] = get_args(EngineName)
+"""What can be asked for."""
+
+
+def load_engine(info: ModelInfo, engine: str = "auto") -> Engine:
+    """
+    Load a model into an engine.
+
+    ``"auto"`` takes Keras where its backend sees a GPU or is not TensorFlow, else OpenVINO where it is installed, else
+    Keras. OpenVINO computes in bfloat16 where the CPU is made for it and the detections stay the same as Keras' on
+    `cascade.engines.agreement.agreement_images`, else in float32.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such engine, or it is not installed.
+    ModelError
+        If the model is damaged, or OpenVINO answers otherwise than Keras in float32, too.
+    """
+    check_engine(engine)
+    if engine == "keras" or (engine == "auto" and not _prefers_openvino()):
+        return KerasEngine(load_network(info), info.task)
+    for loaded, agreement in openvino_engines(info):
+        if agreement.close:
+            return loaded
+        logger.warning("%s: %s answers otherwise than Keras (%s)", info.name, loaded.name, agreement)
+    msg = f"{info.folder}: OpenVINO answers otherwise than Keras, in float32 too ({agreement}); use --engine keras"
+    raise ModelError(msg)
+
+
+def check_engine(engine: str) -> None:
+    """
+    Check the name of an engine, and that it is installed.
+
+    Raises
+    ------
+    ConfigError
+        If it is not one of `ENGINES`, or is not there.
+    """
+    if engine not in ENGINES:
+        msg = f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}"
+        raise ConfigError(msg)
+    if engine == "openvino" and not has_openvino():
+        msg = "engine openvino: expected the package openvino, which is not installed"
+        raise ConfigError(msg)
+
+
+def openvino_engines(info: ModelInfo) -> Iterator[tuple[Engine, Agreement]]:
+    """A model in OpenVINO at every precision that suits this CPU, the fastest first, and how far each is from Keras."""
+    from cascade.engines.openvino_cache import exported
+    from cascade.engines.openvino_run import OpenVINOEngine, Precision, native_precision
+
+    folder, expected = exported(info)
+    images = agreement_images()
+    precisions: tuple[Precision, ...] = ("bf16", "f32") if native_precision() == "bf16" else ("f32",)
+    for precision in precisions:
+        engine = OpenVINOEngine(folder, info.task, precision)
+        yield engine, compare(info, expected, engine(images))
+
+
+def _prefers_openvino() -> bool:
+    """Whether `auto` means OpenVINO."""
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    return has_openvino() and backend == "tensorflow" and not _has_gpu()
+
+
+def has_openvino() -> bool:
+    """Whether the package is installed."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def _has_gpu() -> bool:
+    """Whether TensorFlow sees a GPU; it is asked, which takes seconds, only where the system shows one."""
+    if not any(Path("/dev").glob("nvidia[0-9]*")):
+        return False
+    import_keras()
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))

@@ -1,0 +1,219 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from cascade.engines import KerasEngine, check_engine, load_engine, openvino_engines, select
+from cascade.engines.agreement import Agreement, agreement_images, compare
+from cascade.engines.base import OUTPUTS, blocks
+from cascade.errors import ConfigError, ModelError
+from cascade.models import build_network, find_model, write_model
+
+THRESHOLD = 0.3
+
+
+class FakeNetwork:
+    """Answers with the mean grey level of an image, and notes the shapes that it saw."""
+
+    def __init__(self):
+        self.seen = []
+
+    def predict_on_batch(self, images):
+        self.seen.append((images.shape, images.dtype.name))
+        return images.mean(axis=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def models(tiny_architectures, tmp_path_factory):
+    """Tiny models of both kinds with something to say."""
+    keras.utils.set_random_seed(3)
+    folder = tmp_path_factory.mktemp("models")
+    written = {}
+    for task, architecture in tiny_architectures.items():
+        network = build_network(architecture)
+        if task == "segment":
+            rng = np.random.default_rng(3)
+            for layer, scale in (
+                (network.rpn_head.logits, 2.0), (network.rpn_head.offsets, 1.0),
+                (network.box_head.get_layer("logits"), 2.0), (network.mask_head.get_layer("logits"), 3.0),
+            ):  # fmt: skip
+                layer.kernel.assign(rng.normal(0, scale, layer.kernel.shape))
+        written[task] = write_model(
+            folder / task, network, task=task, architecture=architecture, threshold=THRESHOLD, training={}
+        )
+    return written
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of its own for every test."""
+    from cascade.engines import openvino_cache
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    openvino_cache._cache_folder.cache_clear()
+    yield tmp_path / "cache/ghost-cascade"
+    openvino_cache._cache_folder.cache_clear()
+
+
+@pytest.mark.parametrize(("n_images", "n_blocks"), [(0, 0), (1, 1), (4, 1), (5, 2), (8, 2)])
+def test_blocks_are_filled_up_with_black_images(n_images, n_blocks):
+    images = np.full((n_images, 2, 3), 7, np.uint8)
+    cut = blocks(images, 4, fill=True)
+    assert [block.shape for block in cut] == [(4, 2, 3)] * n_blocks
+    assert sum(int(block.sum()) for block in cut) == 7 * 6 * n_images
+    if n_images:
+        assert np.array_equal(np.concatenate(cut)[:n_images], images)
+
+
+def test_blocks_need_not_be_filled_up():
+    assert [len(block) for block in blocks(np.zeros((5, 2, 3), np.uint8), 4, fill=False)] == [4, 1]
+
+
+@pytest.mark.parametrize(("backend", "last"), [("jax", 32), ("tensorflow", 1)])
+def test_shapes_that_keras_sees(backend, last, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    network = FakeNetwork()
+    images = np.stack([np.full((400, 400), level, np.uint8) for level in range(33)])
+    assert KerasEngine(network, "screen")(images)["logit"][:, 0].tolist() == list(range(33))
+    assert network.seen == [((32, 400, 400, 1), "float32"), ((last, 400, 400, 1), "float32")]
+
+
+@pytest.mark.parametrize("task", ["screen", "segment"])
+def test_openvino_in_float32_says_what_keras_says(models, task):
+    openvino = pytest.importorskip("cascade.engines.openvino_run")
+    info = models[task]
+    engines = {engine.name: agreement for engine, agreement in openvino_engines(info)}
+    assert list(engines)[-1] == "openvino f32"
+    assert len(engines) == (2 if openvino.native_precision() == "bf16" else 1)
+    agreement = engines["openvino f32"]
+    assert agreement.n_compared > 0
+    assert agreement.close
+    assert agreement.min_iou > 0.999
+    assert agreement.max_score_difference < 1e-3
+
+
+@pytest.mark.parametrize("task", ["screen", "segment"])
+@pytest.mark.parametrize("n_images", [1, 9])
+def test_engines_answer_alike_image_by_image(models, task, n_images):
+    from cascade.engines.openvino_cache import exported
+    from cascade.engines.openvino_run import OpenVINOEngine
+
+    images = np.random.default_rng(1).integers(0, 256, (n_images, 400, 400)).astype(np.uint8)
+    expected = load_engine(models[task], "keras")(images)
+    got = OpenVINOEngine(exported(models[task])[0], task, "f32")(images)
+    assert set(got) == set(expected) == set(OUTPUTS[task])
+    for name, value in expected.items():
+        assert got[name].shape == value.shape
+        assert got[name].dtype == value.dtype
+    assert compare(models[task], expected, got).close
+
+
+def test_a_second_load_takes_what_the_first_exported(models, cache, monkeypatch):
+    load_engine(models["screen"], "openvino")
+    (folder,) = cache.iterdir()
+    assert folder.name.startswith("screen-")
+    monkeypatch.setattr("cascade.engines.openvino_cache._export", lambda *_: pytest.fail("exported again"))
+    assert load_engine(models["screen"], "openvino").name.startswith("openvino")
+
+
+def test_a_model_in_the_cache_runs_without_tensorflow(models, cache):
+    load_engine(models["screen"], "openvino")
+    code = (
+        "import sys, numpy as np; from cascade.models import read_model; from cascade.engines import load_engine;"
+        "from pathlib import Path;"
+        f"load_engine(read_model(Path({str(models['screen'].folder)!r})))(np.zeros((1, 400, 400), np.uint8));"
+        "print({'tensorflow', 'keras', 'openvino_telemetry.main'} & set(sys.modules))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "set()"
+
+
+def test_damaged_weights_are_noticed_although_the_export_is_in_the_cache(models, cache, tmp_path):
+    import shutil
+
+    from cascade.models import read_model
+
+    shutil.copytree(models["screen"].folder, tmp_path / "copy")
+    info = read_model(tmp_path / "copy")
+    load_engine(info, "openvino")
+    info.weights.write_bytes(b"x" + info.weights.read_bytes()[1:])
+    with pytest.raises(ModelError, match="expected sha256"):
+        load_engine(info, "openvino")
+
+
+def test_an_unwritable_cache_is_replaced_for_the_time_being(models, tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert load_engine(models["screen"], "openvino").name.startswith("openvino")
+    assert "will not be kept" in caplog.text
+
+
+def test_an_engine_that_says_otherwise_is_refused(models, monkeypatch, caplog):
+    monkeypatch.setattr(select, "compare", lambda *_: Agreement(3, 1, 0.5, 0.4))
+    with pytest.raises(ModelError, match=r"OpenVINO answers otherwise than Keras, in float32 too \(3 compared, 1 unm"):
+        load_engine(models["screen"], "openvino")
+    assert "openvino f32 answers otherwise than Keras" in caplog.text
+
+
+def test_unknown_engines_are_refused():
+    with pytest.raises(ConfigError, match="engine: expected one of auto, keras, openvino, got 'tensorrt'"):
+        check_engine("tensorrt")
+
+
+def test_openvino_must_be_there_if_it_is_asked_for(models, monkeypatch):
+    monkeypatch.setattr(select, "has_openvino", lambda: False)
+    with pytest.raises(ConfigError, match="engine openvino: expected the package openvino, which is not installed"):
+        check_engine("openvino")
+    assert load_engine(models["screen"]).name.startswith("keras/")
+
+
+def test_auto_takes_keras_with_a_gpu_or_another_backend(models, monkeypatch):
+    monkeypatch.setattr(select, "_has_gpu", lambda: True)
+    assert load_engine(models["screen"]).name == "keras/tensorflow float32"
+    monkeypatch.setattr(select, "_has_gpu", lambda: False)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert load_engine(models["screen"]).name.startswith("keras/")
+
+
+def test_another_backend_cannot_export(models, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ConfigError, match="engine openvino: expected Keras on tensorflow, got jax; use --engine keras"):
+        load_engine(models["screen"], "openvino")
+
+
+def answer(*instances):
+    """A segmenter's answer on one image from (class, score, box)."""
+    boxes, scores = np.zeros((1, 4, 4), np.float32), np.zeros((1, 4), np.float32)
+    classes, masks = np.zeros((1, 4), np.int32), np.ones((1, 4, 28, 28), np.float32)
+    for k, (artifact, score, box) in enumerate(instances):
+        boxes[0, k], scores[0, k], classes[0, k] = box, score, artifact
+    return {"boxes": boxes, "scores": scores, "classes": classes, "masks": masks}
+
+
+HERE, MOVED, FAR = [10, 10, 110, 110], [10, 13, 110, 113], [200, 200, 300, 300]
+
+
+@pytest.mark.parametrize(
+    ("got", "close"),
+    [
+        (answer((1, 0.9, HERE)), True),
+        (answer((1, 0.87, HERE)), True),
+        (answer((1, 0.9, HERE), (0, 0.31, FAR)), True),  # within the margin of the threshold
+        (answer((1, 0.8, HERE)), False),  # another score
+        (answer((2, 0.9, HERE)), False),  # another class
+        (answer((1, 0.9, MOVED)), False),  # 3 px to the side: an IoU of .94
+        (answer((1, 0.9, HERE), (1, 0.5, FAR)), False),  # one too many
+        (answer(), False),  # one too few
+    ],
+)
+def test_what_counts_as_the_same(models, got, close):
+    assert compare(models["segment"], answer((1, 0.9, HERE)), got).close is close
+
+
+def test_segmenters_of_the_zoo_find_artifacts_of_every_class_in_the_images_of_comparison():
+    info = find_model("segment-v0")
+    said = load_engine(info, "keras")(agreement_images())
+    found = said["classes"][said["scores"] >= info.threshold]
+    assert set(found.tolist()) == {0, 1, 2}
