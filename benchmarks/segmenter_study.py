@@ -3,8 +3,8 @@ How fast is each Mask R-CNN, end to end, and how near to what the machine can do
 
 ``python benchmarks/segmenter_study.py --out benchmarks/results`` measures every variant in a process of its own, one
 after the other, and writes `segmenter.json` and `segmenter.md`. End to end means uint8 previews in, boolean masks on
-the focal plane out. Networks have random weights, so that every image is as crowded as it can get: all proposals and
-all detections are used.
+the focal plane out. Presets have random weights, so that every image is as crowded as it can get: all proposals and all
+detections are used; `segment-v0` is the trained model. "residual" is segment-lite with the backbone of `segment-v0`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,25 +27,45 @@ import numpy as np
 
 ROUNDS = 5
 MATMUL = 4096
-LITE, R101 = "segment-lite", "mrcnn-r101"
+LITE, RESIDUAL, V0, R101 = "segment-lite", "residual", "segment-v0", "mrcnn-r101"
 VARIANTS: tuple[tuple[str, str, int], ...] = (
     *((LITE, engine, batch) for engine in ("keras float32", "openvino f32", "openvino bf16") for batch in (1, 8, 32)),
+    (RESIDUAL, "openvino bf16", 8),
+    (V0, "keras float32", 8),
+    (V0, "openvino bf16", 8),
     (R101, "keras float32", 1),
     (R101, "openvino f32", 1),
     (R101, "openvino bf16", 1),
 )
-TRAININGS = tuple((policy, batch) for policy in ("float32", "mixed_bfloat16") for batch in (4, 8))
+TRAININGS = tuple(
+    (network, policy, batch)
+    for network in (LITE, RESIDUAL) for policy in ("float32", "mixed_bfloat16") for batch in (4, 8)
+)  # fmt: skip
 
 
-def model_of(preset: str, folder: Path) -> Any:
-    """A model folder of a preset with random weights."""
-    import keras
-
-    from cascade.models import build_network, write_model
+def architecture_of(name: str) -> dict[str, Any]:
+    """The `[architecture]` table of a network."""
+    from cascade.models import find_model
     from cascade.nets.presets import PRESETS
 
+    if name == V0:
+        return dict(find_model(V0).architecture)
+    if name == RESIDUAL:
+        return {**PRESETS[LITE], "backbone": "residual", "widths": [16, 32, 64, 128, 256], "blocks": [0, 1, 2, 2, 2]}
+    return {**PRESETS[name], "min_score": 0.05}
+
+
+def model_of(name: str, folder: Path) -> Any:
+    """A model folder with random weights, but for `segment-v0`."""
+    import keras
+
+    from cascade.models import build_network, find_model, write_model
+
+    if name == V0:
+        shutil.copytree(find_model(V0).folder, folder)
+        return find_model(folder)
     keras.utils.set_random_seed(1)
-    architecture = {**PRESETS[preset], "min_score": 0.05}
+    architecture = architecture_of(name)
     network = build_network(architecture)
     return write_model(folder, network, task="segment", architecture=architecture, threshold=0.05, training={})
 
@@ -96,7 +117,7 @@ def measure(preset: str, engine_name: str, batch: int, folder: Path) -> dict[str
 
     info = read_model(folder / preset)
     engine = engine_of(info, engine_name)
-    segmenter, images = NetworkSegmenter(engine, min_score=0.05), images_of(batch)
+    segmenter, images = NetworkSegmenter(engine, min_score=info.threshold), images_of(batch)
     found = segmenter.segment(images)
     segmenter.segment(images)
     if engine_name.startswith("keras"):
@@ -106,7 +127,7 @@ def measure(preset: str, engine_name: str, batch: int, folder: Path) -> dict[str
         engine._requests = [TimedRequest(request) for request in engine._requests]
         watches = [request.infer for request in engine._requests]
     rounds = []
-    for _ in range(ROUNDS if preset == LITE else 2):
+    for _ in range(2 if preset == R101 else ROUNDS):
         before = [watch.seconds for watch in watches]
         start = time.perf_counter()
         segmenter.segment(images)
@@ -195,16 +216,17 @@ def backbone(folder: Path) -> dict[str, float]:
     return told
 
 
-def training_speed(policy: str, batch: int) -> dict[str, Any]:
-    """Gradient steps of segment-lite on one drawn batch."""
+def training_speed(name: str, policy: str, batch: int) -> dict[str, Any]:
+    """Gradient steps on one drawn batch."""
     import keras
 
     from cascade.models import build_network
     from cascade.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
-    from cascade.nets.presets import PRESETS
 
     keras.mixed_precision.set_dtype_policy(policy)
-    training = MaskRCNNTraining(build_network(PRESETS[LITE]), n_anchors=256, n_regions=64, n_positive=16, seed=0)
+    training = MaskRCNNTraining(
+        build_network(architecture_of(name)), n_anchors=256, n_regions=64, n_positive=16, seed=0
+    )
     training.compile(keras.optimizers.AdamW(1e-4), loss=dict.fromkeys(LOSSES, mean_loss), jit_compile=False)
     boxes, classes = np.zeros((batch, 16, 4), np.float32), np.full((batch, 16), -1, np.int32)
     masks, shares = np.zeros((batch, 16, 400, 400), np.uint8), np.zeros((batch, 50, 50, 3), np.float32)
@@ -216,7 +238,7 @@ def training_speed(policy: str, batch: int) -> dict[str, Any]:
     for _ in range(2):
         training.train_on_batch(inputs, dummies)
     seconds = min(_timed(training.train_on_batch, inputs, dummies) for _ in range(6))
-    return {"policy": policy, "batch": batch, "images_per_s": batch / seconds}
+    return {"network": name, "policy": policy, "batch": batch, "images_per_s": batch / seconds}
 
 
 def alone(*arguments: str) -> dict[str, Any]:
@@ -230,14 +252,13 @@ def run_alone(what: str, *arguments: str) -> dict[str, Any]:
     """Inside that process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if what == "write":
-        for preset in (LITE, R101):
-            info = model_of(preset, Path(arguments[0]) / preset)
-            engine_of(info, "openvino f32")
+        for name in (LITE, RESIDUAL, V0, R101):
+            engine_of(model_of(name, Path(arguments[0]) / name), "openvino f32")
         return {}
     if what == "measure":
         told = measure(arguments[0], arguments[1], int(arguments[2]), Path(arguments[3]))
     elif what == "train":
-        told = training_speed(arguments[0], int(arguments[1]))
+        told = training_speed(arguments[0], arguments[1], int(arguments[2]))
     elif what == "backbone":
         told = backbone(Path(arguments[0]))
     else:
@@ -252,15 +273,17 @@ def markdown(study: dict[str, Any]) -> str:
         f"Measured {study['date']} on {study['machine']}, {study['versions']}; `{study['command']}`.", "",
         f"Product of {MATMUL}² matrices: {peak['float32']:.0f} GFLOP/s in float32, {peak['bfloat16']:.0f} in bfloat16.",
         "",
-        "| network | engine | batch | images/s | GFLOP/s | of the matrix product | outside the network | peak memory |",
-        "|---|---|---|---|---|---|---|---|",
+        "| network | engine | batch | images/s | GFLOP/s | of the matrix product | outside the network | artifacts an image "
+        "| peak memory |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in study["inference"]:
         speed = row["images_per_s"] * study["gflop"][row["network"]]
         of_peak = speed / peak["bfloat16" if "bf16" in row["engine"] else "float32"]
         lines.append(
             f"| {row['network']} | {row['engine']} | {row['batch']} | {row['images_per_s']:.1f} | {speed:.0f} | "
-            f"{of_peak:.0%} | {row['share_outside_network']:.1%} | {row['peak_memory_mb']:.0f} MB |"
+            f"{of_peak:.0%} | {row['share_outside_network']:.1%} | {row['instances_per_image']:.1f} | "
+            f"{row['peak_memory_mb']:.0f} MB |"
         )
     lines += ["", "| convolutions alone, OpenVINO, batch 4 | GFLOP/s | of the matrix product |", "|---|---|---|"]
     for name, speed in study["backbone"].items():
@@ -275,9 +298,9 @@ def markdown(study: dict[str, Any]) -> str:
             shares = [f"{parts[p]:.0%}" if parts else "" for p in ("look", "propose", "classify", "detect", "draw")]
             crowds = f"x{row['time_on_black']:.2f} | x{row['time_on_noise']:.2f}"
             lines.append(f"| {row['engine']} | {' | '.join(shares)} | {crowds} |")
-    lines += ["", "| training segment-lite | batch | images/s | peak memory |", "|---|---|---|---|"]
+    lines += ["", "| training | precision | batch | images/s | peak memory |", "|---|---|---|---|---|"]
     lines += [
-        f"| {row['policy']} | {row['batch']} | {row['images_per_s']:.1f} | {row['peak_memory_mb']:.0f} MB |"
+        f"| {row['network']} | {row['policy']} | {row['batch']} | {row['images_per_s']:.1f} | {row['peak_memory_mb']:.0f} MB |"
         for row in study["training"]
     ]
     return "\n".join(lines) + "\n"
@@ -294,7 +317,6 @@ def main() -> None:
         return
     from cascade.models import build_network
     from cascade.nets.cost import gflop
-    from cascade.nets.presets import PRESETS
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
@@ -304,11 +326,11 @@ def main() -> None:
             "machine": f"{os.cpu_count()} cores ({_processor()})",
             "versions": ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "openvino")),
             "command": "python benchmarks/segmenter_study.py --out benchmarks/results",
-            "gflop": {preset: gflop(build_network(PRESETS[preset])) for preset in (LITE, R101)},
+            "gflop": {name: gflop(build_network(architecture_of(name))) for name in (LITE, RESIDUAL, V0, R101)},
             "matmul": alone("matmul"),
             "backbone": alone("backbone", folder),
             "inference": [alone("measure", name, engine, str(batch), folder) for name, engine, batch in VARIANTS],
-            "training": [alone("train", policy, str(batch)) for policy, batch in TRAININGS],
+            "training": [alone("train", name, policy, str(batch)) for name, policy, batch in TRAININGS],
         }
     text = markdown(study)
     if options.out:

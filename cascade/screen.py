@@ -48,11 +48,6 @@ class NetworkScreener:
         """Load a model folder into an engine; see `cascade.engines.load_engine` for what can go wrong."""
         return cls(load_engine(info, engine))
 
-    @property
-    def engine(self) -> str:
-        """Name of the engine."""
-        return self._engine.name
-
     def score(self, images: UInt8Array) -> Float32Array:
         """Score (B, 400, 400) uint8 previews; see `Screener`."""
         if not len(images):

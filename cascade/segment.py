@@ -50,11 +50,6 @@ class NetworkSegmenter:
         """Load a model folder into an engine; see `cascade.engines.load_engine` for what can go wrong."""
         return cls(load_engine(info, engine), min_score=info.threshold)
 
-    @property
-    def engine(self) -> str:
-        """Name of the engine."""
-        return self._engine.name
-
     def segment(self, images: UInt8Array) -> list[Instances]:
         """Find artifacts in (B, 400, 400) uint8 previews; see `Segmenter`."""
         if not len(images):

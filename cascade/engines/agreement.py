@@ -20,14 +20,7 @@ SCORE_MARGIN = 0.05
 """Scores may differ by this; artifacts scored within it of the threshold may be there or not."""
 
 _SEED = 20211
-_DRAWN = (
-    (Artifact.BRIGHT,),
-    (Artifact.FAINT,),
-    (Artifact.RAYS,),
-    (Artifact.BRIGHT, Artifact.FAINT),
-    (Artifact.RAYS,),
-    (),
-)
+_DRAWN = ((Artifact.BRIGHT,), (Artifact.FAINT,), (Artifact.RAYS,), (Artifact.BRIGHT,), (Artifact.RAYS,), ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import numpy as np
 from cascade.engines.agreement import agreement_images
 from cascade.engines.base import OUTPUTS, Answer, KerasEngine
 from cascade.engines.openvino_run import import_openvino
+from cascade.exposure import UInt8Array
 from cascade.models import ModelInfo, load_network, verify_weights
 
 logger = logging.getLogger(__name__)
@@ -25,11 +26,19 @@ CACHE_VARIABLE = "XDG_CACHE_HOME"
 _ANSWER = "keras.npz"
 
 
-def exported(info: ModelInfo) -> tuple[Path, Answer]:
+def exported(info: ModelInfo) -> tuple[Path, UInt8Array, Answer]:
     """
-    Folder of a model's OpenVINO files, and what Keras answers on `agreement_images`; made if there is none yet.
+    Give a model's OpenVINO files; they are made if there are none yet.
 
     The name of the folder is a hash of all that went into it: weights, description, OpenVINO, and our own code.
+
+    Returns
+    -------
+    folder : Path
+    images : ndarray of uint8, shape (B, 400, 400)
+        Those of `agreement_images`.
+    answer : dict of ndarray
+        What Keras says of them.
 
     Raises
     ------
@@ -55,7 +64,7 @@ def exported(info: ModelInfo) -> tuple[Path, Answer]:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     with np.load(folder / _ANSWER, allow_pickle=False) as file:
-        return folder, {key: file[key] for key in OUTPUTS[info.task]}
+        return folder, file["images"], {key: file[key] for key in OUTPUTS[info.task]}
 
 
 def _export(info: ModelInfo, folder: Path) -> None:
@@ -64,9 +73,10 @@ def _export(info: ModelInfo, folder: Path) -> None:
 
     network = load_network(info)
     export(network, info.task, folder)
-    answer = KerasEngine(network, info.task)(agreement_images())
+    images = agreement_images()
+    answer = KerasEngine(network, info.task)(images)
     with (folder / _ANSWER).open("wb") as file:
-        np.savez(file, **answer)  # type: ignore[arg-type]
+        np.savez(file, images=images, **answer)  # type: ignore[arg-type]
 
 
 def _key(info: ModelInfo) -> str:

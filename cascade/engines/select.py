@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from cascade.engines.agreement import Agreement, agreement_images, compare
+from cascade.engines.agreement import Agreement, compare
 from cascade.engines.base import Engine, KerasEngine
 from cascade.errors import ConfigError, ModelError
 from cascade.models import ModelInfo, load_network
@@ -39,9 +39,12 @@ def load_engine(info: ModelInfo, engine: str = "auto") -> Engine:
     """
     check_engine(engine)
     if engine == "keras" or (engine == "auto" and not _prefers_openvino()):
-        return KerasEngine(load_network(info), info.task)
+        keras_engine = KerasEngine(load_network(info), info.task)
+        logger.info("%s runs on %s", info.name, keras_engine.name)
+        return keras_engine
     for loaded, agreement in openvino_engines(info):
         if agreement.close:
+            logger.info("%s runs on %s (against Keras: %s)", info.name, loaded.name, agreement)
             return loaded
         logger.warning("%s: %s answers otherwise than Keras (%s)", info.name, loaded.name, agreement)
     msg = f"{info.folder}: OpenVINO answers otherwise than Keras, in float32 too ({agreement}); use --engine keras"
@@ -70,8 +73,7 @@ def openvino_engines(info: ModelInfo) -> Iterator[tuple[Engine, Agreement]]:
     from cascade.engines.openvino_cache import exported
     from cascade.engines.openvino_run import OpenVINOEngine, Precision, native_precision
 
-    folder, expected = exported(info)
-    images = agreement_images()
+    folder, images, expected = exported(info)
     precisions: tuple[Precision, ...] = ("bf16", "f32") if native_precision() == "bf16" else ("f32",)
     for precision in precisions:
         engine = OpenVINOEngine(folder, info.task, precision)
