@@ -208,9 +208,9 @@ def summary(fits: list[dict]) -> dict:
 
 
 def draw(
-    results: dict[str, dict], shapes: dict[str, list[Shape]], optics: GhostOptics, images: Path, out: Path
+    results: dict[str, dict], shapes: dict[str, list[Shape]], optics: GhostOptics, images: Path | None, out: Path
 ) -> None:
-    """The four best and four worst, real beside outlines: drawn in yellow, ray-traced in red, explained ones thick."""
+    """The four best and four worst: outlines of people in yellow, ray-traced in red, on the exposures or the CCDs."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -219,11 +219,13 @@ def draw(
     many = [name for name in results if len(shapes[name]) >= 3]  # one shape fits whatever it is
     ranked = sorted(many, key=lambda name: results[name]["mean_cost_px"])
     chosen = ranked[:4] + ranked[-4:]
+    lit = Camera.decam().labels > 0
     figure, axes = pyplot.subplots(2, 4, figsize=(20, 10.4))
     turn = np.linspace(0, 2 * np.pi, 100)
     for axis, name in zip(axes.ravel(), chosen, strict=True):
         fitted = results[name]
-        axis.imshow(np.asarray(Image.open(images / name).convert("L")), cmap="gray", vmax=140)
+        ground = 60.0 * lit if images is None else np.asarray(Image.open(images / name).convert("L"))
+        axis.imshow(ground, cmap="gray", vmin=0, vmax=140)
         for shape in shapes[name]:
             columns, rows = (c + shape.radius * f(turn) for c, f in ((shape.column, np.cos), (shape.row, np.sin)))
             axis.plot(columns, rows, color="gold", lw=1.2)
@@ -253,6 +255,7 @@ def draw(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
+    parser.add_argument("--on-images", action="store_true", help="Draw on the real exposures; not to be committed.")
     parser.add_argument("--min-shapes", type=int, default=1, help="Fewest shapes of an exposure that is fitted.")
     options = parser.parse_args()
     root = Path(os.environ.get("CASCADE_DATA", Path(__file__).parents[1] / "../shared/data")) / "des_common_core"
@@ -269,7 +272,13 @@ def main() -> None:
             "null": summary([null for name in names for null in nulls[name]]),
         }
     (options.out / "optics_geometry.json").write_text(json.dumps(report, indent=1) + "\n")
-    draw(results, shapes, model.optics, root / "images", options.out / "optics_geometry.png")
+    draw(
+        results,
+        shapes,
+        model.optics,
+        root / "images" if options.on_images else None,
+        options.out / "optics_geometry.png",
+    )
     print(json.dumps({key: report[key] for key in report if key != "exposures"}, indent=1))
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from cascade.camera import Camera
 from cascade.exposure import Artifact
@@ -175,13 +176,15 @@ def side_by_side(images, season, path):
     simulator = Simulator()
     pick = np.linspace(0, len(images) - 1, 12).astype(int)
     rows = [images[n] for n in pick] + [season.draw(n, simulator).image for n in range(12)]
-    figure = Figure(figsize=(18, 12.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(18, 12.4), dpi=80, layout="constrained")
     FigureCanvasAgg(figure)
     for n, (axis, image) in enumerate(zip(figure.subplots(4, 6).ravel(), rows, strict=True)):
         axis.imshow(image, cmap="gray", vmin=0, vmax=200, interpolation="nearest")
         axis.set_axis_off()
         axis.set_title("real" if n < 12 else "simulated", fontsize=8)
     figure.savefig(path)
+    with Image.open(path) as picture:
+        picture.convert("L").quantize(64).save(path, optimize=True)
 
 
 def main():
@@ -191,6 +194,9 @@ def main():
     parser.add_argument("--n", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--pictures", type=Path, help="Folder for the pictures that show real exposures; never commit them."
+    )
     options = parser.parse_args()
     season = Season(options.n, 1.0, options.seed)
     edges = np.linspace(0, options.n, max(2, options.n // 100) + 1).astype(int)
@@ -239,7 +245,8 @@ def main():
         f"\n{options.n / seconds:.1f} ghosted exposures a second of one core; "
         f"{max(part[4] for part in parts):.0f} MiB a process"
     )
-    side_by_side(core.images, Season(12, 1.0, 77), HERE / "simulator_side_by_side.png")
+    if options.pictures:
+        side_by_side(core.images, Season(12, 1.0, 77), options.pictures / "simulator_side_by_side.png")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ PIXEL_ARCSEC2 = 18.58**2
 
 # Measured on the DES common-core images.
 _SKY_LEVELS = (36.0, 64.0)
-_NOISE_AT_SKY = (7.9, 0.040)  # 7.9 grey levels at a sky of 30, 6.7 at 60; unresolved stars add to it
+_NOISE_AT_SKY = (7.5, 0.038)  # 7.5 grey levels at a sky of 30, 6.4 at 60; unresolved stars add to it
 _NOISE_SCATTER = 0.06
 _CCD_LEVEL_SCATTER = (0.1, 1.0)  # median 0.9 over exposures
 _SHIFT_SCATTER_PX = (0.10, 0.33)

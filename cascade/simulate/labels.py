@@ -9,9 +9,9 @@ is at least `MIN_GHOST_SNR` or `MIN_RAYS_SNR`, and at least `MIN_SHARE` of that 
 exposure, beside which nobody draws the weakest. The band pass is a mean over 3 pixels, for nobody sees stripes of
 single pixels, less one over 9, which stands for the survey's sky mesh: of a ghost it leaves only edges. The noise
 includes unresolved stars. The limit comes from real exposures: along the circles and ellipses that annotators drew, a
-fitted step has an S/N of 8.3 or more in nine of ten ghosts under 25 px of radius, 9.7 from 25 to 50 px and 5.3 beyond
-(4.7 in the median at random places, since the fit looks for the best step nearby). Simulated ghosts reach these at
-ratios of about 8, 13 and 9 by the rule above; see benchmarks/simulator.md.
+fitted step has an S/N of 8.7 or more in nine of ten ghosts under 25 px of radius, 7.3 from 25 to 50 px and 5.4 beyond
+(4.7 in the median at random places, since the fit looks for the best step nearby). Of the simulated ghosts that the
+rule labels, nine of ten reach 8.9, 7.8 and 6.1; see benchmarks/simulator.md.
 
 **Shape.** What annotators draw around a ghost is the image of the pupil's rim, as a circle or an ellipse, or as a
 polygon where a lens edge cuts it off. Holes, vanes and gaps between CCDs are not left out. A beam of Rays gets the

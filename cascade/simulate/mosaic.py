@@ -21,7 +21,7 @@ _HALF_PX = (14.32, 28.88)  # of the lit area of a CCD (measured)
 _OFFSET_PX = (0.27, 0.0)  # of its centre from the lattice (measured)
 _JITTER_PX = (0.06, 0.12)  # of its place from CCD to CCD (measured)
 _MEDIAN_OF = 3  # meshes each way
-_LOBE = 0.03  # the resampling of the previews overshoots at edges
+_LOBE = 0.04  # the resampling of the previews overshoots at edges
 _EDGE_GLOW = (0.4, 0.1)  # grey levels that the outer three pixels of a CCD lie above its middle (measured)
 _GRADIENT_SCATTER = 0.6  # grey levels from the middle of a CCD to its rim, left over by the mesh
 

@@ -21,12 +21,13 @@ _BEND = 120.0  # grey levels; brighter peaks grow more slowly with flux
 _BEND_POWER = 0.60
 _SPILL_POWER = 1.0
 _BRIGHTEST_POINT = 330.0  # beyond it stars grow into discs
-_CLUMP_SHARE = 0.38  # of the noise: unresolved, clustered galaxies and wings of stars
-_CLUMP_PX = 2.3
+_CLUMP_SHARE = 0.36  # of the noise: unresolved, clustered galaxies and wings of stars
+_CLUMP_PX = 2.0
 _SPILLS_FROM = 40.0  # grey levels; fainter ones lie in one pixel, for what they spill is lost in the noise
-_SMEAR_PX = 0.27  # half width of a star, seeing and tracking and the JPEG's resampling together
+_SMEAR_PX = 0.25  # half width of a star, seeing and tracking and the JPEG's resampling together
 
-# Saturated discs: N(radius > r) = 10**(-0.97 (r - 1.13)) * 12.7 an exposure.
+# Saturated discs: 124 areas of 1 px and more, 12 of 4, 3.2 of 9 and 1.0 of 16 on 100,000 pixels of real CCDs; their
+# number falls tenfold a pixel of radius.
 _N_DISCS = 31.0
 _SMALLEST_DISC_PX = 0.95
 _DISC_DECADE_PX = 1.12
