@@ -273,8 +273,8 @@ def markdown(study: dict[str, Any]) -> str:
         f"Measured {study['date']} on {study['machine']}, {study['versions']}; `{study['command']}`.", "",
         f"Product of {MATMUL}² matrices: {peak['float32']:.0f} GFLOP/s in float32, {peak['bfloat16']:.0f} in bfloat16.",
         "",
-        "| network | engine | batch | images/s | GFLOP/s | of the matrix product | outside the network | artifacts an image "
-        "| peak memory |",
+        "| network | engine | batch | images/s | GFLOP/s | of the product | outside the network | artifacts an image | "
+        "peak memory |",
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in study["inference"]:
@@ -300,7 +300,8 @@ def markdown(study: dict[str, Any]) -> str:
             lines.append(f"| {row['engine']} | {' | '.join(shares)} | {crowds} |")
     lines += ["", "| training | precision | batch | images/s | peak memory |", "|---|---|---|---|---|"]
     lines += [
-        f"| {row['network']} | {row['policy']} | {row['batch']} | {row['images_per_s']:.1f} | {row['peak_memory_mb']:.0f} MB |"
+        f"| {row['network']} | {row['policy']} | {row['batch']} | {row['images_per_s']:.1f} | "
+        f"{row['peak_memory_mb']:.0f} MB |"
         for row in study["training"]
     ]
     return "\n".join(lines) + "\n"
