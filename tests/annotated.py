@@ -14,6 +14,8 @@ from cascade.training.annotated import AnnotatedSet
 BRIGHT_ON_28 = (Artifact.BRIGHT, 1.0, 172, 190, 192, 210)
 FAINT_ON_35 = (Artifact.FAINT, 1.0, 210, 180, 225, 220)
 GHOST_LEVEL = 250
+GAP_LEVEL = 23
+CAMERA = Camera.decam()
 
 
 def annotated_set(n_exposures: int = 4) -> AnnotatedSet:
@@ -24,8 +26,9 @@ def annotated_set(n_exposures: int = 4) -> AnnotatedSet:
     """
     images = []
     for n in range(n_exposures):
-        image = simulate_exposure((), Camera.decam(), np.random.default_rng(n))
-        image = np.minimum(image, GHOST_LEVEL - 50)
+        image = simulate_exposure((), CAMERA, np.random.default_rng(n))
+        image[CAMERA.labels == 0] = GAP_LEVEL  # without the marks of JPEG, so that gaps can be compared
+        image = np.minimum(image, GHOST_LEVEL - 90)  # room for noise to be matched
         image[BRIGHT_ON_28[2] : BRIGHT_ON_28[4], BRIGHT_ON_28[3] : BRIGHT_ON_28[5]] = GHOST_LEVEL
         images.append(image)
     drawn: tuple[Instances, ...] = (instances(BRIGHT_ON_28, FAINT_ON_35), instances(BRIGHT_ON_28))

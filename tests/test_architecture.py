@@ -18,7 +18,7 @@ LAYERS = (
     {"engines", "convert"},
     {"screen", "segment", "veto", "tables"},
     {"rows", "store"},
-    {"pipeline"},
+    {"pipeline", "predict"},
     {"parallel"},
     {"season"},
     {"report", "evaluate"},
@@ -30,6 +30,7 @@ ALLOWED_WITHIN_LAYER = {
     ("run_config", "errors"),
     ("segment", "screen"),  # the batching that both share
     ("simulate", "camera"),
+    ("simulate", "via"),  # outlines are what annotators draw
     ("store", "tables"),
 }
 

@@ -31,7 +31,7 @@ def test_screen_batches_tell_what_is_ghosted(annotated):
     assert images.dtype == ghosted.dtype == np.float32
     assert ghosted.shape == (6, 1)
     # Nothing but the planted square covers so many pixels so brightly.
-    n_bright = (images > 150).sum(axis=(1, 2, 3))
+    n_bright = (images > 195).sum(axis=(1, 2, 3))
     assert np.array_equal(ghosted[:, 0], n_bright - n_bright.min() > 300)
 
 

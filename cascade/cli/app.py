@@ -11,7 +11,9 @@ from typer.core import TyperGroup
 
 from cascade.cli.demo import demo
 from cascade.cli.models import models_app
+from cascade.cli.raytrace import raytrace
 from cascade.cli.run import run
+from cascade.cli.simulate import simulate
 from cascade.cli.train import train
 from cascade.cli.veto import veto
 from cascade.errors import CascadeError
@@ -75,5 +77,7 @@ def _is_ours_or_bad(record: logging.LogRecord) -> bool:
 app.command("demo")(demo)
 app.command("run")(run)
 app.command("veto")(veto)
+app.command("simulate")(simulate)
+app.command("raytrace")(raytrace)
 app.command("train")(train)
 app.add_typer(models_app, name="models")

@@ -1,5 +1,6 @@
-"""Synthetic exposures."""
+"""Synthetic exposures: ray-traced ghosts, an empirical model of Rays, and the sky of DES previews."""
 
-from cascade.simulate.season import SimulatedExposure, simulate_exposure, simulate_season
+from cascade.simulate.exposure import SimulatedExposure, Simulator
+from cascade.simulate.season import Season, simulate_exposure, simulate_season
 
-__all__ = ["SimulatedExposure", "simulate_exposure", "simulate_season"]
+__all__ = ["Season", "SimulatedExposure", "Simulator", "simulate_exposure", "simulate_season"]

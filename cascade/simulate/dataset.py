@@ -1,0 +1,278 @@
+"""A season on disk: previews, labels as VIA and COCO, and tables of the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from cascade.atomic import written_aside
+from cascade.camera import Camera
+from cascade.errors import ConfigError
+from cascade.exposure import Artifact, tight_boxes
+from cascade.simulate.exposure import SimulatedExposure, Simulator
+from cascade.simulate.season import Season
+from cascade.versions import installed_versions
+from cascade.via import via_document
+
+BATCH = 32
+"""Exposures drawn by one task and written as one Zarr shard; no result depends on it."""
+
+_MARK = "season.json"
+_VIA, _COCO, _EXPOSURES, _TRUTH = "via.json", "coco.json", "exposures.parquet", "truth.parquet"
+
+Format = Literal["zarr", "jpeg"]
+
+_EXPOSURE_SCHEMA = pa.schema(
+    [
+        ("expnum", pa.int64()),
+        ("file", pa.string()),
+        ("band", pa.string()),
+        ("ghosted", pa.bool_()),
+        ("n_bright", pa.int32()),
+        ("n_faint", pa.int32()),
+        ("n_rays", pa.int32()),
+        ("n_stars", pa.int32()),
+        ("sky_level", pa.float32()),
+        ("noise", pa.float32()),
+        ("noise_share", pa.float32()),
+        ("star_density", pa.float32()),
+    ]
+)
+# One row per ghost drawn, seen or not, and one per beam that is seen; null where it does not apply.
+_TRUTH_SCHEMA = pa.schema(
+    [
+        ("expnum", pa.int64()),
+        ("origin", pa.string()),
+        ("star", pa.int32()),
+        ("magnitude", pa.float32()),
+        ("field_angle_deg", pa.float32()),
+        ("azimuth_deg", pa.float32()),
+        ("filter_offset_mm", pa.float32()),
+        ("snr", pa.float32()),
+        ("labelled", pa.bool_()),
+        ("class", pa.string()),
+        ("area_px", pa.int32()),
+    ]
+)
+
+
+@dataclass(slots=True)
+class _Pages:
+    """What is kept of the exposures until the end: labels and table rows, no pixels."""
+
+    via: dict[str, list[Any]] = field(default_factory=dict)
+    coco_images: list[dict[str, Any]] = field(default_factory=list)
+    coco_labels: list[dict[str, Any]] = field(default_factory=list)
+    exposures: list[dict[str, Any]] = field(default_factory=list)
+    truth: list[dict[str, Any]] = field(default_factory=list)
+
+
+def write_season(
+    season: Season,
+    out: Path,
+    *,
+    format: Format = "zarr",
+    n_workers: int = 1,
+    advance: Callable[[int], None] = lambda _: None,
+) -> None:
+    """
+    Draw a season and write it.
+
+    Parameters
+    ----------
+    season : Season
+    out : Path
+        Folder to make; one that an earlier call wrote is replaced. It gets ``previews.zarr`` or ``previews/*.jpg``,
+        ``via.json``, ``coco.json``, ``exposures.parquet``, ``truth.parquet`` and ``season.json``.
+    format : {"zarr", "jpeg"}
+        Of the previews.
+    n_workers : int
+        Processes; what is written does not depend on it.
+    advance : callable
+        Told after each batch how many more exposures are done.
+
+    Raises
+    ------
+    ConfigError
+        If `out` holds anything else, there is nothing to draw, or `n_workers` is not positive.
+    """
+    if season.n_exposures < 1 or n_workers < 1:
+        msg = f"simulate: expected one or more exposures and workers, got {season.n_exposures}, {n_workers}"
+        raise ConfigError(msg)
+    _claim(out)
+    write = _zarr_writer(out, season) if format == "zarr" else _jpeg_writer(out)
+    pages = _Pages()
+    start = 0
+    for batch in _batches(season, n_workers):
+        write(start, batch)
+        for exposure in batch:
+            _note(pages, exposure, f"D{exposure.expnum:08d}.jpg")
+        start += len(batch)
+        advance(len(batch))
+    _write_json(out / _VIA, via_document(pages.via))
+    _write_json(out / _COCO, _coco_document(pages))
+    for name, rows, schema in ((_EXPOSURES, pages.exposures, _EXPOSURE_SCHEMA), (_TRUTH, pages.truth, _TRUTH_SCHEMA)):
+        with written_aside(out / name) as aside:
+            pq.write_table(pa.Table.from_pylist(rows, schema=schema), aside)
+    _write_json(out / _MARK, {**asdict(season), "format": format, "versions": installed_versions()})
+
+
+def _claim(out: Path) -> None:
+    """Refuse a folder that holds anything but an earlier season, and clear one that does."""
+    names = {_MARK, _VIA, _COCO, _EXPOSURES, _TRUTH, "previews", "previews.zarr", "gallery.png"}
+    found = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if (out.exists() and not out.is_dir()) or (found and _MARK not in found) or found - names:
+        msg = f"{out}: expected a new folder or that of an earlier season; choose another --out"
+        raise ConfigError(msg)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _MARK).write_text("{}\n", encoding="utf-8")
+    for path in (out / "previews").glob("D*.jpg"):
+        path.unlink()
+
+
+def _batches(season: Season, n_workers: int) -> Iterator[list[SimulatedExposure]]:
+    """Exposures in order, a batch at a time, however many processes draw them."""
+    starts = range(0, season.n_exposures, BATCH)
+    if n_workers == 1:
+        yield from (_draw_batch(season, start) for start in starts)
+        return
+    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+        waiting = []
+        for start in starts:
+            waiting.append(pool.submit(_draw_batch, season, start))
+            if len(waiting) >= 2 * n_workers:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()
+
+
+def _draw_batch(season: Season, start: int) -> list[SimulatedExposure]:
+    """One batch; the simulator is made anew, for it costs little."""
+    simulator = Simulator(Camera.decam())
+    return [season.draw(n, simulator) for n in range(start, min(start + BATCH, season.n_exposures))]
+
+
+def _zarr_writer(out: Path, season: Season) -> Callable[[int, list[SimulatedExposure]], None]:
+    """Write whole shards, one writer: `previews.zarr` with the arrays that `cascade run` reads."""
+    import zarr  # here, since importing it takes a quarter of a second
+
+    n = season.n_exposures
+    group = zarr.create_group(out / "previews.zarr", overwrite=True)
+    images = group.create_array(
+        "preview", shape=(n, 400, 400), chunks=(1, 400, 400), shards=(BATCH, 400, 400), dtype="uint8"
+    )
+    expnums = group.create_array("expnum", shape=(n,), dtype="int64")
+    expnums[:] = season.first_expnum + np.arange(n)
+
+    def write(start: int, batch: list[SimulatedExposure]) -> None:
+        images[start : start + len(batch)] = np.stack([exposure.image for exposure in batch])
+
+    return write
+
+
+def _jpeg_writer(out: Path) -> Callable[[int, list[SimulatedExposure]], None]:
+    """Write one JPEG an exposure, of the quality that the previews went through already."""
+    folder = out / "previews"
+    folder.mkdir(exist_ok=True)
+
+    def write(_start: int, batch: list[SimulatedExposure]) -> None:
+        for exposure in batch:
+            path = folder / f"D{exposure.expnum:08d}.jpg"
+            Image.fromarray(exposure.image).save(path, quality=exposure.conditions.jpeg_quality)
+
+    return write
+
+
+def _note(pages: _Pages, exposure: SimulatedExposure, name: str) -> None:
+    """Keep the labels and rows of one exposure."""
+    pages.via[name] = [label.region for label in exposure.labels]
+    pages.coco_images.append({"id": exposure.expnum, "file_name": name, "height": 400, "width": 400})
+    for label in exposure.labels:
+        y0, x0, y1, x1 = (int(side) for side in tight_boxes(label.mask[None])[0])
+        rle = coco_mask.encode(np.asfortranarray(label.mask, np.uint8))
+        pages.coco_labels.append(
+            {
+                "id": len(pages.coco_labels) + 1,
+                "image_id": exposure.expnum,
+                "category_id": int(label.region.artifact) + 1,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "area": int(label.mask.sum()),
+                "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
+                "iscrowd": 0,
+            }
+        )
+    classes = [label.region.artifact for label in exposure.labels]
+    conditions = exposure.conditions
+    pages.exposures.append(
+        {
+            "expnum": exposure.expnum,
+            "file": name,
+            "band": conditions.band,
+            "ghosted": bool(classes),
+            **{f"n_{artifact.label}": classes.count(artifact) for artifact in Artifact},
+            "n_stars": len(exposure.stars),
+            "sky_level": conditions.sky_level,
+            "noise": conditions.noise,
+            "noise_share": conditions.noise_share,
+            "star_density": conditions.star_density,
+        }
+    )
+    pages.truth += _truth_rows(exposure)
+
+
+def _truth_rows(exposure: SimulatedExposure) -> list[dict[str, Any]]:
+    """Every ghost that was drawn and every beam that is seen."""
+    rows = []
+    labels = {(label.star, label.origin): label for label in exposure.labels}
+    for number, star in enumerate(exposure.stars):
+        facts = {
+            "expnum": exposure.expnum,
+            "star": number,
+            "magnitude": star.magnitude,
+            "field_angle_deg": star.field_angle_deg,
+            "azimuth_deg": star.azimuth_deg,
+            "filter_offset_mm": star.filter_offset_mm,
+        }
+        for pair, snr in zip(star.pairs, star.snrs, strict=True):
+            label = labels.get((number, pair))
+            drawn = {} if label is None else {"class": label.region.artifact.label, "area_px": int(label.mask.sum())}
+            rows.append({**facts, "origin": pair, "snr": snr, "labelled": label is not None, **drawn})
+    rows += [
+        {
+            "expnum": exposure.expnum,
+            "origin": label.origin,
+            "snr": label.snr,
+            "labelled": True,
+            "class": label.region.artifact.label,
+            "area_px": int(label.mask.sum()),
+        }
+        for label in exposure.labels
+        if label.star is None
+    ]
+    return rows
+
+
+def _coco_document(pages: _Pages) -> dict[str, Any]:
+    """COCO instances: bbox (x, y, width, height), category_id 1 bright, 2 faint, 3 rays."""
+    return {
+        "images": pages.coco_images,
+        "annotations": pages.coco_labels,
+        "categories": [{"id": int(artifact) + 1, "name": artifact.label} for artifact in Artifact],
+    }
+
+
+def _write_json(path: Path, content: Any) -> None:  # noqa: ANN401
+    """Write a JSON file, whole or not at all."""
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(content) + "\n", encoding="utf-8")

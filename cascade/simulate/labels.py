@@ -1,0 +1,185 @@
+"""
+Labels as annotators draw them: one filled outline an artifact, a class by its looks, and only what a person would see.
+
+**Visibility.** A ghost or a beam is labelled if its signal-to-noise ratio
+
+    S/N = sqrt(sum over lit pixels of (band-passed light)²) / noise
+
+is at least `MIN_GHOST_SNR` or `MIN_RAYS_SNR`, and at least `MIN_SHARE` of that of the plainest artifact in the
+exposure, beside which nobody draws the weakest. The band pass is a mean over 3 pixels, for nobody sees stripes of
+single pixels, less one over 9, which stands for the survey's sky mesh: of a ghost it leaves only edges. The noise
+includes unresolved stars. The limit comes from real exposures: along the circles and ellipses that annotators drew, a
+fitted step has an S/N of 8.7 or more in nine of ten ghosts under 25 px of radius, 7.3 from 25 to 50 px and 5.4 beyond
+(4.7 in the median at random places, since the fit looks for the best step nearby). Of the simulated ghosts that the
+rule labels, nine of ten reach 8.9, 7.8 and 6.1; see benchmarks/simulator.md.
+
+**Shape.** What annotators draw around a ghost is the image of the pupil's rim, as a circle or an ellipse, or as a
+polygon where a lens edge cuts it off. Holes, vanes and gaps between CCDs are not left out. A beam of Rays gets the
+convex hull of where it stands out.
+
+**Class.** Bright is compact with a high surface brightness, Faint large or weak; between people the border is close to
+subjective. See `ghost_class`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from skimage import measure, morphology
+
+from cascade.exposure import Artifact, BoolArray, Float32Array
+from cascade.via import Region
+
+MIN_GHOST_SNR = 10.0
+"""Least signal-to-noise ratio of a ghost that a person sees."""
+
+MIN_RAYS_SNR = 14.0
+"""The same for a beam of Rays, whose texture is harder to tell from stars than a smooth edge."""
+
+MIN_SHARE = 0.1
+"""Least S/N relative to the plainest artifact of the exposure."""
+
+_FINE_PX = 3
+_HIGH_PASS_PX = 9  # about two meshes of the survey's background
+_TEXTURE_PX = 9
+_RAYS_CONTRAST = 0.5  # local rms over noise at which annotators end a beam
+_MIN_AREA_PX = 70
+_CIRCLE_RATIO = 1.12  # rounder ellipses are drawn as circles
+_CUT_SHARE = 0.86  # of the outline's ellipse that must be lit for it to be drawn as one
+_SAME_OVERLAP = 0.62  # two outlines this alike are drawn once
+
+# Bright if contrast / noise > 3.4 (radius / 25 px)**1.8, which gives the annotators' mix of classes and sizes.
+_BRIGHT_CONTRAST = 3.4
+_BRIGHT_RADIUS_PX = 25.0
+_BRIGHT_POWER = 1.8
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """
+    One labelled artifact.
+
+    Attributes
+    ----------
+    region
+        Its outline and class.
+    mask
+        (400, 400) bool, the filled outline.
+    snr
+        Signal-to-noise ratio by which it is seen.
+    origin
+        Surface pair of a ghost, or kind of a beam.
+    star
+        Number of the star that makes the ghost; None for a beam.
+    """
+
+    region: Region
+    mask: BoolArray
+    snr: float
+    origin: str
+    star: int | None = None
+
+
+def band_passed(light: Float32Array) -> Float32Array:
+    """Light meaned over 3x3 pixels, less its mean over about two meshes."""
+    fine: Float32Array = ndimage.uniform_filter(light, _FINE_PX, mode="nearest")
+    smooth: Float32Array = ndimage.uniform_filter(light, _HIGH_PASS_PX, mode="nearest")
+    return fine - smooth
+
+
+def visibility(light: Float32Array, lit: BoolArray, noise: float) -> float:
+    """
+    Signal-to-noise ratio of an artifact's band-passed light.
+
+    Parameters
+    ----------
+    light : ndarray of float32, shape (h, w)
+        Its light in grey levels.
+    lit : ndarray of bool, shape (h, w)
+        Pixels on CCDs at work, and not hidden by a saturated star.
+    noise : float
+        Grey levels.
+    """
+    # Beyond 6 times the noise a pixel is as plain as it can be.
+    clipped = np.clip(band_passed(light)[lit] / np.float32(noise), -6, 6)
+    return float(np.sqrt(np.dot(clipped, clipped)))
+
+
+def ghost_class(contrast: float, area_px: float) -> Artifact:
+    """
+    Tell Bright from Faint.
+
+    Parameters
+    ----------
+    contrast : float
+        Surface brightness over the noise of a pixel.
+    area_px : float
+        Area within the outline.
+    """
+    radius = np.sqrt(area_px / np.pi)
+    limit = _BRIGHT_CONTRAST * (radius / _BRIGHT_RADIUS_PX) ** _BRIGHT_POWER
+    return Artifact.BRIGHT if contrast > limit else Artifact.FAINT
+
+
+def ellipse_region(artifact: Artifact, row: float, column: float, major: float, minor: float, theta: float) -> Region:
+    """A circle if it is nearly round, else an ellipse; `theta` from +column towards +row, radians."""
+    if major < _CIRCLE_RATIO * minor:
+        radius = float(np.sqrt(major * minor))
+        return Region(artifact, "circle", (row,), (column,), (radius, radius))
+    return Region(artifact, "ellipse", (row,), (column,), (minor, major), theta)
+
+
+def outline_region(artifact: Artifact, mask: BoolArray) -> Region | None:
+    """A polygon of few corners around the convex hull of the largest part of a mask; None if it is too small."""
+    parts, n_parts = ndimage.label(mask)
+    if n_parts == 0:
+        return None
+    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    rows, columns = (np.flatnonzero(largest.any(axis=axis)) for axis in (1, 0))
+    box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if min(largest[box].shape) < 2:
+        return None
+    hull = morphology.convex_hull_image(largest[box])  # type: ignore[no-untyped-call]
+    if hull.sum() < _MIN_AREA_PX:
+        return None
+    contours = measure.find_contours(np.pad(hull, 1).astype(float), 0.5)  # type: ignore[no-untyped-call]
+    corners = measure.approximate_polygon(max(contours, key=len), tolerance=1.0)  # type: ignore[no-untyped-call]
+    corners = corners[:-1] - 1 + [rows[0], columns[0]]
+    return Region(artifact, "polygon", tuple(map(float, corners[:, 0])), tuple(map(float, corners[:, 1])))
+
+
+def rays_extent(light: Float32Array, lit: BoolArray, noise: float) -> BoolArray:
+    """Where a beam stands out: (h, w) bool, with gaps between CCDs closed."""
+    square = (light - ndimage.uniform_filter(light, _HIGH_PASS_PX, mode="nearest")) ** 2
+    weight = ndimage.uniform_filter(lit.astype(np.float32), _TEXTURE_PX, mode="constant")
+    power = ndimage.uniform_filter(np.where(lit, square, 0), _TEXTURE_PX, mode="constant")
+    rms = np.sqrt(np.maximum(power, 0) / np.maximum(weight, 0.1))
+    extent: BoolArray = (rms > _RAYS_CONTRAST * noise) & (weight > 0.2)
+    return extent
+
+
+def cut_off(footprint: BoolArray, ellipse: BoolArray) -> bool:
+    """Whether a lens edge takes so much off a ghost that its outline is no ellipse."""
+    area = int(ellipse.sum())
+    return area == 0 or int((footprint & ellipse).sum()) < _CUT_SHARE * area
+
+
+def merged(labels: list[Label]) -> list[Label]:
+    """Labels by falling S/N, without those that nearly repeat a plainer one of either class."""
+    kept: list[Label] = []
+    least = MIN_SHARE * max((label.snr for label in labels), default=0.0)
+    labels = [label for label in labels if label.snr >= least]
+    for label in sorted(labels, key=lambda label: -label.snr):
+        if label.mask.sum() >= _MIN_AREA_PX and all(_overlap(label.mask, other.mask) < _SAME_OVERLAP for other in kept):
+            kept.append(label)
+    return kept
+
+
+def _overlap(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
+    """Intersection over union."""
+    first, second = first[::2, ::2], second[::2, ::2]
+    both = int(np.count_nonzero(first & second))
+    return both / max(int(np.count_nonzero(first | second)), 1)
