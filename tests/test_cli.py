@@ -160,7 +160,7 @@ def test_run_json_names_the_inputs(finished, previews):
     import json
 
     content = json.loads((finished / "run.json").read_text())
-    assert content["details"] == {"inputs": [str(previews)]}
+    assert content["details"] == {"inputs": [str(previews)], "engine": "auto"}
     assert content["versions"]["python"]
 
 
@@ -309,7 +309,7 @@ def test_models_are_listed_and_verified(zoo):
     listed = invoke("models", "list", "--models-dir", zoo)
     assert "screen-v0" in listed.output
     assert "mask_rcnn" in listed.output
-    verified = invoke("models", "verify", "segment-v0", "--models-dir", zoo)
+    verified = invoke("models", "verify", "screen-v0", "--models-dir", zoo)
     assert verified.exit_code == 0, verified.output
     assert "1 models verified" in verified.output
 

@@ -16,7 +16,7 @@ from matterport.weights import image, sample, weight
 
 from cascade.nets.heads import by_region
 from cascade.nets.matterport import MEAN_PIXEL, MatterportConfig, build_matterport, named_layers
-from cascade.segment import paste_masks
+from cascade.paste import paste_masks
 
 SIZE = 384
 LAST = SIZE - 1.0

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from cascade.nets.mask_rcnn import MaskRCNN
 
 _SCREEN_BATCH = 8
-_SEGMENT_BATCH = (
-    1  # four are 15 % faster an image, but few exposures are flagged and blanks would fill up the last block
-)
+# Larger ones are no faster, and the last one of a season's batch is filled up with blanks. Not 1: with lists of one
+# image OpenVINO 2026.4 reads beyond its memory in some gathers and crashes.
+_SEGMENT_BATCH = 4
 
 Signature = dict[str, tuple[tuple[int, ...], str]]
 """Shape and dtype of each input of a part."""
