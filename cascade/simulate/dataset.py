@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from pycocotools import mask as coco_mask
+from threadpoolctl import threadpool_limits
 
 from cascade.atomic import written_aside
 from cascade.camera import Camera
@@ -160,7 +161,9 @@ def _batches(season: Season, n_workers: int) -> Iterator[list[SimulatedExposure]
 def _draw_batch(season: Season, start: int) -> list[SimulatedExposure]:
     """One batch; the simulator is made anew, for it costs little."""
     simulator = Simulator(Camera.decam())
-    return [season.draw(n, simulator) for n in range(start, min(start + BATCH, season.n_exposures))]
+    # The matrices are small: more threads only get in the way of other processes.
+    with threadpool_limits(1):
+        return [season.draw(n, simulator) for n in range(start, min(start + BATCH, season.n_exposures))]
 
 
 def _zarr_writer(out: Path, season: Season) -> Callable[[int, list[SimulatedExposure]], None]:
