@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from cascade.engines import Engine, load_engine
+from cascade.engines import Engine, load_engine, sigmoid
 from cascade.exposure import Float32Array, UInt8Array
 from cascade.models import ModelInfo
 
@@ -53,9 +53,3 @@ class NetworkScreener:
         if not len(images):
             return np.zeros(0, np.float32)
         return sigmoid(self._engine(images)["logit"][:, 0])
-
-
-def sigmoid(logits: Float32Array) -> Float32Array:
-    """The logistic function, without overflow."""
-    scores: Float32Array = (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
-    return scores

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from cascade.errors import InputError
 from cascade.exposure import PREVIEW_SHAPE, Artifact, Exposure, HeaderFacts, Instances, Source
@@ -151,3 +152,10 @@ def config(reader=None, **changes):
 def new_run(path, reader=None, **changes):
     """A run directory for `reader`."""
     return Run.create_or_resume(path, config(reader, **changes))
+
+
+def slim_matterport(patch: pytest.MonkeyPatch, width: int) -> None:
+    """Give Matterport's graph all its layers, but few channels: the real one is 180 MB."""
+    patch.setattr("cascade.nets.resnet._FIRST_FILTERS", width)
+    for name in ("_PYRAMID_CHANNELS", "_RPN_CHANNELS", "_HEAD_WIDTH", "_MASK_WIDTH"):
+        patch.setattr(f"cascade.nets.matterport.{name}", width)

@@ -4,6 +4,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from fakes import slim_matterport
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
@@ -19,10 +20,7 @@ def invoke(*words: object):
 
 @pytest.fixture
 def slim(monkeypatch):
-    """Matterport's graph with few channels."""
-    monkeypatch.setattr("cascade.nets.resnet._FIRST_FILTERS", 4)
-    for name in ("_PYRAMID_CHANNELS", "_RPN_CHANNELS", "_HEAD_WIDTH", "_MASK_WIDTH"):
-        monkeypatch.setattr(f"cascade.nets.matterport.{name}", 4)
+    slim_matterport(monkeypatch, 4)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from fakes import slim_matterport
 
 from cascade.convert import CLASS_HEADS, convert_matterport, export_matterport
 from cascade.errors import ModelError
@@ -14,11 +15,8 @@ WIDTH = 8
 
 @pytest.fixture(scope="module", autouse=True)
 def _slim():
-    """Matterport's graph with all its layers, but few channels: the real one is 180 MB."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cascade.nets.resnet._FIRST_FILTERS", WIDTH)
-        for name in ("_PYRAMID_CHANNELS", "_RPN_CHANNELS", "_HEAD_WIDTH", "_MASK_WIDTH"):
-            patch.setattr(f"cascade.nets.matterport.{name}", WIDTH)
+        slim_matterport(patch, WIDTH)
         yield
 
 

@@ -3,7 +3,8 @@ import warnings
 import numpy as np
 from engine_fakes import MeanEngine
 
-from cascade.screen import NetworkScreener, sigmoid
+from cascade.engines import sigmoid
+from cascade.screen import NetworkScreener
 
 
 def flat_images(*levels):

@@ -1,6 +1,6 @@
 """Where a network runs: Keras on the user's backend, or OpenVINO on a CPU."""
 
-from cascade.engines.base import Answer, Engine, KerasEngine
+from cascade.engines.base import Answer, Engine, KerasEngine, sigmoid
 from cascade.engines.select import ENGINES, check_engine, has_openvino, load_engine, openvino_engines
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "has_openvino",
     "load_engine",
     "openvino_engines",
+    "sigmoid",
 ]

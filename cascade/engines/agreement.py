@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.engines.base import Answer
-from cascade.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
+from cascade.engines.base import Answer, sigmoid
+from cascade.exposure import Artifact, BoolArray, Instances, UInt8Array
 from cascade.models import ModelInfo, golden_images
 from cascade.paste import instances_of
 from cascade.simulate import simulate_exposure
@@ -68,7 +68,7 @@ def agreement_images() -> UInt8Array:
 def compare(info: ModelInfo, expected: Answer, got: Answer) -> Agreement:
     """Compare an engine's answer on some images with that of Keras."""
     if info.task == "screen":
-        difference = np.abs(_score(expected["logit"]) - _score(got["logit"]))
+        difference = np.abs(sigmoid(expected["logit"]) - sigmoid(got["logit"]))
         return Agreement(len(difference), 0, 1.0, float(np.max(difference, initial=0.0)))
     parts = [
         _compare_instances(_instances(expected, n, info.threshold), _instances(got, n, info.threshold), info.threshold)
@@ -110,9 +110,3 @@ def _instances(answer: Answer, n: int, threshold: float) -> Instances:
 def _iou(a: BoolArray, b: BoolArray) -> float:
     """Intersection over union of two masks."""
     return int(np.count_nonzero(a & b)) / max(1, int(np.count_nonzero(a | b)))
-
-
-def _score(logits: Float32Array) -> Float32Array:
-    """Scores of a screen's logits."""
-    scores: Float32Array = 0.5 * (1.0 + np.tanh(0.5 * logits))
-    return scores

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cascade.exposure import UInt8Array
+from cascade.exposure import Float32Array, UInt8Array
 from cascade.models import Task
 
 if TYPE_CHECKING:
@@ -95,3 +95,9 @@ def blocks(images: UInt8Array, size: int, *, fill: bool) -> list[UInt8Array]:
     n_missing = -len(images) % size if fill else 0
     filled = np.concatenate([images, np.zeros((n_missing, *images.shape[1:]), images.dtype)])
     return [filled[k : k + size] for k in range(0, len(filled), size)]
+
+
+def sigmoid(logits: Float32Array) -> Float32Array:
+    """The logistic function, without overflow."""
+    scores: Float32Array = (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
+    return scores

@@ -55,7 +55,6 @@ def exported(info: ModelInfo) -> tuple[Path, UInt8Array, Answer]:
         aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=root))
         try:
             _export(info, aside)
-            folder.parent.mkdir(exist_ok=True)
             try:
                 aside.rename(folder)
             except OSError:  # another process was faster
