@@ -4,7 +4,7 @@ How fast is each Mask R-CNN, end to end, and how near to what the machine can do
 ``python benchmarks/segmenter_study.py --out benchmarks/results`` measures every variant in a process of its own, one
 after the other, and writes `segmenter.json` and `segmenter.md`. End to end means uint8 previews in, boolean masks on
 the focal plane out. Presets have random weights, so that every image is as crowded as it can get: all proposals and all
-detections are used; `segment-v0` is the trained model. "residual" is segment-lite with the backbone of `segment-v0`.
+detections are used; "trained" is the default model, which is `segment-lite` with weights.
 """
 
 from __future__ import annotations
@@ -27,42 +27,40 @@ import numpy as np
 ROUNDS = 5
 MATMUL = 4096
 PLAIN = "six plain 3x3 convolutions"
-LITE, RESIDUAL, V0, R101 = "segment-lite", "residual", "segment-v0", "mrcnn-r101"
+LITE, LITE0, TRAINED, R101 = "segment-lite", "segment-lite0", "trained", "mrcnn-r101"
 VARIANTS: tuple[tuple[str, str, int], ...] = (
     *((LITE, engine, batch) for engine in ("keras float32", "openvino f32", "openvino bf16") for batch in (1, 8, 32)),
-    (RESIDUAL, "openvino bf16", 8),
-    (V0, "keras float32", 8),
-    (V0, "openvino bf16", 8),
+    (LITE0, "openvino bf16", 8),
+    (TRAINED, "keras float32", 8),
+    (TRAINED, "openvino bf16", 8),
     (R101, "keras float32", 1),
     (R101, "openvino f32", 1),
     (R101, "openvino bf16", 1),
 )
 TRAININGS = tuple(
     (network, policy, batch)
-    for network in (LITE, RESIDUAL) for policy in ("float32", "mixed_bfloat16") for batch in (4, 8)
+    for network in (LITE, LITE0) for policy in ("float32", "mixed_bfloat16") for batch in (4, 8)
 )  # fmt: skip
 
 
 def architecture_of(name: str) -> dict[str, Any]:
     """The `[architecture]` table of a network."""
-    from cascade.models import find_model
+    from cascade.models import DEFAULT_MODELS, find_model
     from cascade.nets.presets import PRESETS
 
-    if name == V0:
-        return dict(find_model(V0).architecture)
-    if name == RESIDUAL:
-        return {**PRESETS[LITE], "backbone": "residual", "widths": [16, 32, 64, 128, 256], "blocks": [0, 1, 2, 2, 2]}
+    if name == TRAINED:
+        return dict(find_model(DEFAULT_MODELS["segment"]).architecture)
     return {**PRESETS[name], "min_score": 0.05}
 
 
 def model_of(name: str, folder: Path) -> Any:
-    """A model folder with random weights, but for `segment-v0`."""
+    """A model folder with random weights, but for the default model."""
     import keras
 
-    from cascade.models import build_network, find_model, write_model
+    from cascade.models import DEFAULT_MODELS, build_network, find_model, write_model
 
-    if name == V0:
-        shutil.copytree(find_model(V0).folder, folder)
+    if name == TRAINED:
+        shutil.copytree(find_model(DEFAULT_MODELS["segment"]).folder, folder)
         return find_model(folder)
     keras.utils.set_random_seed(1)
     architecture = architecture_of(name)
@@ -112,7 +110,7 @@ def engine_of(info: Any, name: str) -> Any:
 
 def measure(preset: str, engine_name: str, batch: int, folder: Path) -> dict[str, Any]:
     """One variant."""
-    from cascade.models import read_model
+    from cascade.model_info import read_model
     from cascade.segment import NetworkSegmenter
 
     info = read_model(folder / preset)
@@ -262,7 +260,7 @@ def run_alone(what: str, *arguments: str) -> dict[str, Any]:
     """Inside that process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if what == "write":
-        for name in (LITE, RESIDUAL, V0, R101):
+        for name in (LITE, LITE0, TRAINED, R101):
             engine_of(model_of(name, Path(arguments[0]) / name), "openvino f32")
         return {}
     if what == "measure":
@@ -346,7 +344,7 @@ def main() -> None:
             "machine": f"{os.cpu_count()} cores ({_processor()})",
             "versions": ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "openvino")),
             "command": "python benchmarks/segmenter_study.py --out benchmarks/results",
-            "gflop": {name: gflop(build_network(architecture_of(name))) for name in (LITE, RESIDUAL, V0, R101)},
+            "gflop": {name: gflop(build_network(architecture_of(name))) for name in (LITE, LITE0, TRAINED, R101)},
             "matmul": alone("matmul", folder),
             "backbone": alone("backbone", folder),
             "inference": [alone("measure", name, engine, str(batch), folder) for name, engine, batch in VARIANTS],

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from cascade.atomic import written_aside
 from cascade.errors import ModelError
-from cascade.models import ModelInfo, build_network, file_sha256, load_network, write_model
+from cascade.model_info import ModelInfo
+from cascade.models import build_network, file_sha256, load_network, write_model
 from cascade.nets.presets import PRESETS
 from cascade.quiet import import_keras
 

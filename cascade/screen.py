@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
+from cascade.calibration import Calibration
 from cascade.engines import Engine, load_engine, sigmoid
 from cascade.exposure import Float32Array, UInt8Array
-from cascade.models import ModelInfo
+from cascade.model_info import ModelInfo
 
 
 class Screener(Protocol):
@@ -38,18 +40,23 @@ class NetworkScreener:
     ----------
     engine : Engine
         Runs the network.
+    calibration : sequence of Calibration
+        What turns its scores into probabilities, in order.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, calibration: Sequence[Calibration] = ()) -> None:
+        self._engine, self._calibration = engine, tuple(calibration)
 
     @classmethod
     def load(cls, info: ModelInfo, *, engine: str = "auto") -> NetworkScreener:
         """Load a model folder into an engine; see `cascade.engines.load_engine` for what can go wrong."""
-        return cls(load_engine(info, engine))
+        return cls(load_engine(info, engine), info.calibration)
 
     def score(self, images: UInt8Array) -> Float32Array:
         """Score (B, 400, 400) uint8 previews; see `Screener`."""
         if not len(images):
             return np.zeros(0, np.float32)
-        return sigmoid(self._engine(images)["logit"][:, 0])
+        scores = sigmoid(self._engine(images)["logit"][:, 0])
+        for calibration in self._calibration:
+            scores = calibration(scores)
+        return scores

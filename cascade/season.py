@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from pathlib import Path
 from cascade.camera import Camera
 from cascade.engines import check_engine
 from cascade.errors import ConfigError, ModelError
-from cascade.models import DEFAULT_MODELS, ModelInfo, Task, find_model, read_model, verify_weights
+from cascade.model_info import ModelInfo, Task, read_model
+from cascade.models import DEFAULT_MODELS, find_model, verify_weights
 from cascade.pipeline import fingerprint, run_serial
 from cascade.readers import open_inputs
 from cascade.run_config import ModelId, RunConfig
@@ -18,6 +20,8 @@ from cascade.screen import NetworkScreener, Screener
 from cascade.segment import NetworkSegmenter, Segmenter
 from cascade.store import Run
 from cascade.tables import BatchCounts
+
+logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
 
@@ -67,6 +71,7 @@ def run_season(
     screen: str | None = DEFAULT_MODELS["screen"],
     segment: str = DEFAULT_MODELS["segment"],
     threshold: float | None = None,
+    recall: float | None = None,
     engine: str = "auto",
     batch_size: int = 256,
     n_workers: int | None = None,
@@ -89,6 +94,8 @@ def run_season(
         Names of models, or paths of model folders; `screen` None segments every exposure.
     threshold : float or None
         Screen score in [0, 1] from which an exposure is flagged; None takes the model's own.
+    recall : float or None
+        Take the threshold with which the screen promises this recall instead; see `cascade.calibrate`.
     engine : str
         Where the networks run: ``"auto"``, ``"keras"`` or ``"openvino"``; see `cascade.engines.load_engine`. A run may
         be resumed with another one.
@@ -118,19 +125,24 @@ def run_season(
     InputError, ModelError, StoreError, ConfigError
         If an input, a model, the run directory or an option cannot be used; a single bad exposure is no error.
     """
-    if threshold is not None and screen is None:
-        msg = f"threshold: expected none without a screen, got {threshold}"
+    if screen is None and (threshold, recall) != (None, None):
+        msg = f"threshold and recall: expected none without a screen, got {threshold} and {recall}"
+        raise ConfigError(msg)
+    if None not in (threshold, recall):
+        msg = f"threshold and recall: expected one of them, got {threshold} and {recall}"
         raise ConfigError(msg)
     check_engine(engine)
     screening = None if screen is None else _model(screen, "screen", models_dir)
     segmenting = _model(segment, "segment", models_dir)
+    if screening is not None and threshold is None:
+        threshold = screening.threshold if recall is None else promised_threshold(screening, recall)
     reader = open_inputs(inputs)
     config = RunConfig(
         inputs=fingerprint(reader),
         n_exposures=len(reader),
         screen=None if screening is None else _identity(screening),
         segment=_identity(segmenting),
-        threshold=screening.threshold if screening is not None and threshold is None else threshold,
+        threshold=threshold,
         batch_size=batch_size,
     )
     loader = NetworkLoader(
@@ -157,6 +169,28 @@ def run_season(
 
         run_dask(reader, run, loader, Camera.decam(), n_workers=n_workers, scheduler=scheduler, on_batch=on_batch)
     return run
+
+
+def promised_threshold(info: ModelInfo, recall: float) -> float:
+    """
+    The threshold with which a screen promises a recall.
+
+    Raises
+    ------
+    ConfigError
+        If it promises none as high.
+    """
+    enough = [guarantee for guarantee in info.guarantees if guarantee.recall >= recall]
+    if not enough:
+        promised = ", ".join(f"{guarantee.recall:g}" for guarantee in info.guarantees) or "none"
+        msg = f"recall {recall:g}: {info.name} promises {promised}; `cascade calibrate` makes promises from labels"
+        raise ConfigError(msg)
+    best = max(enough, key=lambda guarantee: guarantee.threshold)
+    logger.info(
+        "%s: recall %g with confidence %g on exposures like those of %s (%d ghosted): threshold %.4g",
+        info.name, best.recall, best.confidence, best.labels, best.n_ghosted, best.threshold,
+    )  # fmt: skip
+    return best.threshold
 
 
 def _identity(info: ModelInfo) -> ModelId:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cascade.cli.calibrate import calibrate
 from cascade.cli.demo import demo
 from cascade.cli.models import models_app
 from cascade.cli.raytrace import raytrace
@@ -80,4 +81,5 @@ app.command("veto")(veto)
 app.command("simulate")(simulate)
 app.command("raytrace")(raytrace)
 app.command("train")(train)
+app.command("calibrate")(calibrate)
 app.add_typer(models_app, name="models")

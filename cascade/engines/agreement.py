@@ -9,7 +9,8 @@ import numpy as np
 from cascade.camera import Camera
 from cascade.engines.base import Answer, sigmoid
 from cascade.exposure import Artifact, BoolArray, Instances, UInt8Array
-from cascade.models import ModelInfo, golden_images
+from cascade.golden import golden_images
+from cascade.model_info import ModelInfo
 from cascade.paste import instances_of
 from cascade.simulate import simulate_exposure
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.exposure import Float32Array, UInt8Array
-from cascade.models import Task
+from cascade.model_info import Task
 
 if TYPE_CHECKING:
     import keras
@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 Answer = dict[str, npt.NDArray[Any]]
 """Outputs of a network by name, each with the images as its first axis."""
 
-OUTPUTS: dict[Task, tuple[str, ...]] = {"screen": ("logit",), "segment": ("boxes", "scores", "classes", "masks")}
-"""Names of the outputs: those of `screen_cnn` and of `cascade.nets.mask_rcnn.MaskRCNN`."""
+OUTPUTS: dict[Task, tuple[str, ...]] = {
+    "screen": ("logit",),
+    "segment": ("boxes", "scores", "classes", "masks", "semantic"),
+}
+"""
+Names of the outputs: those of `screen_cnn` and of `cascade.nets.mask_rcnn.MaskRCNN`.
+
+Not every network that finds artifacts has all of them: there are semantic maps without instances and the reverse.
+"""
 
 _KERAS_BATCH: dict[Task, int] = {"screen": 32, "segment": 8}
 
@@ -72,7 +79,7 @@ class KerasEngine:
         if self._task == "screen":
             answers = [{"logit": answer} for answer in answers]
         return {key: np.concatenate([np.asarray(answer[key]) for answer in answers])[: len(images)]
-                for key in OUTPUTS[self._task]}  # fmt: skip
+                for key in answers[0]}  # fmt: skip
 
 
 def blocks(images: UInt8Array, size: int, *, fill: bool) -> list[UInt8Array]:

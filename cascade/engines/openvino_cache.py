@@ -16,7 +16,8 @@ from cascade.engines.agreement import agreement_images
 from cascade.engines.base import OUTPUTS, Answer, KerasEngine
 from cascade.engines.openvino_run import import_openvino
 from cascade.exposure import UInt8Array
-from cascade.models import ModelInfo, load_network, verify_weights
+from cascade.model_info import ModelInfo
+from cascade.models import load_network, verify_weights
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def exported(info: ModelInfo) -> tuple[Path, UInt8Array, Answer]:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     with np.load(folder / _ANSWER, allow_pickle=False) as file:
-        return folder, file["images"], {key: file[key] for key in OUTPUTS[info.task]}
+        return folder, file["images"], {key: file[key] for key in OUTPUTS[info.task] if key in file}
 
 
 def _export(info: ModelInfo, folder: Path) -> None:

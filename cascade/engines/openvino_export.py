@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cascade.engines.openvino_run import PARTS, import_openvino
 from cascade.errors import ConfigError
 from cascade.exposure import PREVIEW_SHAPE
-from cascade.models import Task
+from cascade.model_info import Task
 
 if TYPE_CHECKING:
     import keras
@@ -68,7 +68,10 @@ def _segment_parts(network: MaskRCNN) -> list[tuple[Callable[..., Any], Signatur
 
     def look(image: Any) -> dict[str, Any]:  # noqa: ANN401
         levels = network.pyramid(_float(image), training=False)
-        return {"table": network.table(levels), "shared": network.rpn_head.features(levels)}
+        seen = {"table": network.table(levels), "shared": network.rpn_head.features(levels)}
+        if network.semantic_head is not None:
+            seen["semantic"] = ops.sigmoid(network.semantic_logits(levels, training=False))
+        return seen
 
     def propose(table: Any, shared: Any) -> dict[str, Any]:  # noqa: ANN401
         proposals, valid = network.propose(*network.rpn_head.score(shared))

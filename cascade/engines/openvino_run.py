@@ -12,7 +12,7 @@ import numpy as np
 
 from cascade.engines.base import OUTPUTS, Answer, blocks
 from cascade.exposure import UInt8Array
-from cascade.models import Task
+from cascade.model_info import Task
 
 Precision = Literal["f32", "bf16"]
 
@@ -94,7 +94,7 @@ class OpenVINOEngine:
 
     def __call__(self, images: UInt8Array) -> Answer:
         """Run the network; see `cascade.engines.base.Engine`."""
-        found: dict[str, list[Any]] = {key: [] for key in OUTPUTS[self._task]}
+        found: dict[str, list[Any]] = {key: [] for key in OUTPUTS[self._task] if key in self._tensors}
         image = self._tensors["image"].data
         for block in blocks(images, len(image), fill=True):
             image[:] = block

@@ -12,7 +12,8 @@ from typing import Literal, get_args
 from cascade.engines.agreement import Agreement, compare
 from cascade.engines.base import Engine, KerasEngine
 from cascade.errors import ConfigError, ModelError
-from cascade.models import ModelInfo, load_network
+from cascade.model_info import ModelInfo
+from cascade.models import load_network
 from cascade.quiet import import_keras
 
 logger = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from cascade.nets.frame import Frame, normalised, preview_input
 from cascade.nets.heads import build_box_head, build_mask_head
 from cascade.nets.mask_rcnn import N_CLASSES, Limits, MaskRCNN, Sampling
 from cascade.nets.rpn import RPNHead
+from cascade.nets.semantic import N_LEVELS, SemanticNet, build_semantic_head
 
 FRAME = Frame(size=416, stretched=False)
 """The preview of 400 px is padded to 416, a multiple of 32, and the padding cut again."""
@@ -45,6 +46,8 @@ class CompactConfig:
         ``"residual"`` or ``"efficientnet_lite0"``.
     widths, blocks
         Channels and residual blocks of the residual backbone's five stages (strides 2 to 32).
+    semantic_width
+        Width of the semantic head; 0: none.
     """
 
     offset: float
@@ -61,6 +64,7 @@ class CompactConfig:
     backbone: str = "residual"
     widths: tuple[int, ...] = ()
     blocks: tuple[int, ...] = ()
+    semantic_width: int = 0
 
 
 _BACKBONES: Mapping[str, Callable[[Tensor, CompactConfig], list[Tensor]]] = {
@@ -79,9 +83,10 @@ def build_compact(config: CompactConfig) -> MaskRCNN:
         If there is no such backbone, or a number makes no sense.
     """
     channels = config.pyramid_channels
+    pyramid = _build_pyramid(config)
     return MaskRCNN(
         frame=FRAME,
-        pyramid=_build_pyramid(config),
+        pyramid=pyramid,
         rpn_head=RPNHead(channels, len(ANCHOR_RATIOS), name="rpn_head"),
         box_head=build_box_head(BOX_BINS, channels, config.head_width, N_CLASSES),
         mask_head=build_mask_head(MASK_BINS, channels, config.mask_width, config.mask_depth, N_CLASSES),
@@ -93,7 +98,29 @@ def build_compact(config: CompactConfig) -> MaskRCNN:
             n_candidates=config.n_candidates, n_proposals=config.n_proposals, n_detections=config.n_detections,
             min_score=config.min_score,
         ),
+        semantic_head=_build_semantic_head(pyramid, config) if config.semantic_width else None,
     )  # fmt: skip
+
+
+def build_semantic_net(config: CompactConfig) -> SemanticNet:
+    """
+    Build the pyramid and the semantic head alone: the start of a training, and the yardstick for Mask R-CNN.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backbone, no semantic head, or a number makes no sense.
+    """
+    if not config.semantic_width:
+        msg = "semantic_width: expected a positive number, got 0"
+        raise ValueError(msg)
+    pyramid = _build_pyramid(config)
+    return SemanticNet(pyramid=pyramid, semantic_head=_build_semantic_head(pyramid, config))
+
+
+def _build_semantic_head(pyramid: keras.Model, config: CompactConfig) -> keras.Model:
+    """The semantic head on the finest levels of a pyramid."""
+    return build_semantic_head(pyramid.outputs[:N_LEVELS], config.semantic_width, padding=FRAME.padding)
 
 
 def _build_pyramid(config: CompactConfig) -> keras.Model:

@@ -27,7 +27,8 @@ def gflop(network: keras.Model) -> float:
         anchors += _layer_flop(head.shared, level.shape)
         anchors += _layer_flop(head.logits, inner) + _layer_flop(head.offsets, inner)
     regions = limits.n_proposals * _model_flop(network.box_head) + limits.n_detections * _model_flop(network.mask_head)
-    return (_model_flop(network.pyramid) + anchors + regions) / 1e9
+    semantic = 0.0 if network.semantic_head is None else _model_flop(network.semantic_head)
+    return (_model_flop(network.pyramid) + anchors + regions + semantic) / 1e9
 
 
 def _model_flop(model: keras.Model) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from cascade.exposure import PREVIEW_SHAPE, Artifact
+from cascade.exposure import Artifact
 from cascade.nets.boxes import Tensor, area, clip, decode
 from cascade.nets.frame import Frame
 from cascade.nets.heads import by_region
@@ -18,16 +18,13 @@ from cascade.nets.losses import anchor_losses, mask_loss, region_losses
 from cascade.nets.nms import best, pick, suppress
 from cascade.nets.roi_align import feature_table, roi_align
 from cascade.nets.rpn import RPNHead, propose
-from cascade.nets.semantic import build_semantic_head, semantic_loss
+from cascade.nets.semantic import N_LEVELS as N_SEMANTIC_LEVELS
+from cascade.nets.semantic import semantic_loss
 from cascade.nets.targets import crop_masks, match_anchors, sample_regions
 
 N_CLASSES = len(Artifact)
 LOSSES = ("anchor_score", "anchor_box", "region_class", "region_box", "mask", "semantic")
 """Names of the losses, in the order in which training reports them."""
-SEMANTIC_CELL_PX = 8
-"""Side of a cell of the semantic targets."""
-_SEMANTIC_LEVELS = 3
-_SEMANTIC_WIDTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,8 @@ class MaskRCNN(keras.Model):
 
     Input (B, 400, 400, 1), grey levels 0-255. Output, a dict of float32: `boxes` (B, D, 4) in pixels of the preview,
     `scores` (B, D), 0 where there is no detection, `classes` (B, D) int32 values of `Artifact`, and `masks`
-    (B, D, m, m) probabilities within each box.
+    (B, D, m, m) probabilities within each box. With a semantic head there is also `semantic`, (B, 100, 100, 4)
+    probabilities of `cascade.nets.semantic.CHANNELS`.
 
     Parameters
     ----------
@@ -105,17 +103,20 @@ class MaskRCNN(keras.Model):
         Of all levels, in network pixels.
     sampling : Sampling
     limits : Limits
+    semantic_head : keras.Model or None
+        See `cascade.nets.semantic`.
     """
 
     def __init__(
         self, *, frame: Frame, pyramid: keras.Model, rpn_head: RPNHead, box_head: keras.Model, mask_head: keras.Model,
-        anchors: npt.NDArray[np.float32], sampling: Sampling, limits: Limits,
+        anchors: npt.NDArray[np.float32], sampling: Sampling, limits: Limits, semantic_head: keras.Model | None = None,
     ) -> None:  # fmt: skip
         # Boxes must stay float32 under mixed precision: bfloat16 resolves only 2 px at 400. The parts that convolve
         # follow the global policy.
         super().__init__(name="mask_rcnn", dtype="float32")
         self.frame, self.sampling, self.limits, self.anchors = frame, sampling, limits, anchors
         self.pyramid, self.rpn_head, self.box_head, self.mask_head = pyramid, rpn_head, box_head, mask_head
+        self.semantic_head = semantic_head
         if not rpn_head.built:
             rpn_head.build([level.shape for level in pyramid.outputs])
         self.built = True
@@ -133,7 +134,15 @@ class MaskRCNN(keras.Model):
         class_logits, shifts = by_region(self.box_head, self.align(table, proposals, self.sampling.box_bins))
         boxes, scores, classes = self.detect(proposals, valid, class_logits, shifts)
         masks = self.draw(self.align(table, boxes, self.sampling.mask_bins), classes)
-        return {"boxes": self.frame.to_preview(boxes), "scores": scores, "classes": classes, "masks": masks}
+        answer = {"boxes": self.frame.to_preview(boxes), "scores": scores, "classes": classes, "masks": masks}
+        if self.semantic_head is not None:
+            answer["semantic"] = ops.sigmoid(self.semantic_logits(levels, training=False))
+        return answer
+
+    def semantic_logits(self, levels: Sequence[Tensor], *, training: bool) -> Tensor:
+        """Logits of the semantic map, (B, 100, 100, 4); only with a semantic head."""
+        assert self.semantic_head is not None
+        return self.semantic_head(levels[:N_SEMANTIC_LEVELS], training=training)
 
     def look(self, images: Tensor, *, training: bool) -> tuple[list[Tensor], Tensor, Tensor]:
         """Feature pyramid, and the logits (B, A) and offsets (B, A, 4) of all anchors."""
@@ -198,18 +207,15 @@ class MaskRCNNTraining(keras.Model):
     A Mask R-CNN together with its losses, for `keras.Model.fit`.
 
     Input: a dict of `image` (B, 400, 400, 1), `boxes` (B, G, 4) in pixels of the preview, `classes` (B, G) values of
-    `Artifact` or -1 for padding, `masks` (B, G, 400, 400) uint8 0 or 1, `shares` (B, 50, 50, 3) share of each cell that
-    each class covers. Output: a dict of the losses (B,) in `LOSSES`;
-    compile it with `mean_loss` for each. Images without any instance train as background.
+    `Artifact` or -1 for padding, `masks` (B, G, 400, 400) uint8 0 or 1, `shares` (B, 100, 100, 4) share of each cell
+    that each of `cascade.nets.semantic.CHANNELS` covers. Output: a dict of the losses (B,) in `LOSSES`, without that of
+    a missing semantic head; compile it with `mean_loss` for each. Images without any instance train as background.
     """
 
     def __init__(self, network: MaskRCNN, *, n_anchors: int, n_regions: int, n_positive: int, seed: int) -> None:
         super().__init__(name="mask_rcnn_training", dtype="float32")
         self.network = network
-        first = network.sampling.strides.index(SEMANTIC_CELL_PX)
-        self._semantic_levels = slice(first, first + _SEMANTIC_LEVELS)
-        levels = network.pyramid.outputs[self._semantic_levels]
-        self.semantic_head = build_semantic_head(levels, _SEMANTIC_WIDTH, N_CLASSES)
+        self.loss_names = LOSSES if network.semantic_head is not None else LOSSES[:-1]
         self.n_anchors, self.n_regions, self.n_positive = n_anchors, n_regions, n_positive
         self.seed = keras.random.SeedGenerator(seed)
         self.built = True
@@ -244,19 +250,11 @@ class MaskRCNNTraining(keras.Model):
             *anchor_losses(logits, offsets, anchors),
             *region_losses(class_logits, shifts, regions),
             mask_loss(mask_logits, masks, regions),
-            semantic_loss(self._semantic_logits(levels), batch["shares"]),
         )
-        return dict(zip(LOSSES, losses, strict=True))
-
-    def _semantic_logits(self, levels: Sequence[Tensor]) -> Tensor:
-        """Logits of each cell of the preview, (B, 50, 50, n_classes)."""
-        logits = self.semantic_head(levels[self._semantic_levels])
-        border = self.network.frame.padding // SEMANTIC_CELL_PX
-        side = PREVIEW_SHAPE[0] // SEMANTIC_CELL_PX
-        logits = logits[:, border : logits.shape[1] - border, border : logits.shape[2] - border]
-        return (
-            logits if logits.shape[1] == side else ops.image.resize(logits, (side, side), data_format="channels_last")
-        )
+        answer = dict(zip(LOSSES, losses, strict=False))
+        if network.semantic_head is not None:
+            answer["semantic"] = semantic_loss(network.semantic_logits(levels, training=training), batch["shares"])
+        return answer
 
 
 def mean_loss(_unused: Tensor, losses: Tensor) -> Tensor:
@@ -280,6 +278,8 @@ def probe(network: MaskRCNN, images: Tensor) -> npt.NDArray[np.float32]:
     table = network.table(levels)
     class_logits, shifts = by_region(network.box_head, network.align(table, boxes, network.sampling.box_bins))
     (mask_logits,) = by_region(network.mask_head, network.align(table, boxes, network.sampling.mask_bins))
-    parts = (logits, offsets, class_logits, shifts, mask_logits)
+    parts = [logits, offsets, class_logits, shifts, mask_logits]
+    if network.semantic_head is not None:
+        parts.append(network.semantic_logits(levels, training=False))
     squares = [ops.mean(ops.square(ops.reshape(part, (len(images), -1))), axis=-1) for part in parts]
     return np.asarray(ops.convert_to_numpy(ops.sqrt(ops.concatenate(squares))), np.float32)

@@ -19,7 +19,6 @@ PIXEL_ARCSEC2 = 18.58**2
 """Area of a preview pixel: 17.585 arcsec/mm over 0.9465 px/mm, squared."""
 
 # Measured on the DES common-core images.
-_SKY_LEVELS = (36.0, 64.0)
 _NOISE_AT_SKY = (7.5, 0.038)  # 7.5 grey levels at a sky of 30, 6.4 at 60; unresolved stars add to it
 _NOISE_SCATTER = 0.06
 _CCD_LEVEL_SCATTER = (0.1, 1.0)  # median 0.9 over exposures
@@ -33,6 +32,26 @@ _MESH_BIAS = (0.15, 0.6)
 
 _NOISE_SHARE = 0.0042  # of the sky, in g: what makes ghosts as bright as real ones (prototype)
 _NOISE_SHARE_SCATTER = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """
+    What exposures are drawn from; anything but the defaults asks networks for what they were not trained on.
+
+    Attributes
+    ----------
+    sky_level
+        Lowest and highest grey level of the sky; the defaults are measured on the DES common-core images.
+    star_density
+        Factor on the number of stars.
+    filter_offsets_mm
+        Places of the filter: slots of the filter changer, inferred from real ghosts.
+    """
+
+    sky_level: tuple[float, float] = (36.0, 64.0)
+    star_density: float = 1.0
+    filter_offsets_mm: tuple[float, ...] = (0.0, -45.0, -100.0, -150.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +109,11 @@ class Conditions:
         return float(in_sky * self.noise / self.noise_share)
 
 
-def draw_conditions(rng: np.random.Generator) -> Conditions:
+def draw_conditions(rng: np.random.Generator, ranges: Ranges) -> Conditions:
     """Conditions as different as those of the real exposures, and somewhat more."""
     band = str(rng.choice(BANDS))
-    sky_level = _SKY_LEVELS[0] + (_SKY_LEVELS[1] - _SKY_LEVELS[0]) * rng.random() ** 0.75
+    low, high = ranges.sky_level
+    sky_level = low + (high - low) * rng.random() ** 0.75
     noise = (_NOISE_AT_SKY[0] - _NOISE_AT_SKY[1] * (sky_level - 30)) * np.exp(rng.normal(0, _NOISE_SCATTER))
     photon_limited = 10 ** (-0.2 * (SKY_MAG["g"] - SKY_MAG[band]))
     return Conditions(
@@ -101,7 +121,7 @@ def draw_conditions(rng: np.random.Generator) -> Conditions:
         sky_level=float(sky_level),
         noise=float(noise),
         noise_share=float(_NOISE_SHARE * photon_limited * np.exp(rng.normal(0, _NOISE_SHARE_SCATTER))),
-        star_density=float(np.exp(rng.normal(0, 0.22))),
+        star_density=float(ranges.star_density * np.exp(rng.normal(0, 0.22))),
         ccd_scatter=float(rng.uniform(*_CCD_LEVEL_SCATTER)),
         shift_px=(float(rng.normal(0, _SHIFT_SCATTER_PX[0])), float(rng.normal(0, _SHIFT_SCATTER_PX[1]))),
         rotation=float(rng.normal(0, _ROTATION_SCATTER)),

@@ -160,7 +160,7 @@ def _batches(season: Season, n_workers: int) -> Iterator[list[SimulatedExposure]
 
 def _draw_batch(season: Season, start: int) -> list[SimulatedExposure]:
     """One batch; the simulator is made anew, for it costs little."""
-    simulator = Simulator(Camera.decam())
+    simulator = Simulator(Camera.decam(), ranges=season.ranges)
     # The matrices are small: more threads only get in the way of other processes.
     with threadpool_limits(1):
         return [season.draw(n, simulator) for n in range(start, min(start + BATCH, season.n_exposures))]
@@ -213,6 +213,7 @@ def _note(pages: _Pages, exposure: SimulatedExposure, name: str) -> None:
                 "area": int(label.mask.sum()),
                 "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
                 "iscrowd": 0,
+                "drawn_share": round(label.drawn_share, 3),
             }
         )
     classes = [label.region.artifact for label in exposure.labels]
@@ -267,7 +268,7 @@ def _truth_rows(exposure: SimulatedExposure) -> list[dict[str, Any]]:
 
 
 def _coco_document(pages: _Pages) -> dict[str, Any]:
-    """COCO instances: bbox (x, y, width, height), category_id 1 bright, 2 faint, 3 rays."""
+    """COCO instances: bbox (x, y, width, height), category_id 1 bright, 2 faint, 3 rays; and who would draw them."""
     return {
         "images": pages.coco_images,
         "annotations": pages.coco_labels,

@@ -10,7 +10,7 @@ import numpy as np
 
 from cascade.camera import Camera
 from cascade.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
-from cascade.simulate.conditions import Conditions, draw_conditions
+from cascade.simulate.conditions import Conditions, Ranges, draw_conditions
 from cascade.simulate.ghosts import Ghosts, Scene, draw_ghosts
 from cascade.simulate.labels import MIN_RAYS_SNR, Label, merged, outline_region, rays_extent, visibility
 from cascade.simulate.mosaic import Blank, Mosaic, lit_pixels
@@ -99,11 +99,16 @@ class Simulator:
         On a 400x400 grid; None: DECam.
     optics : GhostOptics or None
         None: the bank of the package.
+    ranges : Ranges or None
+        None: those that networks are trained on.
     """
 
-    def __init__(self, camera: Camera | None = None, optics: GhostOptics | None = None) -> None:
+    def __init__(
+        self, camera: Camera | None = None, optics: GhostOptics | None = None, ranges: Ranges | None = None
+    ) -> None:
         self.mosaic = Mosaic(camera or Camera.decam())
         self.optics = optics or GhostOptics.load()
+        self.ranges = ranges or Ranges()
 
     def draw(self, kind: Kind, rng: np.random.Generator, *, expnum: int = 900001) -> SimulatedExposure:
         """
@@ -121,14 +126,15 @@ class Simulator:
         -------
         SimulatedExposure
         """
-        conditions = draw_conditions(rng)
+        conditions = draw_conditions(rng, self.ranges)
         lit = lit_pixels(self.mosaic, conditions)
         noise = conditions.noise * _UNRESOLVED
         extended = np.zeros(self.mosaic.camera.shape, np.float32)
         sharp = draw_sky(conditions, self.mosaic, rng)
         labels: list[Label] = []
         blanks: list[Blank] = []
-        ghosts = draw_ghosts(Scene(self.optics, self.mosaic, lit, conditions, noise), kind in ("ghosts", "both"), rng)
+        scene = Scene(self.optics, self.mosaic, lit, conditions, noise, self.ranges.filter_offsets_mm)
+        ghosts = draw_ghosts(scene, kind in ("ghosts", "both"), rng)
         for ghost in ghosts:
             extended += ghost.light
             blanks += self._add_star(ghost, extended, sharp, conditions, rng)

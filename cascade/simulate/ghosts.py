@@ -25,7 +25,6 @@ from cascade.simulate.pupil import VANE_WIDTH_MM, VaneWidths
 from cascade.simulate.sky import core_radius
 
 _DEGREES = 1.12  # stars beyond it make no ghost that can be seen
-_FILTER_OFFSETS_MM = (0.0, -45.0, -100.0, -150.0)  # slots of the filter changer, inferred from real ghosts
 _FILTER_SCATTER_MM = 6.0
 _REFLECTIVITY_RANGE = 2.2  # each surface; pairs thus differ by up to five times from the assumed
 # Relative to the assumed ones, with which compact ghosts would outshine those of real exposures whose large rings are
@@ -103,6 +102,8 @@ class Scene:
         Band, depth and stretch.
     noise
         Of the sky in grey levels, unresolved stars included.
+    filter_offsets_mm
+        Places in which the filter may be.
     """
 
     optics: GhostOptics
@@ -110,6 +111,7 @@ class Scene:
     lit: BoolArray
     conditions: Conditions
     noise: float
+    filter_offsets_mm: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +141,7 @@ def draw_ghosts(scene: Scene, seen: bool, rng: np.random.Generator) -> list[Ghos
     """
     widths = np.exp(rng.normal(0, _VANE_SCATTER)) * np.array(VANE_WIDTH_MM) * np.exp(rng.normal(0, 0.12, 4))
     glass = _Glass(
-        float(rng.choice(_FILTER_OFFSETS_MM) + rng.normal(0, _FILTER_SCATTER_MM)),
+        float(rng.choice(scene.filter_offsets_mm) + rng.normal(0, _FILTER_SCATTER_MM)),
         _reflectivity(scene.optics, rng),
         (float(widths[0]), float(widths[1]), float(widths[2]), float(widths[3])),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from cascade.camera import Camera
 from cascade.errors import ConfigError
 from cascade.exposure import Artifact, UInt8Array
+from cascade.simulate.conditions import Ranges
 from cascade.simulate.exposure import Kind, SimulatedExposure, Simulator
 
 FIRST_EXPNUM = 900001
@@ -36,6 +37,8 @@ class Season:
         The same seed draws the same season.
     first_expnum
         Exposure number of the first.
+    ranges
+        What they are drawn from.
 
     Raises
     ------
@@ -47,6 +50,7 @@ class Season:
     ghosted_share: float
     seed: int
     first_expnum: int = FIRST_EXPNUM
+    ranges: Ranges = field(default_factory=Ranges)
 
     def __post_init__(self) -> None:
         if self.n_exposures < 0 or self.seed < 0:
@@ -62,7 +66,7 @@ class Season:
         return (n + 1) * n_ghosted // self.n_exposures > n * n_ghosted // self.n_exposures
 
     def draw(self, n: int, simulator: Simulator) -> SimulatedExposure:
-        """Draw exposure n; it does not depend on those drawn before."""
+        """Draw exposure n with a simulator of the same ranges; it does not depend on those drawn before."""
         rng = np.random.default_rng([self.seed, n])
         kind: Kind = "clean"
         if self.ghosted(n):

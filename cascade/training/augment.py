@@ -6,13 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import uniform_filter
 
-from cascade.exposure import BoolArray, Instances, UInt8Array, tight_boxes
+from cascade.camera import Camera
+from cascade.exposure import BoolArray, Float32Array, Instances, UInt8Array, tight_boxes
+from cascade.training.sample import Sample
 
 LIT = 35
 """Grey level between gaps or dead CCDs (24) and the sky (45-60)."""
 
+GAP = 24
+"""Grey level of gaps and dead CCDs."""
+
 _SKY = 53.0
+_SMOOTH_PX = 5
+_DARK = 30.0  # smoothed, nothing lit is this dark, and no gap is brighter
+_DEAD_SHARE = 0.15
 _CONTRAST_SCATTER = 0.15  # of the logarithm
 _MAX_NOISE = 5.0
 _SKY_SCATTER = 3.0
@@ -64,35 +73,53 @@ class Warp:
         """A (..., H, W) mask, warped; False where not `inside`."""
         return mask[..., self.rows, self.columns] & self.inside
 
-    def instances(self, found: Instances) -> Instances:
-        """Instances, warped, without those that left the picture for the most part."""
+    def sample(self, sample: Sample, image: UInt8Array, field: BoolArray) -> Sample:
+        """
+        What annotators said of a sample, for its warped `image`.
+
+        Artifacts of which little is left in the field of the CCDs, (H, W) bool, do not count any more.
+        """
+        found = sample.found
         masks = self.mask(found.masks)
-        area, before = masks.sum(axis=(1, 2)), found.masks.sum(axis=(1, 2)) * self.zoom**2
-        keep = (area >= _MIN_AREA_PX) & (area >= _MIN_AREA_SHARE * before)
-        return Instances(found.classes, found.scores, tight_boxes(masks), masks).select(keep)
+        seen = (masks & field).sum(axis=(1, 2))
+        before = (found.masks & field).sum(axis=(1, 2)) * self.zoom**2
+        keep = (seen >= _MIN_AREA_PX) & (seen >= _MIN_AREA_SHARE * before)
+        kept = Instances(found.classes, found.scores, tight_boxes(masks), masks).select(keep)
+        marked: Float32Array = sample.marked[:, self.rows, self.columns] * (self.inside & field)
+        return Sample(image, kept, marked)
 
 
-def augmented(image: UInt8Array, found: Instances, rng: np.random.Generator) -> tuple[UInt8Array, Instances]:
+def augmented(sample: Sample, on_ccds: BoolArray, rng: np.random.Generator) -> Sample:
     """
-    Mirror an exposure at random and change its contrast, noise and sky.
+    Mirror an exposure at random, change its contrast, noise and sky, and let a CCD die now and then.
+
+    Mirrored up and down or left and right, the lattice of the CCDs falls on itself.
 
     Parameters
     ----------
-    image : ndarray of uint8, shape (H, W)
-    found : Instances
-        Mirrored along.
+    sample : Sample
+        The annotators outline artifacts across dead CCDs, so that what they say stays as it is.
+    on_ccds : ndarray of bool, shape (H, W)
+        Pixels on CCDs, symmetric like the lattice; gaps keep their grey level.
     rng : numpy.random.Generator
-
-    Returns
-    -------
-    image : ndarray of uint8, shape (H, W)
-    found : Instances
     """
     down, across = (slice(None, None, int(step)) for step in rng.choice([-1, 1], size=2))
-    image, masks = image[down, across], found.masks[:, down, across]
+    image, masks = sample.image[down, across], sample.found.masks[:, down, across]
+    found = Instances(sample.found.classes, sample.found.scores, tight_boxes(masks), masks)
     contrast, sky = np.exp(rng.normal(0, _CONTRAST_SCATTER)), _SKY + rng.normal(0, _SKY_SCATTER)
     levels = rng.standard_normal(image.shape, dtype=np.float32)
     levels *= np.float32(rng.uniform(0, _MAX_NOISE))
     levels += np.float32(contrast) * image + np.float32(sky - contrast * _SKY)
-    image = np.where(image > LIT, np.clip(np.rint(levels), 0, 255).astype(np.uint8), image)
-    return image, Instances(found.classes, found.scores, tight_boxes(masks), masks)
+    # Not pixel by pixel: the dark edges of ghosts go below the level of the gaps.
+    lit = on_ccds & (uniform_filter(image.astype(np.float32), _SMOOTH_PX, mode="nearest") > _DARK)
+    image = np.where(lit, np.clip(np.rint(levels), 0, 255).astype(np.uint8), image)
+    return Sample(image, found, sample.marked[:, down, across])
+
+
+def with_dead_ccd(image: UInt8Array, camera: Camera, rng: np.random.Generator) -> UInt8Array:
+    """An (H, W) image, now and then with one CCD as dark as the gaps."""
+    if rng.random() >= _DEAD_SHARE:
+        return image
+    ccdnum = camera.ccds[int(rng.integers(len(camera.ccds)))].ccdnum
+    dead: UInt8Array = np.where(camera.labels == ccdnum, np.uint8(GAP), image)
+    return dead

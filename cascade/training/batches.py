@@ -6,15 +6,15 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy import ndimage
 
 from cascade.camera import Camera
-from cascade.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
-from cascade.nets.mask_rcnn import LOSSES, SEMANTIC_CELL_PX
-from cascade.training.annotated import AnnotatedSet
-from cascade.training.augment import Warp, augmented
-from cascade.training.composite import Compositor
-from cascade.training.config import DataConfig, FitConfig
+from cascade.exposure import BoolArray, Float32Array
+from cascade.nets.mask_rcnn import LOSSES
+from cascade.nets.semantic import CELL_PX
+from cascade.training.augment import augmented, with_dead_ccd
+from cascade.training.config import FitConfig
+from cascade.training.sample import Sample
+from cascade.training.sources import Source
 
 MAX_INSTANCES = 16
 """Instances an image in training; the annotators drew 13 at most."""
@@ -22,18 +22,20 @@ MAX_INSTANCES = 16
 EPOCH_STEPS = 50
 """Gradient steps between two checkpoints, which Keras calls an epoch."""
 
-_MARGIN_PX = 6  # of sky around what the annotators marked, taken along
+_LOADERS = 2  # threads that draw images while the network computes
 
 
 class Batches(keras.utils.PyDataset):
     """
-    Base of both training sets: draws an exposure, clean or ghosted, with what one annotator saw on it.
+    Base of the training sets: draws an exposure from one of two sources, with what one annotator saw on it.
 
     Parameters
     ----------
-    annotated : AnnotatedSet
+    real, synthetic : Source or None
+        At least one of them.
+    real_share : float
+        How often the first is asked, in [0, 1].
     camera : Camera
-    data : DataConfig
     fit : FitConfig
 
     Attributes
@@ -42,13 +44,14 @@ class Batches(keras.utils.PyDataset):
         Which run of `EPOCH_STEPS` batches comes next; whoever fits moves it on.
     """
 
-    def __init__(self, annotated: AnnotatedSet, camera: Camera, data: DataConfig, fit: FitConfig) -> None:
-        super().__init__()
+    def __init__(
+        self, real: Source | None, synthetic: Source | None, real_share: float, camera: Camera, fit: FitConfig
+    ) -> None:
+        super().__init__(workers=_LOADERS, max_queue_size=4)
         self.epoch = 0
-        self._annotated, self._data, self._fit = annotated, data, fit
-        marked: BoolArray = np.any(annotated.votes(), axis=(0, 2))
-        self._marked = _with_margin(marked)
-        self._compositor = Compositor(annotated.images, annotated.marked_ccds(camera), camera)
+        self._real, self._synthetic, self._real_share = real, synthetic, real_share
+        self._camera, self._fit = camera, fit
+        self._on_ccds: BoolArray = camera.labels > 0
 
     def __len__(self) -> int:
         return EPOCH_STEPS
@@ -57,21 +60,17 @@ class Batches(keras.utils.PyDataset):
         rng = np.random.default_rng([self._fit.seed, self.epoch * EPOCH_STEPS + step])
         return self._batch([self._draw(rng) for _ in range(self._fit.batch)])
 
-    def _draw(self, rng: np.random.Generator) -> tuple[UInt8Array, Instances]:
-        """One augmented exposure and its instances."""
-        index = int(rng.integers(len(self._annotated)))
-        if rng.random() < self._data.clean_share:
-            return augmented(self._compositor.clean(index, rng), Instances.empty(), rng)
-        found = self._annotated.instances[index][rng.integers(len(self._annotated.annotators))]
-        if rng.random() < self._data.warp_share:
-            warp = Warp.random(self._annotated.images.shape[1:], rng)
-            region = self._marked[index] | (rng.random() < 0.5)  # with or without the rest of the exposure
-            image, found = self._compositor.transplanted(index, warp, region, rng), warp.instances(found)
-        else:
-            image = self._compositor.regrounded(index, rng)
-        return augmented(image, found, rng)
+    def _draw(self, rng: np.random.Generator) -> Sample:
+        """One augmented exposure."""
+        asks_real = rng.random() < self._real_share
+        source = self._real if asks_real else self._synthetic
+        if source is None:
+            msg = f"training: no source of {'real' if asks_real else 'synthetic'} exposures"
+            raise ValueError(msg)
+        sample = augmented(source.draw(rng), self._on_ccds, rng)
+        return Sample(with_dead_ccd(sample.image, self._camera, rng), sample.found, sample.marked)
 
-    def _batch(self, drawn: list[tuple[UInt8Array, Instances]]) -> tuple[Any, Any]:
+    def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:
         """Stack what was drawn into network inputs and targets."""
         raise NotImplementedError
 
@@ -79,21 +78,37 @@ class Batches(keras.utils.PyDataset):
 class ScreenBatches(Batches):
     """Images (B, 400, 400, 1) and whether a person marked something, (B, 1)."""
 
-    def _batch(self, drawn: list[tuple[UInt8Array, Instances]]) -> tuple[Any, Any]:
-        ghosted = np.array([[len(found) > 0] for _, found in drawn], np.float32)
-        return _stacked(drawn), ghosted
+    def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:
+        return _stacked(samples), np.array([[len(sample.found) > 0] for sample in samples], np.float32)
+
+
+class SemanticBatches(Batches):
+    """The dict that `cascade.nets.semantic.SemanticTraining` takes, and a dummy for the loss that it computes."""
+
+    def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:
+        return {"image": _stacked(samples), "shares": _shares(samples)}, {
+            "semantic": np.zeros(len(samples), np.float32)
+        }
 
 
 class SegmentBatches(Batches):
-    """The dict that `MaskRCNNTraining` takes, and dummies for the losses that it computes itself."""
+    """The dict that `cascade.nets.mask_rcnn.MaskRCNNTraining` takes, and dummies for the losses that it computes."""
 
-    def _batch(self, drawn: list[tuple[UInt8Array, Instances]]) -> tuple[Any, Any]:
-        return segment_batch(drawn)
+    losses: tuple[str, ...] = LOSSES
+
+    def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:
+        return segment_batch(samples, self.losses)
 
 
-def segment_batch(drawn: list[tuple[UInt8Array, Instances]]) -> tuple[dict[str, Any], dict[str, Any]]:
+def segment_batch(samples: list[Sample], losses: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
     """
-    Stack images (H, W) and their instances into what `MaskRCNNTraining` takes.
+    Stack samples into what `MaskRCNNTraining` takes.
+
+    Parameters
+    ----------
+    samples : list of Sample
+    losses : tuple of str
+        Its `loss_names`.
 
     Returns
     -------
@@ -102,33 +117,34 @@ def segment_batch(drawn: list[tuple[UInt8Array, Instances]]) -> tuple[dict[str, 
     dummies : dict of ndarray
         Zeros for each loss, since Keras wants something to compare with.
     """
-    n_images = len(drawn)
+    n_images = len(samples)
     boxes = np.zeros((n_images, MAX_INSTANCES, 4), np.float32)
     classes = np.full((n_images, MAX_INSTANCES), -1, np.int32)
-    masks = np.zeros((n_images, MAX_INSTANCES, *drawn[0][0].shape), np.uint8)
-    for n, (_, found) in enumerate(drawn):
+    masks = np.zeros((n_images, MAX_INSTANCES, *samples[0].image.shape), np.uint8)
+    for n, sample in enumerate(samples):
+        found = sample.found
         kept = slice(min(len(found), MAX_INSTANCES))
         boxes[n, kept], classes[n, kept], masks[n, kept] = found.boxes[kept], found.classes[kept], found.masks[kept]
-    shares = np.stack([_shares(found) for _, found in drawn])
-    inputs = {"image": _stacked(drawn), "boxes": boxes, "classes": classes, "masks": masks, "shares": shares}
-    return inputs, {loss: np.zeros(n_images, np.float32) for loss in LOSSES}
+    inputs = {
+        "image": _stacked(samples),
+        "boxes": boxes,
+        "classes": classes,
+        "masks": masks,
+        "shares": _shares(samples),
+    }
+    return inputs, {loss: np.zeros(n_images, np.float32) for loss in losses}
 
 
-def _stacked(drawn: list[tuple[UInt8Array, Instances]]) -> np.ndarray:
+def _stacked(samples: list[Sample]) -> np.ndarray:
     """Images as network input, (B, 400, 400, 1) float32."""
-    return np.stack([image for image, _ in drawn])[..., None].astype(np.float32)
+    return np.stack([sample.image for sample in samples])[..., None].astype(np.float32)
 
 
-def _shares(found: Instances) -> Float32Array:
-    """Share of each cell that each class covers, (50, 50, 3)."""
-    union = np.stack([np.any(found.masks[found.classes == artifact], axis=0) for artifact in Artifact], axis=-1)
-    height, width = (side // SEMANTIC_CELL_PX for side in union.shape[:2])
-    cells = union.reshape(height, SEMANTIC_CELL_PX, width, SEMANTIC_CELL_PX, len(Artifact))
-    shares: Float32Array = cells.mean(axis=(1, 3), dtype=np.float32)
+def _shares(samples: list[Sample]) -> Float32Array:
+    """Share of the annotators, and of each cell, that marked each class, (B, 100, 100, 4)."""
+    marked = np.stack([sample.marked for sample in samples])
+    # Far faster than a mean over reshaped axes.
+    rows = np.add.reduce([marked[:, :, k::CELL_PX] for k in range(CELL_PX)])
+    cells = np.add.reduce([rows[..., k::CELL_PX] for k in range(CELL_PX)])
+    shares: Float32Array = np.moveaxis(cells / np.float32(CELL_PX**2), 1, -1)
     return shares
-
-
-def _with_margin(masks: BoolArray) -> BoolArray:
-    """Masks (N, H, W), grown by a few pixels."""
-    ball = np.hypot(*np.ogrid[-_MARGIN_PX : _MARGIN_PX + 1, -_MARGIN_PX : _MARGIN_PX + 1]) <= _MARGIN_PX
-    return np.stack([ndimage.binary_dilation(mask, ball) for mask in masks])

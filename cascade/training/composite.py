@@ -43,6 +43,7 @@ class Compositor:
         quadrants = [self._quadrants(image) for image in images]
         self._alive = np.array([lit.any(axis=1) for lit in quadrants])
         self._whole = np.array([lit.all(axis=1) for lit in quadrants])
+        self._on_ccds: BoolArray = camera.labels > 0
         self._always_dark = camera.dark_pixels(None)
         self._lit = np.stack([self._lit_pixels(lit, camera.labels) for lit in quadrants])
         self._donors = [
@@ -93,6 +94,25 @@ class Compositor:
         image[taken] = self._matched(warp.image(self._images[index]), index, target)[taken]
         return image
 
+    def injected(self, image: UInt8Array, region: BoolArray, rng: np.random.Generator) -> UInt8Array:
+        """
+        Part of an exposure of another origin on a clean mosaic, at the mosaic's sky and noise.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape (400, 400)
+        region : ndarray of bool, shape (400, 400)
+            The part of it to take.
+        rng : numpy.random.Generator
+            Chooses the mosaic.
+        """
+        target = int(rng.integers(len(self._images)))
+        mosaic = self.clean(target, rng)
+        sky, noise = _sky_and_noise([image[self._on_ccds & ~region]])
+        taken = region & self._lit[target]
+        mosaic[taken] = self._levels(image[taken], sky, noise, target)
+        return mosaic
+
     def _some(self, rng: np.random.Generator) -> BoolArray:
         """A random share of all CCDs, from none to all."""
         some: BoolArray = np.less(rng.random(self._marked.shape[1]), rng.random())
@@ -126,8 +146,12 @@ class Compositor:
 
     def _matched(self, pixels: UInt8Array, source: int, target: int) -> UInt8Array:
         """Pixels of one exposure at the sky level and noise of another."""
-        gain = self._noise[target] / self._noise[source]
-        levels = self._sky[target] + gain * (pixels.astype(np.float32) - self._sky[source])
+        return self._levels(pixels, self._sky[source], self._noise[source], target)
+
+    def _levels(self, pixels: UInt8Array, sky: float, noise: float, target: int) -> UInt8Array:
+        """Pixels of some sky level and noise at those of an exposure."""
+        gain = self._noise[target] / noise
+        levels = self._sky[target] + gain * (pixels.astype(np.float32) - sky)
         matched: UInt8Array = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
         return matched
 

@@ -17,12 +17,20 @@ T = TypeVar("T")
 
 _RANGES: Mapping[str, tuple[float, float]] = {
     "threshold": (0, 1),
+    "semantic": (1e-3, 1),
+    "share": (0, 1),
     "clean_share": (0, 1),
     "warp_share": (0, 1),
+    "injected_share": (0, 1),
+    "n_exposures": (1, math.inf),
+    "ghosted_share": (0, 1),
     "steps": (1, math.inf),
     "batch": (1, math.inf),
     "learning_rate": (0, math.inf),
     "weight_decay": (0, math.inf),
+    "average": (0, 0.99999),
+    "validate_every": (0, math.inf),
+    "patience": (1, math.inf),
     "seed": (0, 2**32 - 1),  # what numpy.random.seed takes
 }
 """Smallest and largest value of each number."""
@@ -32,24 +40,51 @@ DATA_VARIABLE = "CASCADE_DATA"
 
 
 @dataclass(frozen=True, slots=True)
-class DataConfig:
+class RealConfig:
     """
-    What to learn from.
+    Real exposures to learn from.
 
     Attributes
     ----------
     images, annotations
         Exposures and the folder of VIA files, relative to ``$CASCADE_DATA``.
+    share
+        Share of the training images that come from them, in [0, 1]; the rest are synthetic.
     clean_share
-        Share of the training images that are clean mosaics, in [0, 1].
+        Share of those that are clean mosaics of unmarked CCDs, in [0, 1].
+    injected_share
+        Share of those that are clean mosaics with synthetic artifacts, in [0, 1].
     warp_share
-        Share of the ghosted ones that are turned by any angle and put on another sky, in [0, 1].
+        Share of the remaining ones that are turned by any angle and put on another sky, in [0, 1].
     """
 
     images: str
     annotations: str
+    share: float
     clean_share: float
+    injected_share: float
     warp_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeasonConfig:
+    """
+    Synthetic exposures to learn from; see `cascade simulate`.
+
+    Attributes
+    ----------
+    n_exposures, ghosted_share, seed
+        As they were drawn.
+    """
+
+    n_exposures: int
+    ghosted_share: float
+    seed: int
+
+    @property
+    def drawn(self) -> dict[str, float]:
+        """The same as `season.json` has it."""
+        return {"n_exposures": self.n_exposures, "ghosted_share": self.ghosted_share, "seed": self.seed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +97,14 @@ class FitConfig:
     steps, batch
         Gradient steps, rounded up to a multiple of 50 (a checkpoint), and images a step.
     learning_rate, weight_decay
-        Peak rate and decay of AdamW; the rate warms up over 5 % of the steps and falls as a cosine
-        to less than 1 % of its peak.
+        Peak rate and decay of AdamW; the rate warms up over 5 % of the steps and falls to 0 as a cosine.
+    average
+        Of the weights: the share of the old mean that each step keeps, in [0, 1); 0: no mean. The mean is validated and
+        shipped.
+    validate_every
+        Steps between two validations on the synthetic season's last exposures; the best weights are kept. 0: never.
+    patience
+        Validations without improvement after which training stops.
     precision
         Keras dtype policy, ``"float32"`` or ``"mixed_bfloat16"``.
     seed
@@ -74,6 +115,9 @@ class FitConfig:
     batch: int
     learning_rate: float
     weight_decay: float
+    average: float
+    validate_every: int
+    patience: int
     precision: str
     seed: int
 
@@ -89,15 +133,21 @@ class TrainConfig:
         Network name and parameters, as in a `model.toml`; a file may name a `preset` instead, and change some of them.
     threshold
         Score of the default decision, in [0, 1].
-    data, fit
-        What and how.
+    semantic
+        Probability from which a semantic map makes artifacts, in (0, 1]; a file need not say it.
+    real, season
+        What to learn from; one of them may be None.
+    fit
+        How.
     text
         The file itself, to be recorded with the model.
     """
 
     architecture: Mapping[str, Any]
     threshold: float
-    data: DataConfig
+    semantic: float
+    real: RealConfig | None
+    season: SeasonConfig | None
     fit: FitConfig
     text: str
 
@@ -120,22 +170,45 @@ def read_config(path: Path) -> TrainConfig:
     except ValueError as error:
         msg = f"{path}: expected TOML: {error}"
         raise ConfigError(msg) from error
-    expected = {"architecture", "threshold", "data", "fit"}
-    if set(tables) != expected:
-        msg = f"{path}: expected the keys {', '.join(sorted(expected))}, got {', '.join(sorted(tables))}"
+    required, optional = {"architecture", "threshold", "fit"}, {"real", "season"}
+    semantic = tables.pop("semantic", 0.5)
+    if not required <= set(tables) <= required | optional or not optional & set(tables):
+        msg = (
+            f"{path}: expected the keys {', '.join(sorted(required))} and one or both of "
+            f"{', '.join(sorted(optional))}, got {', '.join(sorted(tables))}"
+        )
         raise ConfigError(msg)
-    for key in ("architecture", "data", "fit"):
+    for key in sorted(set(tables) - {"threshold"}):
         if not isinstance(tables[key], dict):
             msg = f"{path}: {key}: expected a table, got {tables[key]!r}"
             raise ConfigError(msg)
     _check("threshold", "float", tables["threshold"], where=f"{path}")
-    return TrainConfig(
+    _check("semantic", "float", semantic, where=f"{path}")
+    config = TrainConfig(
         architecture=_architecture(tables["architecture"], where=f"{path}: [architecture]"),
         threshold=float(tables["threshold"]),
-        data=_table(DataConfig, tables["data"], where=f"{path}: [data]"),
+        semantic=float(semantic),
+        real=_table(RealConfig, tables["real"], where=f"{path}: [real]") if "real" in tables else None,
+        season=_table(SeasonConfig, tables["season"], where=f"{path}: [season]") if "season" in tables else None,
         fit=_table(FitConfig, tables["fit"], where=f"{path}: [fit]"),
         text=text,
     )
+    _check_mix(config, where=f"{path}")
+    return config
+
+
+def _check_mix(config: TrainConfig, where: str) -> None:
+    """Refuse shares that ask for synthetic exposures without any, or for more than everything."""
+    real, season = config.real, config.season
+    if real is not None and season is None and (real.share < 1 or real.injected_share > 0):
+        msg = f"{where}: [real]: expected share = 1 and injected_share = 0 without a [season]"
+        raise ConfigError(msg)
+    if real is not None and real.clean_share + real.injected_share > 1:
+        msg = f"{where}: [real]: expected clean_share + injected_share of 1 at most"
+        raise ConfigError(msg)
+    if season is None and config.fit.validate_every:
+        msg = f"{where}: [fit]: validate_every: expected 0 without a [season], got {config.fit.validate_every}"
+        raise ConfigError(msg)
 
 
 def data_root() -> Path:

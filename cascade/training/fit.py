@@ -14,14 +14,19 @@ from typing import Any
 
 import keras
 
-from cascade.atomic import written_aside
+from cascade.atomic import read_json, written_aside
 from cascade.camera import Camera
 from cascade.errors import ConfigError
-from cascade.models import ModelInfo, Task, build_network, check_task, read_model, write_model
-from cascade.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
-from cascade.training.annotated import AnnotatedSet
-from cascade.training.batches import EPOCH_STEPS, Batches, ScreenBatches, SegmentBatches
+from cascade.model_info import ModelInfo, Task, read_model
+from cascade.models import build_network, check_task, write_model
+from cascade.nets.mask_rcnn import MaskRCNNTraining, mean_loss
+from cascade.nets.semantic import SemanticNet, SemanticTraining
+from cascade.training.batches import EPOCH_STEPS, Batches, ScreenBatches, SegmentBatches, SemanticBatches
 from cascade.training.config import FitConfig, TrainConfig
+from cascade.training.curves import EventLog, plot_losses
+from cascade.training.sources import AnnotatedExposures, TrainingData
+from cascade.training.validate import Validation, copy_weights, screen_auc, segment_f1
+from cascade.training.warm_start import take_over
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +35,7 @@ OnSteps = Callable[[int, str], None]
 
 _WARMUP_SHARE = 0.05
 _GRADIENT_NORM = 5.0
-_LOSS_WEIGHTS = {"mask": 2.0, "semantic": 4.0}  # the CCD tables live on the masks; the rest weigh 1
+_LOSS_WEIGHTS = {"mask": 2.0, "semantic": 8.0}  # the CCD tables live on the masks; the rest weigh 1
 _SEED_STATE = "seed_generator_state"  # Keras' name of the variable in a SeedGenerator
 _DRAWS_PER_EPOCH = 1_000_000  # more than EPOCH_STEPS steps take from any generator
 
@@ -38,10 +43,11 @@ _DRAWS_PER_EPOCH = 1_000_000  # more than EPOCH_STEPS steps take from any genera
 def train(
     task: Task,
     config: TrainConfig,
-    annotated: AnnotatedSet,
+    data: TrainingData,
     camera: Camera,
     out: Path,
     *,
+    start: ModelInfo | None = None,
     on_steps: OnSteps | None = None,
 ) -> ModelInfo:
     """
@@ -55,11 +61,13 @@ def train(
     task : str
         ``"screen"`` or ``"segment"``.
     config : TrainConfig
-    annotated : AnnotatedSet
+    data : TrainingData
         What to learn from.
     camera : Camera
     out : Path
-        The model folder; beside the model it gets `losses.csv`.
+        The model folder; beside the model it gets `losses.csv`, `losses.png` and `logs` for TensorBoard.
+    start : ModelInfo or None
+        A model whose parts of the same name and shape are taken over, by `cascade.training.warm_start`.
     on_steps : callable or None
         Told of every so many steps done, those before a restart included, and of the loss.
 
@@ -68,11 +76,11 @@ def train(
     ConfigError
         If `out` holds the checkpoint of another configuration, or a model that was not trained there.
     ModelError
-        If the architecture is unknown or not one for the task.
+        If the architecture is unknown or not one for the task, or has nothing in common with `start`.
     """
     checkpoint = out / "checkpoint"
     state, finished = checkpoint / "state", checkpoint / "finished"
-    _claim(checkpoint, config, annotated)
+    _claim(checkpoint, config, data, start)
     if finished.is_file():
         logger.info("%s: already trained; delete %s to train anew", out, checkpoint)
         if on_steps is not None:
@@ -80,66 +88,109 @@ def train(
         return read_model(out)
     started = time.monotonic()
     keras.utils.set_random_seed(config.fit.seed)
+    plain = build_network(config.architecture)  # float32 throughout
+    check_task(config.architecture, task)
     with _precision(config.fit.precision):
         network = build_network(config.architecture)
-        check_task(config.architecture, task)
-        trained, batches = _prepare(task, network, config, annotated, camera)
-        trained.fit(
-            batches,
-            epochs=-(-config.fit.steps // EPOCH_STEPS),
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                _Progress(out / "losses.csv", batches, config.fit, on_steps),
-                # Two, since a kill may tear the one that is being written.
-                keras.callbacks.BackupAndRestore(state, double_checkpoint=True, delete_checkpoint=False),
-            ],
-        )
-    plain = build_network(config.architecture)  # float32 throughout
-    plain.set_weights(network.get_weights())
+        if start is not None:
+            take_over(start, network)
+        trained = _compiled(task, network, config)
+        batches = _batches(task, trained, config, data, camera)
+        callbacks = [
+            _Progress(out / "losses.csv", batches, config.fit, on_steps),
+            # Two, since a kill may tear the one that is being written.
+            keras.callbacks.BackupAndRestore(state, double_checkpoint=True, delete_checkpoint=False),
+        ]
+        validation = _validation(task, network, plain, config, data, camera, checkpoint)
+        if validation is not None:
+            callbacks.append(validation)
+        callbacks.append(EventLog(out / "logs", EPOCH_STEPS))
+        trained.fit(batches, epochs=-(-config.fit.steps // EPOCH_STEPS), shuffle=False, verbose=0, callbacks=callbacks)
+    if validation is not None:
+        plain.load_weights(validation.weights)
+    else:
+        copy_weights(trained, network, plain)
     info = write_model(
         out, plain, task=task, architecture=config.architecture, threshold=config.threshold,
+        semantic=config.semantic if getattr(plain, "semantic_head", None) is not None else None,
         training={
-            "exposures": list(annotated.expnums),
-            "annotators": len(annotated.annotators),
+            **data.description,
+            **({"start": start.name, "start_sha256": start.sha256} if start is not None else {}),
+            **({"best_step": read_json(checkpoint / "best.json")["step"]} if validation is not None else {}),
             "steps": config.fit.steps,
             "batch": config.fit.batch,
             "minutes": round((time.monotonic() - started) / 60, 1),
         },
     )  # fmt: skip
+    plot_losses(out / "losses.csv", out / "losses.png")
     finished.touch()
     shutil.rmtree(state)
     return info
 
 
-def _prepare(
-    task: Task, network: keras.Model, config: TrainConfig, annotated: AnnotatedSet, camera: Camera
-) -> tuple[keras.Model, Batches]:
-    """Compile what is to be fitted, and open its batches."""
+def _compiled(task: Task, network: keras.Model, config: TrainConfig) -> keras.Model:
+    """What is to be fitted: the screen itself, or a network that finds artifacts with its losses."""
     fit = config.fit
+    n_warmup = max(1, round(_WARMUP_SHARE * fit.steps))
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        fit.steps,
-        warmup_target=fit.learning_rate,
-        warmup_steps=max(1, round(_WARMUP_SHARE * fit.steps)),
+        0.0, max(1, fit.steps - n_warmup), warmup_target=fit.learning_rate, warmup_steps=n_warmup
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=fit.weight_decay, global_clipnorm=_GRADIENT_NORM)
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=fit.weight_decay, global_clipnorm=_GRADIENT_NORM, use_ema=fit.average > 0,
+        ema_momentum=fit.average,
+    )  # fmt: skip
     # On CPUs, TensorFlow's XLA bypasses oneDNN and its bfloat16 kernels; JAX without it would run op by op.
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
     if task == "screen":
-        loss = keras.losses.BinaryCrossentropy(from_logits=True)
-        network.compile(optimizer, loss=loss, jit_compile=jit)
-        return network, ScreenBatches(annotated, camera, config.data, fit)
-    trained = MaskRCNNTraining(network, n_anchors=256, n_regions=64, n_positive=16, seed=fit.seed)
-    weights = {name: _LOSS_WEIGHTS.get(name, 1.0) for name in LOSSES}
-    trained.compile(optimizer, loss=dict.fromkeys(LOSSES, mean_loss), loss_weights=weights, jit_compile=jit)
-    return trained, SegmentBatches(annotated, camera, config.data, fit)
+        network.compile(optimizer, loss=keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=jit)
+        return network
+    trained = (
+        SemanticTraining(network)
+        if isinstance(network, SemanticNet)
+        else MaskRCNNTraining(network, n_anchors=256, n_regions=64, n_positive=16, seed=fit.seed)
+    )
+    weights = {name: _LOSS_WEIGHTS.get(name, 1.0) for name in trained.loss_names}
+    trained.compile(optimizer, loss=dict.fromkeys(weights, mean_loss), loss_weights=weights, jit_compile=jit)
+    return trained
 
 
-def _claim(checkpoint: Path, config: TrainConfig, annotated: AnnotatedSet) -> None:
+def _batches(task: Task, trained: keras.Model, config: TrainConfig, data: TrainingData, camera: Camera) -> Batches:
+    """The batches that a model takes."""
+    real = None
+    if data.annotated is not None and config.real is not None:
+        real = AnnotatedExposures(data.annotated, camera, config.real, data.season)
+    share = config.real.share if config.real is not None else 0.0
+    if task == "screen":
+        return ScreenBatches(real, data.season, share, camera, config.fit)
+    if isinstance(trained, SemanticTraining):
+        return SemanticBatches(real, data.season, share, camera, config.fit)
+    batches = SegmentBatches(real, data.season, share, camera, config.fit)
+    batches.losses = trained.loss_names
+    return batches
+
+
+def _validation(
+    task: Task, network: keras.Model, plain: keras.Model, config: TrainConfig, data: TrainingData, camera: Camera,
+    checkpoint: Path,
+) -> Validation | None:  # fmt: skip
+    """The validation that a configuration asks for."""
+    season, fit = data.season, config.fit
+    if not fit.validate_every or season is None:
+        return None
+
+    def score(scored: keras.Model) -> float:
+        if task == "screen":
+            return screen_auc(scored, season)
+        return segment_f1(scored, season, camera, threshold=config.threshold, semantic=config.semantic)
+
+    return Validation(task, network, plain, score, checkpoint, fit, EPOCH_STEPS)
+
+
+def _claim(checkpoint: Path, config: TrainConfig, data: TrainingData, start: ModelInfo | None) -> None:
     """Mark a checkpoint folder as belonging to this training, or refuse one that belongs to another."""
     mark = checkpoint / "training.json"
-    ours = json.dumps({"config": config.text, "expnums": annotated.expnums})
+    begins = None if start is None else start.sha256
+    ours = json.dumps({"config": config.text, "start": begins, **data.description})
     if not mark.is_file():
         if (checkpoint.parent / "model.toml").exists():
             msg = f"{checkpoint.parent}: holds a model that was not trained here; choose another --out"

@@ -1,0 +1,59 @@
+"""`cascade calibrate`: labelled exposures in, probabilities and a threshold with a promised recall out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cascade.cli.run import ModelsDir
+
+
+def calibrate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory in which the labelled exposures are.")],
+    truth: Annotated[
+        Path, typer.Option(help="Labels: .csv or .parquet with expnum and ghosted, or VIA annotations (.json).")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the calibrated copy of the screen.")],
+    recall: Annotated[float, typer.Option(min=0.01, max=0.9999, help="Recall to promise.")] = 0.99,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Confidence of the promise.")] = 0.95,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(min=0.0001, max=0.9999, help="Share of ghosted exposures in the survey; default: of the labels."),
+    ] = None,
+    default: Annotated[bool, typer.Option("--default", help="Make that threshold the model's own.")] = False,
+    models_dir: ModelsDir = None,
+) -> None:
+    """
+    Calibrate the screen of a run on labelled exposures.
+
+    Its scores become probabilities, and `cascade run --screen OUT --recall 0.99` flags from the threshold that keeps
+    that recall, with the confidence asked for, on exposures like the labelled ones.
+
+    Example: cascade calibrate RUN --truth labels.csv --recall 0.99 --out my-screen
+    """
+    from cascade.calibrate import fit_calibration, guaranteed, labelled_scores, read_labels
+    from cascade.errors import ConfigError
+    from cascade.models import calibrated_copy, find_model
+    from cascade.store import open_run
+
+    opened = open_run(run)
+    if opened.config.screen is None:
+        msg = f"{run}: expected a run with a screen, got one that segmented every exposure"
+        raise ConfigError(msg)
+    info = find_model(opened.config.screen.name, models_dir)
+    if info.description_sha256 != opened.config.screen.description_sha256:
+        msg = f"{run}: was scored by another {info.name} than {info.folder}; name its folder with --models-dir"
+        raise ConfigError(msg)
+    scores, ghosted, n_missing = labelled_scores(opened.table("exposures"), read_labels(truth))
+    fit = fit_calibration(scores, ghosted, prevalence)
+    promise = guaranteed(fit.calibration(scores[ghosted]), recall, confidence, truth.name)
+    calibrated_copy(info, out, fit.calibration, promise, default=default)
+    losses = ", ".join(f"{kind} {loss:.4f}" for kind, loss in fit.log_loss.items())
+    typer.echo(f"{fit.calibration.kind}, by cross-validated log loss: {losses}")
+    typer.echo(
+        f"{out}: threshold {promise.threshold:.4g} keeps recall {recall:g} with confidence {confidence:g} "
+        f"({len(scores)} labelled exposures, {int(ghosted.sum())} ghosted"
+        + (f", {n_missing} more without a score)" if n_missing else ")")
+    )

@@ -1,0 +1,211 @@
+"""Where training images come from: annotated exposures, and synthetic ones."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from scipy import ndimage
+
+from cascade.camera import Camera
+from cascade.errors import ConfigError, InputError
+from cascade.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Float32Array, Instances, tight_boxes
+from cascade.simulate.conditions import Ranges
+from cascade.training.annotated import AnnotatedSet
+from cascade.training.augment import Warp
+from cascade.training.composite import Compositor
+from cascade.training.config import RealConfig, SeasonConfig
+from cascade.training.sample import Sample, marked_share
+
+N_HELD_OUT = 512
+"""Exposures at the end of a synthetic season that no training sees: what it is validated on."""
+
+_GAP_PX = 7  # wider than any gap
+_MARGIN_PX = 6  # of sky around what the annotators marked, taken along
+
+
+class Source(Protocol):
+    """Anything that gives training images."""
+
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """One image, not yet augmented."""
+        ...
+
+
+class SyntheticSeason:
+    """
+    What `cascade simulate` wrote.
+
+    Parameters
+    ----------
+    folder : Path
+    config : SeasonConfig
+        What it must be.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such season, or it is another one.
+    InputError
+        If it is damaged.
+    """
+
+    def __init__(self, folder: Path, config: SeasonConfig) -> None:
+        import zarr
+
+        self.config = config
+        mark = folder / "season.json"
+        command = (
+            f"cascade simulate {config.n_exposures} --seed {config.seed} --ghosted-share {config.ghosted_share} "
+            f"--out {folder}"
+        )
+        try:
+            made = json.loads(mark.read_text(encoding="utf-8"))
+            got = {key: made.get(key) for key in ("n_exposures", "ghosted_share", "seed", "format", "ranges")}
+        except (OSError, ValueError) as error:
+            msg = f"{mark}: expected a synthetic season; make it with `{command}`"
+            raise ConfigError(msg) from error
+        if got != {**config.drawn, "format": "zarr", "ranges": json.loads(json.dumps(asdict(Ranges())))}:
+            msg = f"{mark}: expected the season of the configuration, got {got}; make it with `{command}`"
+            raise ConfigError(msg)
+        try:
+            self._previews: Any = zarr.open_array(folder / "previews.zarr" / "preview", mode="r")
+            labels = json.loads((folder / "coco.json").read_text(encoding="utf-8"))
+            places = {image["id"]: n for n, image in enumerate(labels["images"])}
+            self._labels: list[list[tuple[int, float, dict[str, Any]]]] = [[] for _ in places]
+            for label in labels["annotations"]:
+                rle = {"size": label["segmentation"]["size"], "counts": label["segmentation"]["counts"].encode()}
+                self._labels[places[label["image_id"]]].append(
+                    (label["category_id"] - 1, float(label["drawn_share"]), rle)
+                )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            msg = f"{folder}: expected previews.zarr and coco.json of a synthetic season: {error!r}"
+            raise InputError(msg) from error
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @property
+    def held_out(self) -> range:
+        """Exposures that `draw` never gives."""
+        return range(max(len(self) - N_HELD_OUT, len(self) // 2), len(self))
+
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """One exposure; its artifacts are those that an annotator might draw, who leaves out weak ones now and then."""
+        n = int(rng.integers(self.held_out.start))
+        found, shares = self._labelled(n)
+        marked = np.zeros((len(Artifact) + 1, *PREVIEW_SHAPE), np.float32)
+        for class_, share, mask in zip(found.classes, shares, found.masks, strict=True):
+            for channel in (class_, -1):
+                np.maximum(marked[channel], share, out=marked[channel], where=mask)
+        drawn = found.select(rng.random(len(found)) < shares)
+        return Sample(np.asarray(self._previews[n]), drawn, marked)
+
+    def sample(self, n: int) -> Sample:
+        """Exposure n, with the artifacts that most annotators would draw."""
+        found, shares = self._labelled(n)
+        return Sample.of_one(np.asarray(self._previews[n]), found.select(shares > 0.5))
+
+    def _labelled(self, n: int) -> tuple[Instances, Float32Array]:
+        """The labels of exposure n, and the share of annotators who would draw each."""
+        if not self._labels[n]:
+            return Instances.empty(), np.zeros(0, np.float32)
+        classes, shares, rles = zip(*self._labels[n], strict=True)
+        masks = np.moveaxis(coco_mask.decode(list(rles)), -1, 0).astype(bool)
+        found = Instances(np.array(classes, np.uint8), np.ones(len(classes), np.float32), tight_boxes(masks), masks)
+        return found, np.array(shares, np.float32)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """
+    What there is to learn from; not both None.
+
+    Attributes
+    ----------
+    annotated
+        Real exposures.
+    season
+        Synthetic ones.
+    """
+
+    annotated: AnnotatedSet | None
+    season: SyntheticSeason | None
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What goes into a model's description."""
+        described: dict[str, Any] = {}
+        if self.annotated is not None:
+            described |= {"exposures": list(self.annotated.expnums), "annotators": len(self.annotated.annotators)}
+        if self.season is not None:
+            described["season"] = self.season.config.drawn
+        return described
+
+
+class AnnotatedExposures:
+    """
+    Real exposures with what people drew on them, and mosaics made of their CCDs.
+
+    Parameters
+    ----------
+    annotated : AnnotatedSet
+    camera : Camera
+    config : RealConfig
+    season : SyntheticSeason or None
+        Whose artifacts are put on clean mosaics, if the configuration wants that.
+
+    Raises
+    ------
+    ConfigError
+        If no exposure has enough clean CCDs for a mosaic.
+    """
+
+    def __init__(
+        self, annotated: AnnotatedSet, camera: Camera, config: RealConfig, season: SyntheticSeason | None
+    ) -> None:
+        self._annotated, self._config, self._season = annotated, config, season
+        votes = annotated.votes()
+        marked: BoolArray = np.any(votes, axis=(0, 2))
+        self._region = _with_margin(marked)
+        self._marked = marked_share(votes)
+        # Annotators outline across the gaps between CCDs, but not beyond the outermost.
+        on_ccds = camera.labels > 0
+        self._field: BoolArray = ndimage.binary_closing(on_ccds, np.ones((_GAP_PX, _GAP_PX))) | on_ccds
+        self._compositor = Compositor(annotated.images, annotated.marked_ccds(camera), camera)
+
+    def draw(self, rng: np.random.Generator) -> Sample:
+        """
+        One exposure, in one of four ways: clean, with synthetic artifacts, with its own in another place, or as it is.
+
+        The last three stand on a sky whose unmarked CCDs have been shuffled.
+        """
+        index = int(rng.integers(len(self._annotated)))
+        chance = rng.random()
+        if chance < self._config.clean_share:
+            return Sample.clean(self._compositor.clean(index, rng))
+        if chance < self._config.clean_share + self._config.injected_share and self._season is not None:
+            return self._injected(self._season.draw(rng), rng)
+        found = self._annotated.instances[index][rng.integers(len(self._annotated.annotators))]
+        if rng.random() >= self._config.warp_share:
+            return Sample(self._compositor.regrounded(index, rng), found, self._marked[index])
+        warp = Warp.random(self._annotated.images.shape[1:], rng)
+        region = self._region[index] | (rng.random() < 0.5)  # with or without the rest of the exposure
+        image = self._compositor.transplanted(index, warp, region, rng)
+        return warp.sample(Sample(image, found, self._marked[index]), image, self._field)
+
+    def _injected(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """A synthetic exposure's artifacts on a clean mosaic of real CCDs."""
+        region = _with_margin(sample.marked[-1:] > 0)[0]
+        image = self._compositor.injected(sample.image, region, rng)
+        return Sample(image, sample.found, sample.marked)
+
+
+def _with_margin(masks: BoolArray) -> BoolArray:
+    """Masks (N, H, W), grown by a few pixels."""
+    ball = np.hypot(*np.ogrid[-_MARGIN_PX : _MARGIN_PX + 1, -_MARGIN_PX : _MARGIN_PX + 1]) <= _MARGIN_PX
+    return np.stack([ndimage.binary_dilation(mask, ball) for mask in masks])

@@ -1,0 +1,57 @@
+"""Starting a training from the weights of another network."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from cascade.errors import ModelError
+from cascade.model_info import ModelInfo
+from cascade.models import load_network
+
+if TYPE_CHECKING:
+    import keras
+
+logger = logging.getLogger(__name__)
+
+PARTS = ("pyramid", "semantic_head", "rpn_head", "box_head", "mask_head")
+"""Parts that networks share by name; a screen is one part."""
+
+
+def take_over(start: ModelInfo, network: keras.Model) -> tuple[str, ...]:
+    """
+    Copy the weights of the parts that two networks have in common.
+
+    A part is taken over if all its weights have the same shapes; a semantic net thus becomes the trunk of a Mask R-CNN.
+
+    Parameters
+    ----------
+    start : ModelInfo
+    network : keras.Model
+        Changed in place.
+
+    Returns
+    -------
+    tuple of str
+        The parts taken over.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    old = load_network(start)
+    taken = []
+    for name in PARTS if hasattr(network, "pyramid") else ("",):
+        ours, theirs = (getattr(net, name, None) if name else net for net in (network, old))
+        if ours is None or theirs is None:
+            continue
+        weights = theirs.get_weights()
+        if [weight.shape for weight in weights] == [weight.shape for weight in ours.get_weights()]:
+            ours.set_weights(weights)
+            taken.append(name or "network")
+    if not taken:
+        msg = f"{start.folder}: no part of it fits the network to be trained; expected one with the same backbone"
+        raise ModelError(msg)
+    logger.info("taken over from %s: %s", start.name, ", ".join(taken))
+    return tuple(taken)
