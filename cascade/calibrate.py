@@ -72,7 +72,11 @@ def read_labels(path: Path) -> dict[int, bool]:
         If it cannot be read, lacks a column, or names an exposure twice.
     """
     if path.suffix == ".json":
-        marked = {Path(name).stem.lstrip("D0"): bool(regions) for name, regions in read_via(path).items()}
+        drawn = read_via(path)
+        marked = {Path(name).stem.lstrip("D0"): bool(regions) for name, regions in drawn.items()}
+        if len(marked) < len(drawn):
+            msg = f"{path}: expected every exposure once, got {len(drawn)} files of {len(marked)} exposures"
+            raise InputError(msg)
         unnamed = [name for name in marked if not name.isdecimal()]
         if unnamed:
             msg = f"{path}: expected file names that are exposure numbers, such as D00158776.jpg, got {unnamed[0]!r}"

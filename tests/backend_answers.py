@@ -15,16 +15,16 @@ from keras import ops
 from matterport.weights import image, weight
 
 from cascade.models import build_network
-from cascade.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
+from cascade.nets.mask_rcnn import MaskRCNNTraining, mean_loss
 from cascade.nets.matterport import named_layers
 from cascade.nets.nms import suppress
 from cascade.nets.roi_align import feature_table, roi_align
 
 COMPACT = {
     "name": "mask_rcnn", "offset": 53.0, "scale": 32.0, "backbone": "residual", "widths": [4, 4, 8, 8, 8],
-    "blocks": [0, 0, 0, 0, 1], "pyramid_channels": 8, "head_width": 8, "mask_width": 8, "mask_depth": 1,
-    "anchor_sizes_px": [24.0, 56.0, 128.0, 280.0], "n_candidates": 64, "n_proposals": 16, "n_detections": 6,
-    "min_score": 0.05,
+    "blocks": [0, 0, 0, 0, 1], "pyramid_channels": 8, "semantic_width": 8, "head_width": 8, "mask_width": 8,
+    "mask_depth": 1, "anchor_sizes_px": [24.0, 56.0, 128.0, 280.0], "n_candidates": 64, "n_proposals": 16,
+    "n_detections": 6, "min_score": 0.05,
 }  # fmt: skip
 MATTERPORT = {
     "name": "matterport", "depth": 50, "size": 256, "channels": 3, "n_candidates": 600, "n_proposals": 20,
@@ -83,20 +83,20 @@ def losses(images: np.ndarray) -> dict[str, np.ndarray]:
     network = with_known_weights(build_network(COMPACT), 2)
     n_anchors = len(network.anchors)
     training = MaskRCNNTraining(network, n_anchors=n_anchors, n_regions=2 * 18, n_positive=18, seed=0)
-    with_known_weights(training.semantic_head, 3)
     boxes, classes = np.zeros((2, 2, 4), np.float32), np.full((2, 2), -1, np.int32)
-    masks, shares = np.zeros((2, 2, 400, 400), np.uint8), np.zeros((2, 50, 50, 3), np.float32)
+    masks, shares = np.zeros((2, 2, 400, 400), np.uint8), np.zeros((2, 100, 100, 4), np.float32)
     boxes[0], classes[0] = [[96, 200, 160, 264], [40, 40, 360, 360]], [1, 2]
     masks[0, 0, 96:160, 200:264], masks[0, 1, 40:360, 40:360] = 1, 1
-    shares[0, 12:20, 25:33, 1], shares[0, 5:45, 5:45, 2] = 1, 1
+    shares[0, 24:40, 50:66, 1], shares[0, 10:90, 10:90, 2:] = 1, 1
     batch = {"image": images, "boxes": boxes, "classes": classes, "masks": masks, "shares": shares}
     told = {
         f"loss {name}": value
         for name, value in training({k: ops.convert_to_tensor(v) for k, v in batch.items()}).items()
     }
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
-    training.compile(keras.optimizers.Adam(3e-3), loss=dict.fromkeys(LOSSES, mean_loss), jit_compile=jit)
-    dummies = {name: np.zeros(2, np.float32) for name in LOSSES}
+    names = training.loss_names
+    training.compile(keras.optimizers.Adam(3e-3), loss=dict.fromkeys(names, mean_loss), jit_compile=jit)
+    dummies = {name: np.zeros(2, np.float32) for name in names}
     history = training.fit(batch, dummies, batch_size=2, epochs=6, verbose=0).history["loss"]
     return told | {"history": np.asarray(history)}
 

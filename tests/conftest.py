@@ -31,19 +31,29 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_architectures() -> dict[str, dict[str, object]]:
-    """Both networks, as small as they get."""
+    """Networks as small as they get: a screen, and two that segment, with instances and without."""
+    segment = {
+        "name": "mask_rcnn", "offset": 53.0, "scale": 32.0, "widths": [4, 4, 8, 8, 8], "blocks": [0, 0, 0, 0, 0],
+        "pyramid_channels": 8, "semantic_width": 4, "head_width": 8, "mask_width": 8, "mask_depth": 1,
+        "anchor_sizes_px": [24.0, 56.0, 128.0, 280.0], "n_candidates": 32, "n_proposals": 16, "n_detections": 4,
+        "min_score": 0.05,
+    }  # fmt: skip
     return {
         "screen": {
             "name": "screen_cnn", "widths": [4, 4, 8, 8, 8], "blocks": [0, 0, 0, 0, 0], "offset": 53.0, "scale": 32.0,
             "dropout": 0.0,
         },
-        "segment": {
-            "name": "mask_rcnn", "offset": 53.0, "scale": 32.0, "widths": [4, 4, 8, 8, 8], "blocks": [0, 0, 0, 0, 0],
-            "pyramid_channels": 8, "head_width": 8, "mask_width": 8, "mask_depth": 1,
-            "anchor_sizes_px": [24.0, 56.0, 128.0, 280.0], "n_candidates": 32, "n_proposals": 16, "n_detections": 4,
-            "min_score": 0.05,
-        },
+        "segment": segment,
+        "semantic": {**segment, "name": "semantic"},
     }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def season_folder(tmp_path_factory) -> Path:
+    """A small synthetic season; not to be changed."""
+    from seasons import simulated
+
+    return simulated(tmp_path_factory.mktemp("season") / "season")
 
 
 @pytest.fixture(params=["folder", "pattern", "zip", "npy", "zarr", "csv", "chain"])

@@ -33,3 +33,16 @@ class BoxEngine:
         boxes[:, 0], masks[:, 0] = self._box, self._mask
         classes[:, 0], scores[:, 0] = images[:, 0, 0], images[:, 0, 1].astype(np.float32) / 100
         return {"boxes": boxes, "scores": scores, "classes": classes, "masks": masks}
+
+
+class MapEngine:
+    """A segmenter: gives every image the semantic map of its index, alone or beside what another one finds."""
+
+    name = "map"
+
+    def __init__(self, maps, boxes=None):
+        self._maps, self._boxes = np.asarray(maps, np.float32), boxes
+
+    def __call__(self, images):
+        found = {} if self._boxes is None else self._boxes(images)
+        return {**found, "semantic": self._maps[: len(images)]}

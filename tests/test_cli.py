@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from cascade.camera import Camera
 from cascade.cli.app import app
 from cascade.exposure import Artifact
-from cascade.models import ModelInfo, build_network, write_model
+from cascade.model_info import ModelInfo
+from cascade.models import build_network, write_model
 from cascade.simulate import simulate_exposure
 from cascade.store import open_run
 from cascade.tables import SCHEMAS
@@ -68,7 +69,7 @@ def tables(run: Path) -> dict[str, list[dict[str, object]]]:
     return {name: open_run(run).table(name).to_pylist() for name in SCHEMAS}
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("veto",), ("train",), ("demo",), ("models",)])
+@pytest.mark.parametrize("command", [(), ("run",), ("veto",), ("train",), ("calibrate",), ("demo",), ("models",)])
 def test_every_command_has_help(command):
     result = invoke(*command, "--help")
     assert result.exit_code == 0

@@ -6,7 +6,8 @@ from fakes import slim_matterport
 
 from cascade.convert import CLASS_HEADS, convert_matterport, export_matterport
 from cascade.errors import ModelError
-from cascade.models import build_network, golden_images, load_network, write_model
+from cascade.golden import golden_images
+from cascade.models import build_network, load_network, write_model
 from cascade.nets.presets import PRESETS
 
 SIZE = 64  # one cell on the coarsest level

@@ -27,22 +27,24 @@ class FakeNetwork:
 
 @pytest.fixture(scope="module")
 def models(tiny_architectures, tmp_path_factory):
-    """Tiny models of both kinds with something to say."""
+    """Tiny models of all kinds with something to say; the plain one has no semantic head."""
     keras.utils.set_random_seed(3)
     folder = tmp_path_factory.mktemp("models")
     written = {}
-    for task, architecture in tiny_architectures.items():
+    plain = {**tiny_architectures["segment"], "semantic_width": 0}
+    for kind, architecture in {**tiny_architectures, "plain": plain}.items():
         network = build_network(architecture)
-        if task == "segment":
+        if kind in ("segment", "plain"):
             rng = np.random.default_rng(3)
             for layer, scale in (
                 (network.rpn_head.logits, 2.0), (network.rpn_head.offsets, 1.0),
                 (network.box_head.get_layer("logits"), 2.0), (network.mask_head.get_layer("logits"), 3.0),
             ):  # fmt: skip
                 layer.kernel.assign(rng.normal(0, scale, layer.kernel.shape))
-        written[task] = write_model(
-            folder / task, network, task=task, architecture=architecture, threshold=THRESHOLD, training={}
-        )
+        written[kind] = write_model(
+            folder / kind, network, task="screen" if kind == "screen" else "segment", architecture=architecture,
+            threshold=THRESHOLD, training={},
+        )  # fmt: skip
     return written
 
 
@@ -80,10 +82,10 @@ def test_shapes_that_keras_sees(backend, last, monkeypatch):
     assert network.seen == [((32, 400, 400, 1), "float32"), ((last, 400, 400, 1), "float32")]
 
 
-@pytest.mark.parametrize("task", ["screen", "segment"])
-def test_openvino_in_float32_says_what_keras_says(models, task):
+@pytest.mark.parametrize("kind", ["screen", "segment", "plain"])
+def test_openvino_in_float32_says_what_keras_says(models, kind):
     openvino = pytest.importorskip("cascade.engines.openvino_run")
-    info = models[task]
+    info = models[kind]
     engines = {engine.name: agreement for engine, agreement in openvino_engines(info)}
     assert list(engines)[-1] == "openvino f32"
     assert len(engines) == (2 if openvino.native_precision() == "bf16" else 1)
@@ -94,20 +96,50 @@ def test_openvino_in_float32_says_what_keras_says(models, task):
     assert agreement.max_score_difference < 1e-3
 
 
-@pytest.mark.parametrize("task", ["screen", "segment"])
+OUTPUTS_OF = {"screen": OUTPUTS["screen"], "segment": OUTPUTS["segment"], "plain": OUTPUTS["segment"][:-1]}
+
+
+@pytest.mark.parametrize("kind", OUTPUTS_OF)
 @pytest.mark.parametrize("n_images", [1, 9])
-def test_engines_answer_alike_image_by_image(models, task, n_images):
+def test_engines_answer_alike_image_by_image(models, kind, n_images):
     from cascade.engines.openvino_cache import exported
     from cascade.engines.openvino_run import OpenVINOEngine
 
     images = np.random.default_rng(1).integers(0, 256, (n_images, 400, 400)).astype(np.uint8)
-    expected = load_engine(models[task], "keras")(images)
-    got = OpenVINOEngine(exported(models[task])[0], task, "f32")(images)
-    assert set(got) == set(expected) == set(OUTPUTS[task])
+    info = models[kind]
+    expected = load_engine(info, "keras")(images)
+    got = OpenVINOEngine(exported(info)[0], info.task, "f32")(images)
+    assert set(got) == set(expected) == set(OUTPUTS_OF[kind])
     for name, value in expected.items():
         assert got[name].shape == value.shape
         assert got[name].dtype == value.dtype
-    assert compare(models[task], expected, got).close
+    assert compare(info, expected, got).close
+    if kind == "segment":
+        np.testing.assert_allclose(got["semantic"], expected["semantic"], atol=1e-4)
+        # Each image has its own map, with something in it.
+        assert np.ptp(got["semantic"]) > 0.01
+        assert n_images == 1 or not np.allclose(got["semantic"][0], got["semantic"][-1], atol=1e-3)
+
+
+def test_a_semantic_net_runs_on_keras(models):
+    images = np.random.default_rng(1).integers(0, 256, (9, 400, 400)).astype(np.uint8)
+    answer = load_engine(models["semantic"], "keras")(images)
+    assert {name: value.shape for name, value in answer.items()} == {"semantic": (9, 100, 100, 4)}
+    alone = load_engine(models["semantic"], "keras")(images[8:])
+    np.testing.assert_allclose(alone["semantic"][0], answer["semantic"][8], atol=1e-5)
+
+
+def test_a_semantic_net_runs_on_whatever_is_the_default(models):
+    images = np.zeros((1, 400, 400), np.uint8)
+    assert load_engine(models["semantic"], "auto")(images)["semantic"].shape == (1, 100, 100, 4)
+
+
+def test_another_semantic_map_is_another_answer(models):
+    images = np.random.default_rng(1).integers(0, 256, (2, 400, 400)).astype(np.uint8)
+    expected = load_engine(models["segment"], "keras")(images)
+    assert compare(models["segment"], expected, expected).close
+    inverted = {**expected, "semantic": 1 - expected["semantic"]}
+    assert not compare(models["segment"], expected, inverted).close
 
 
 def test_a_second_load_takes_what_the_first_exported(models, cache, monkeypatch):
@@ -121,7 +153,7 @@ def test_a_second_load_takes_what_the_first_exported(models, cache, monkeypatch)
 def test_a_model_in_the_cache_runs_without_tensorflow(models, cache):
     load_engine(models["screen"], "openvino")
     code = (
-        "import sys, numpy as np; from cascade.models import read_model; from cascade.engines import load_engine;"
+        "import sys, numpy as np; from cascade.model_info import read_model; from cascade.engines import load_engine;"
         "from pathlib import Path;"
         f"load_engine(read_model(Path({str(models['screen'].folder)!r})))(np.zeros((1, 400, 400), np.uint8));"
         "print({'tensorflow', 'keras', 'openvino_telemetry.main'} & set(sys.modules))"
@@ -133,7 +165,7 @@ def test_a_model_in_the_cache_runs_without_tensorflow(models, cache):
 def test_damaged_weights_are_noticed_although_the_export_is_in_the_cache(models, cache, tmp_path):
     import shutil
 
-    from cascade.models import read_model
+    from cascade.model_info import read_model
 
     shutil.copytree(models["screen"].folder, tmp_path / "copy")
     info = read_model(tmp_path / "copy")

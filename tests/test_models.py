@@ -1,5 +1,6 @@
 import hashlib
 import tomllib
+from dataclasses import replace
 
 import h5py
 import keras
@@ -8,19 +9,22 @@ import pytest
 import tomli_w
 
 from cascade import models
+from cascade.calibration import Calibration, Guarantee
 from cascade.errors import ModelError
+from cascade.golden import golden_images, golden_outputs
+from cascade.model_info import read_model
 from cascade.models import (
     build_network,
+    calibrated_copy,
     find_model,
-    golden_images,
-    golden_outputs,
     list_models,
     load_network,
-    read_model,
     search_path,
     verify_weights,
     write_model,
 )
+
+TASKS = {"screen": "screen", "segment": "segment", "semantic": "segment"}
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +72,15 @@ def describe(folder, task="screen"):
     folder.joinpath("model.toml").write_text(tomli_w.dumps(text))
 
 
-@pytest.mark.parametrize("task", ["screen", "segment"])
-def test_write_then_load_is_identity(task, networks, tiny_architectures, tmp_path):
-    network, architecture = networks[task], tiny_architectures[task]
+@pytest.mark.parametrize(("kind", "task"), TASKS.items())
+def test_write_then_load_is_identity(kind, task, networks, tiny_architectures, tmp_path):
+    network, architecture = networks[kind], tiny_architectures[kind]
     info = write_model(
-        tmp_path / "m", network, task=task, architecture=architecture, threshold=0.3, training={"steps": 7, "by": "us"}
-    )
-    assert (info.name, info.task, info.threshold) == ("m", task, 0.3)
+        tmp_path / "m", network, task=task, architecture=architecture, threshold=0.3, semantic=0.6,
+        training={"steps": 7, "by": "us"},
+    )  # fmt: skip
+    assert (info.name, info.task, info.threshold, info.semantic) == ("m", task, 0.3, 0.6)
+    assert (info.calibration, info.guarantees) == ((), ())
     assert info.architecture == architecture
     assert info.training == {"steps": 7, "by": "us"}
     assert read_model(tmp_path / "m") == info
@@ -178,22 +184,32 @@ def test_golden_outputs_that_are_no_numbers_are_an_error(written):
         load_network(edit(written, "weights", "golden", value=[float("nan")] * len(written.golden)))
 
 
-def test_golden_outputs_see_a_changed_weight(networks):
-    network = networks["segment"]
+@pytest.mark.parametrize(
+    ("kind", "part"), [("segment", "mask_head"), ("segment", "semantic_head"), ("semantic", "semantic_head")]
+)
+def test_golden_outputs_see_a_changed_weight(kind, part, networks):
+    network = networks[kind]
     before = golden_outputs(network, "segment")
-    bias = network.mask_head.get_layer("logits").bias
-    bias.assign_add([0.5, 0.5, 0.5])
+    bias = getattr(network, part).get_layer("logits").bias
+    shift = np.full(bias.shape, 0.5)
+    bias.assign_add(shift)
     after = golden_outputs(network, "segment")
-    bias.assign_sub([0.5, 0.5, 0.5])
+    bias.assign_sub(shift)
     assert np.abs(after - before).max() > 0.1
 
 
+def test_golden_outputs_of_a_semantic_net_are_those_of_each_image_and_channel(networks):
+    assert golden_outputs(networks["semantic"], "segment").shape == (2 * 4,)
+
+
 def test_unknown_architecture_is_an_error():
-    with pytest.raises(ModelError, match="architecture: expected one of screen_cnn, mask_rcnn, matterport, got 'yolo'"):
+    with pytest.raises(
+        ModelError, match="architecture: expected one of screen_cnn, mask_rcnn, semantic, matterport, got 'yolo'"
+    ):
         build_network({"name": "yolo"})
 
 
-@pytest.mark.parametrize("task", ["screen", "segment"])
+@pytest.mark.parametrize("task", ["screen", "segment", "semantic"])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -209,58 +225,64 @@ def test_wrong_parameters_are_an_error(task, change, message, tiny_architectures
         build_network({**tiny_architectures[task], **change})
 
 
+def test_a_semantic_net_needs_a_semantic_head(tiny_architectures):
+    with pytest.raises(ModelError, match=r"architecture 'semantic': semantic_width: expected a positive number, got 0"):
+        build_network({**tiny_architectures["semantic"], "semantic_width": 0})
+
+
+def test_an_unknown_backbone_is_an_error(tiny_architectures):
+    with pytest.raises(ModelError, match=r"backbone: expected one of residual, efficientnet_lite0, got 'vgg'"):
+        build_network({**tiny_architectures["semantic"], "backbone": "vgg"})
+
+
 def test_missing_parameters_are_an_error():
     with pytest.raises(ModelError, match=r"architecture 'screen_cnn': .*missing .* required"):
         build_network({"name": "screen_cnn"})
 
 
-def test_missing_description_is_an_error(tmp_path):
-    with pytest.raises(ModelError, match=r"model\.toml: cannot read the model: No such file"):
-        read_model(tmp_path)
-
-
-def test_oversized_description_is_not_read(written, monkeypatch):
-    monkeypatch.setattr(models, "MAX_MODEL_TOML_BYTES", 10)
-    with pytest.raises(ModelError, match="expected at most 10 bytes"):
-        read_model(written.folder)
-
-
 @pytest.mark.parametrize(
-    "text",
-    [b"task = ", b"\xff\xfe\x00", b"a = " + b"[" * 100_000, b'task = "screen"\narchitecture = 3\nthreshold = 1\n'],
-    ids=["cut", "binary", "deep", "types"],
+    ("task", "architecture"), [("screen", "segment"), ("segment", "screen"), ("screen", "semantic")]
 )
-def test_damaged_description_is_an_error(text, tmp_path):
-    tmp_path.joinpath("model.toml").write_bytes(text)
-    with pytest.raises(ModelError, match=r"model\.toml: damaged model description: "):
-        read_model(tmp_path)
-
-
-@pytest.mark.parametrize("keys", [("task",), ("architecture",), ("threshold", "score"), ("weights", "golden")])
-def test_missing_key_is_an_error(written, keys):
-    with pytest.raises(ModelError, match=f"expected a key '{keys[-1]}', which is missing"):
-        edit(written, *keys)
-
-
-def test_unknown_task_is_an_error(written):
-    with pytest.raises(ModelError, match="task: expected one of screen, segment, got 'paint'"):
-        edit(written, "task", value="paint")
-
-
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
-def test_threshold_out_of_range_is_an_error(written, threshold):
-    with pytest.raises(ModelError, match=r"threshold.score: expected a number in \[0, 1\], got "):
-        edit(written, "threshold", "score", value=threshold)
-
-
-@pytest.mark.parametrize(("task", "architecture"), [("screen", "segment"), ("segment", "screen")])
 def test_architecture_of_the_other_task_is_an_error(task, architecture, networks, tiny_architectures, tmp_path):
     info = write_model(
-        tmp_path / "m", networks[architecture], task=architecture, architecture=tiny_architectures[architecture],
+        tmp_path / "m", networks[architecture], task=TASKS[architecture], architecture=tiny_architectures[architecture],
         threshold=0.5, training={},
     )  # fmt: skip
     with pytest.raises(ModelError, match=f"a network to {task}"):
         load_network(edit(info, "task", value=task))
+
+
+PLATT = Calibration("platt", (2.0,), (-1.0,))
+PROMISE = Guarantee(0.99, 0.95, 0.125, 312, "labels.csv")
+
+
+def test_a_calibrated_copy_promises_and_flags_what_was_flagged_before(written, tmp_path):
+    copy = calibrated_copy(written, tmp_path / "copy", PLATT, PROMISE, default=False)
+    assert copy == read_model(tmp_path / "copy")
+    assert (copy.name, copy.sha256, copy.architecture) == ("copy", written.sha256, written.architecture)
+    assert (copy.calibration, copy.guarantees) == ((PLATT,), (PROMISE,))
+    scores = np.linspace(0, 1, 1001, dtype=np.float32)
+    assert np.array_equal(PLATT(scores) >= np.float32(copy.threshold), scores >= np.float32(written.threshold))
+    assert load_network(copy)
+    assert (read_model(written.folder), written.calibration) == (written, ())
+
+
+def test_the_promised_threshold_may_become_the_default(written, tmp_path):
+    assert calibrated_copy(written, tmp_path / "copy", PLATT, PROMISE, default=True).threshold == PROMISE.threshold
+
+
+def test_a_second_calibration_follows_the_first_and_replaces_its_promise(written, tmp_path):
+    once = calibrated_copy(written, tmp_path / "once", PLATT, PROMISE, default=True)
+    steps, other = Calibration("isotonic", (0.0, 0.5, 1.0), (0.1, 0.2, 0.9)), replace(PROMISE, threshold=0.25)
+    twice = calibrated_copy(once, tmp_path / "twice", steps, other, default=False)
+    assert (twice.calibration, twice.guarantees) == ((PLATT, steps), (other,))
+    assert twice.threshold == pytest.approx(float(steps(np.array([PROMISE.threshold], np.float32))[0]))
+
+
+def test_a_calibrated_copy_overwrites_nothing(written, tmp_path):
+    with pytest.raises(ModelError, match="tiny: expected a new folder for the calibrated model"):
+        calibrated_copy(written, written.folder, PLATT, PROMISE, default=False)
+    assert read_model(written.folder) == written
 
 
 def test_models_are_found_by_name_and_by_path(tmp_path, monkeypatch):

@@ -42,7 +42,8 @@ def found(network, images):
 def trainer(network):
     training = MaskRCNNTraining(network, n_anchors=64, n_regions=16, n_positive=4, seed=0)
     # For a single step, tracing costs more than it saves.
-    training.compile(keras.optimizers.Adam(1e-2), loss=dict.fromkeys(LOSSES, mean_loss), run_eagerly=True)
+    losses = dict.fromkeys(training.loss_names, mean_loss)
+    training.compile(keras.optimizers.Adam(1e-2), loss=losses, run_eagerly=True)
     return training
 
 
@@ -54,8 +55,8 @@ def annotated_batch(n_images=2):
     images[0, 100:160, 200:260] = 200
     boxes[0, 0], classes[0, 0] = [100, 200, 160, 260], 1
     masks[0, 0, 100:160, 200:260] = 1
-    shares = np.zeros((n_images, 50, 50, 3), np.float32)
-    shares[..., 1] = masks[:, 0].reshape(n_images, 50, 8, 50, 8).mean(axis=(2, 4))
+    shares = np.zeros((n_images, 100, 100, 4), np.float32)
+    shares[..., 1] = shares[..., 3] = masks[:, 0].reshape(n_images, 100, 4, 100, 4).mean(axis=(2, 4))
     return {"image": images, "boxes": boxes, "classes": classes, "masks": masks, "shares": shares}
 
 
@@ -65,6 +66,7 @@ def test_shapes_and_types_of_the_output(found):
         "scores": ((3, N_DETECTIONS), "float32"),
         "classes": ((3, N_DETECTIONS), "int32"),
         "masks": ((3, N_DETECTIONS, MASK_SIZE, MASK_SIZE), "float32"),
+        "semantic": ((3, 100, 100, 4), "float32"),
     }
 
 
@@ -73,7 +75,7 @@ def test_values_of_the_output_are_in_range(found):
     assert np.all(found["scores"] <= 1)
     assert np.all(np.diff(found["scores"], axis=1) <= 0)
     assert set(np.unique(found["classes"])) <= {0, 1, 2}
-    assert np.all((found["masks"] >= 0) & (found["masks"] <= 1))
+    assert all(np.all((found[name] >= 0) & (found[name] <= 1)) for name in ("masks", "semantic"))
     assert np.all((found["boxes"] >= -PADDING_PX) & (found["boxes"] <= 400 + PADDING_PX))
     assert np.all(found["boxes"][..., 2:] > found["boxes"][..., :2])
 
@@ -157,11 +159,12 @@ def test_a_network_sure_of_background_finds_nothing(network, images):
 
 def test_every_head_changes_the_probe(network, images):
     before = probe(network, images)
-    assert before.shape == (15,)  # five parts, three images
+    assert before.shape == (18,)  # six parts, three images
     for k, bias in enumerate(
         (
             network.rpn_head.logits.bias, network.rpn_head.offsets.bias, network.box_head.get_layer("logits").bias,
             network.box_head.get_layer("offsets").bias, network.mask_head.get_layer("logits").bias,
+            network.semantic_head.get_layer("logits").bias,
         )
     ):  # fmt: skip
         bias.assign_add(np.ones(bias.shape))
@@ -183,7 +186,7 @@ def test_mixed_precision_keeps_boxes_float32(tiny_architectures, images):
     assert "float32" in str(logits.dtype)
     assert "float32" in str(offsets.dtype)
     assert {name: value.dtype.name for name, value in found.items()} == {
-        "boxes": "float32", "scores": "float32", "classes": "int32", "masks": "float32",
+        "boxes": "float32", "scores": "float32", "classes": "int32", "masks": "float32", "semantic": "float32",
     }  # fmt: skip
     # bfloat16 has no numbers between 256 and 258, so that some box must show more digits than that.
     boxes = ops.convert_to_tensor(found["boxes"])
@@ -199,7 +202,38 @@ def test_losses_are_finite_with_and_without_instances(tiny_architectures):
     # The blank image teaches what is not there, but neither boxes nor masks.
     assert losses["anchor_score"][1] > 0
     assert losses["region_class"][1] > 0
+    assert losses["semantic"][1] > 0
     assert [losses[name][1] for name in ("anchor_box", "region_box", "mask")] == [0, 0, 0]
+
+
+def without_semantic_head(tiny_architectures):
+    return build_network({**tiny_architectures["segment"], "semantic_width": 0})
+
+
+def test_the_semantic_head_is_optional(tiny_architectures, images):
+    network = without_semantic_head(tiny_architectures)
+    assert set(network.predict_on_batch(images[:1])) == {"boxes", "scores", "classes", "masks"}
+    assert probe(network, images).shape == (15,)
+    training = trainer(network)
+    assert training.loss_names == LOSSES[:-1]
+    assert list(training(annotated_batch(), training=True)) == list(LOSSES[:-1])
+    told = training.train_on_batch(annotated_batch(), {name: np.zeros(2, np.float32) for name in LOSSES[:-1]})
+    assert np.isfinite(told).all()
+
+
+def test_instances_do_not_depend_on_the_semantic_head(network, images, found, tiny_architectures):
+    plain = without_semantic_head(tiny_architectures)
+    for part in ("pyramid", "rpn_head", "box_head", "mask_head"):
+        getattr(plain, part).set_weights(getattr(network, part).get_weights())
+    for name, value in plain.predict_on_batch(images).items():
+        np.testing.assert_allclose(value, found[name], atol=1e-4)
+
+
+def test_the_semantic_map_is_that_of_a_semantic_net_with_the_same_weights(network, images, found, tiny_architectures):
+    alone = build_network(tiny_architectures["semantic"])
+    for part in ("pyramid", "semantic_head"):
+        getattr(alone, part).set_weights(getattr(network, part).get_weights())
+    np.testing.assert_allclose(alone.predict_on_batch(images)["semantic"], found["semantic"], atol=1e-5)
 
 
 def test_a_batch_without_any_instance_trains(tiny_architectures):

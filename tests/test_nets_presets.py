@@ -32,14 +32,21 @@ def test_operations_of_the_screen_are_those_that_tensorflow_counts():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the oracle is TensorFlow's profiler")
-def test_operations_of_segment_lite_are_those_that_tensorflow_counts():
-    network = build_network(PRESETS["segment-lite"])
+@pytest.mark.parametrize("preset", ["segment-lite", "segment-lite0"])
+def test_operations_of_mask_rcnn_are_those_that_tensorflow_counts(preset):
+    network = build_network(PRESETS[preset])
     assert counted_by_tensorflow(network, (1, 400, 400, 1)) == pytest.approx(gflop(network), rel=0.02)
 
 
 def test_default_presets_are_light():
     assert gflop(build_network(PRESETS["screen"])) <= 1.0
     assert gflop(build_network(PRESETS["segment-lite"])) <= 15.0
+
+
+def test_the_semantic_head_costs_something():
+    with_it, without = (gflop(build_network({**PRESETS["segment-lite"], "semantic_width": w})) for w in (96, 0))
+    # Two 3x3 convolutions of 96 channels on 52 x 52 cells are most of it.
+    assert with_it - without == pytest.approx(2 * 2 * 9 * 96**2 * 52**2 / 1e9, rel=0.15)
 
 
 # Matterport's summary of a network for one class and background; each class more takes 5,382.

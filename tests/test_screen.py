@@ -3,6 +3,7 @@ import warnings
 import numpy as np
 from engine_fakes import MeanEngine
 
+from cascade.calibration import Calibration
 from cascade.engines import sigmoid
 from cascade.screen import NetworkScreener
 
@@ -32,3 +33,21 @@ def test_sigmoid_neither_overflows_nor_leaves_its_range():
         scores = sigmoid(logits)
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, [0, 0, 0.26894143, 0.5, 0.73105857, 1, 1], atol=1e-7)
+
+
+def test_scores_are_calibrated_in_order():
+    halved, squared = Calibration("isotonic", (0.0, 1.0), (0.0, 0.5)), Calibration("platt", (2.0,), (0.0,))
+    raw = NetworkScreener(MeanEngine()).score(flat_images(0, 3, 1))
+    scores = NetworkScreener(MeanEngine(), (halved, squared)).score(flat_images(0, 3, 1))
+    np.testing.assert_array_equal(scores, squared(halved(raw)))
+    assert not np.allclose(scores, halved(squared(raw)), atol=1e-3)
+    assert np.array_equal(np.argsort(scores), np.argsort(raw))
+
+
+def test_a_model_is_loaded_with_its_calibration(monkeypatch):
+    from types import SimpleNamespace
+
+    halved = Calibration("isotonic", (0.0, 1.0), (0.0, 0.5))
+    monkeypatch.setattr("cascade.screen.load_engine", lambda _info, _engine: MeanEngine())
+    screener = NetworkScreener.load(SimpleNamespace(calibration=(halved,)))
+    np.testing.assert_allclose(screener.score(flat_images(50)), [0.5], atol=1e-3)

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cascade.calibration import Calibration, Guarantee
 from cascade.camera import Camera
 from cascade.errors import ConfigError, ModelError
-from cascade.models import build_network, write_model
+from cascade.model_info import read_model
+from cascade.models import build_network, calibrated_copy, write_model
 from cascade.run_config import ModelId
-from cascade.season import NetworkLoader, run_season
+from cascade.season import NetworkLoader, promised_threshold, run_season
 from cascade.simulate import simulate_exposure
 
 
@@ -60,8 +64,63 @@ def test_run_and_batches_are_reported(zoo, previews, tmp_path):
 
 
 def test_threshold_without_a_screen_is_an_error(zoo, previews, tmp_path):
-    with pytest.raises(ConfigError, match=r"expected none without a screen, got 0\.3"):
+    with pytest.raises(ConfigError, match=r"expected none without a screen, got 0\.3 and None"):
         run_season(previews, tmp_path / "run", screen=None, segment="segment", models_dir=zoo, threshold=0.3)
+
+
+def test_recall_without_a_screen_is_an_error(zoo, previews, tmp_path):
+    with pytest.raises(ConfigError, match=r"expected none without a screen, got None and 0\.9"):
+        run_season(previews, tmp_path / "run", screen=None, segment="segment", models_dir=zoo, recall=0.9)
+
+
+def test_threshold_and_recall_exclude_each_other(zoo, previews, tmp_path):
+    with pytest.raises(ConfigError, match=r"threshold and recall: expected one of them, got 0\.3 and 0\.9"):
+        run_season(previews, tmp_path / "run", screen="screen", segment="segment", models_dir=zoo, threshold=0.3,
+                   recall=0.9)  # fmt: skip
+
+
+IDENTITY = Calibration("platt", (1.0,), (0.0,))
+
+
+def promising(info, *promises):
+    """The same screen with promises, from (recall, threshold)."""
+    made = tuple(Guarantee(recall, 0.95, threshold, 300, "labels.csv") for recall, threshold in promises)
+    return replace(info, guarantees=made)
+
+
+@pytest.mark.parametrize(
+    ("promises", "recall", "expected"),
+    [
+        ([(0.99, 0.1)], 0.99, 0.1),
+        ([(0.99, 0.1)], 0.9, 0.1),  # more than was asked for
+        ([(0.9, 0.4), (0.99, 0.1), (0.95, 0.3)], 0.95, 0.3),  # the highest that is enough
+        ([(0.9, 0.4), (0.99, 0.1), (0.95, 0.3)], 0.96, 0.1),
+    ],
+)
+def test_the_highest_threshold_that_promises_enough_is_taken(promises, recall, expected, zoo, caplog):
+    info = promising(read_model(zoo / "screen"), *promises)
+    with caplog.at_level(logging.INFO, logger="cascade.season"):
+        assert promised_threshold(info, recall) == expected
+    assert "with confidence 0.95 on exposures like those of labels.csv (300 ghosted)" in caplog.text
+
+
+@pytest.mark.parametrize(("promises", "named"), [([], "none"), ([(0.9, 0.4), (0.95, 0.3)], r"0\.9, 0\.95")])
+def test_a_recall_that_nobody_promised_is_an_error(promises, named, zoo):
+    info = promising(read_model(zoo / "screen"), *promises)
+    with pytest.raises(
+        ConfigError, match=rf"recall 0\.99: screen promises {named}; `cascade calibrate` makes promises"
+    ):
+        promised_threshold(info, 0.99)
+
+
+def test_a_run_flags_from_the_promised_threshold(zoo, previews, tmp_path):
+    info = read_model(zoo / "screen")
+    promise = Guarantee(0.9, 0.95, 0.0, 300, "labels.csv")
+    calibrated_copy(info, tmp_path / "sure", IDENTITY, promise, default=False)
+    run = run_season(previews, tmp_path / "run", screen=str(tmp_path / "sure"), segment="segment", models_dir=zoo,
+                     recall=0.9)  # fmt: skip
+    assert run.config.threshold == 0.0
+    assert run.table("exposures")["flagged"].to_pylist() == [True] * 3
 
 
 def test_model_of_the_other_task_is_an_error(zoo, previews, tmp_path):

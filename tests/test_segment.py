@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from engine_fakes import BoxEngine
+from engine_fakes import BoxEngine, MapEngine
 
 from cascade.exposure import Artifact
 from cascade.segment import NetworkSegmenter
@@ -45,3 +45,37 @@ def test_an_instance_without_pixels_is_left_out(engine):
     (found,) = NetworkSegmenter(engine, min_score=0.5).segment(images_of((0, 90)))
     assert len(found) == 0
     assert found.masks.shape == (0, 400, 400)
+
+
+def maps_of(*squares):
+    """A semantic map an image, from (class, y0, x0, y1, x1) in cells."""
+    maps = np.zeros((len(squares), 100, 100, 4), np.float32)
+    for one, (artifact, y0, x0, y1, x1) in zip(maps, squares, strict=True):
+        one[y0:y1, x0:x1, artifact] = 0.7
+    return maps
+
+
+def test_a_map_alone_makes_artifacts_in_the_order_of_the_images():
+    engine = MapEngine(maps_of((2, 10, 20, 20, 40), (0, 50, 50, 60, 60)))
+    found = NetworkSegmenter(engine, min_score=0.5).segment(images_of((0, 0), (0, 0)))
+    assert [instances.classes.tolist() for instances in found] == [[Artifact.RAYS], [Artifact.BRIGHT]]
+    assert found[0].masks[0, 42:78, 82:158].all()
+
+
+def test_a_map_adds_to_the_instances_of_its_own_image():
+    maps = maps_of((1, 50, 50, 60, 60), (1, 0, 0, 0, 0))
+    found = NetworkSegmenter(MapEngine(maps, BoxEngine()), min_score=0.5).segment(images_of((0, 90), (2, 80)))
+    assert [instances.classes.tolist() for instances in found] == [[Artifact.BRIGHT, Artifact.FAINT], [Artifact.RAYS]]
+
+
+def test_an_instance_below_the_score_covers_nothing_of_the_map():
+    engine = MapEngine(maps_of((0, 2, 5, 12, 20)), BoxEngine())
+    (found,) = NetworkSegmenter(engine, min_score=0.5).segment(images_of((0, 40)))
+    assert len(found) == 1
+    assert found.scores[0] > 0.6
+
+
+@pytest.mark.parametrize(("semantic", "n_found"), [(0.6, 1), (0.8, 0)])
+def test_the_level_of_the_map_can_be_set(semantic, n_found):
+    segmenter = NetworkSegmenter(MapEngine(maps_of((2, 10, 20, 20, 40))), min_score=0.5, semantic=semantic)
+    assert len(segmenter.segment(images_of((0, 0)))[0]) == n_found

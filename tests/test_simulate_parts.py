@@ -8,7 +8,7 @@ import pytest
 from cascade.camera import Camera
 from cascade.exposure import Artifact
 from cascade.simulate import labels as rule
-from cascade.simulate.conditions import BANDS, GAP_LEVEL, draw_conditions
+from cascade.simulate.conditions import BANDS, GAP_LEVEL, Ranges, draw_conditions
 from cascade.simulate.labels import Label, ellipse_region, ghost_class, merged, outline_region, rays_extent, visibility
 from cascade.simulate.mosaic import Blank, Mosaic, lit_pixels
 from cascade.simulate.rays import draw_rays
@@ -20,8 +20,8 @@ MOSAIC = Mosaic(CAMERA)
 LIT = CAMERA.labels > 0
 NOTHING = np.zeros((400, 400), np.float32)
 STILL = replace(
-    draw_conditions(np.random.default_rng(0)), shift_px=(0.0, 0.0), rotation=0.0, height_px=0.0, ccd_2_dead=False,
-    sky_level=60.0, meshes=(5, 10), mesh_bias=0.3,
+    draw_conditions(np.random.default_rng(0), Ranges()), shift_px=(0.0, 0.0), rotation=0.0, height_px=0.0,
+    ccd_2_dead=False, sky_level=60.0, meshes=(5, 10), mesh_bias=0.3,
 )  # fmt: skip
 
 
@@ -35,8 +35,8 @@ def preview(extended=NOTHING, sharp=NOTHING, conditions=STILL, blanks=()):
 
 
 def test_conditions_vary_and_follow_the_generator():
-    drawn = [draw_conditions(np.random.default_rng(seed)) for seed in range(40)]
-    assert drawn[3] == draw_conditions(np.random.default_rng(3))
+    drawn = [draw_conditions(np.random.default_rng(seed), Ranges()) for seed in range(40)]
+    assert drawn[3] == draw_conditions(np.random.default_rng(3), Ranges())
     assert {conditions.band for conditions in drawn} == set(BANDS)
     assert len({conditions.meshes for conditions in drawn}) == 3
     assert np.ptp([conditions.sky_level for conditions in drawn]) > 15

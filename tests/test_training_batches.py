@@ -2,53 +2,107 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from annotated import annotated_set
 from fakes import instances
 
 from cascade.camera import Camera
-from cascade.exposure import Artifact, tight_boxes
+from cascade.exposure import PREVIEW_SHAPE, Artifact, tight_boxes
 from cascade.nets.mask_rcnn import LOSSES
-from cascade.training.batches import EPOCH_STEPS, MAX_INSTANCES, Batches, ScreenBatches, SegmentBatches
-from cascade.training.config import DataConfig, FitConfig
+from cascade.training import augment
+from cascade.training.batches import (
+    EPOCH_STEPS,
+    MAX_INSTANCES,
+    Batches,
+    ScreenBatches,
+    SegmentBatches,
+    SemanticBatches,
+    segment_batch,
+)
+from cascade.training.config import FitConfig
+from cascade.training.sample import Sample, marked_share
 
-FIT = FitConfig(steps=4, batch=6, learning_rate=1e-3, weight_decay=0.0, precision="float32", seed=7)
-DATA = DataConfig(images="i", annotations="a", clean_share=0.5, warp_share=0.0)
+CAMERA = Camera.decam()
+FIT = FitConfig(
+    steps=4, batch=6, learning_rate=1e-3, weight_decay=0.0, average=0.0, validate_every=0, patience=1,
+    precision="float32", seed=7,
+)  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def annotated():
-    return annotated_set(2)
+class Fixed:
+    """A source that always gives one sample, and counts how often it is asked."""
+
+    def __init__(self, sample):
+        self.sample, self.n_asked = sample, 0
+
+    def draw(self, rng):
+        self.n_asked += 1
+        rng.random()
+        return self.sample
 
 
-def batches(kind, annotated, clean_share=0.5, warp_share=0.0, **fit):
-    data = replace(DATA, clean_share=clean_share, warp_share=warp_share)
-    return kind(annotated, Camera.decam(), data, replace(FIT, **fit))
+class Varied:
+    """A source of noise, half of it with one or two squares in it."""
+
+    def draw(self, rng):
+        image = rng.integers(40, 70, PREVIEW_SHAPE).astype(np.uint8)
+        n_squares = int(rng.integers(4)) % 3
+        squares = [(Artifact.BRIGHT, 1.0, 180, 190, 210, 230), (Artifact.RAYS, 1.0, 240, 100, 290, 130)][:n_squares]
+        for _, _, y0, x0, y1, x1 in squares:
+            image[y0:y1, x0:x1] = 220
+        return Sample.of_one(image, instances(*squares))
 
 
-def test_screen_batches_tell_what_is_ghosted(annotated):
-    images, ghosted = batches(ScreenBatches, annotated)[0]
+def sample_of(*rectangles):
+    return Sample.of_one(np.full(PREVIEW_SHAPE, 53, np.uint8), instances(*rectangles))
+
+
+def batches(kind, real=None, synthetic=None, real_share=1.0, **fit):
+    return kind(real or Varied(), synthetic, real_share, CAMERA, replace(FIT, **fit))
+
+
+@pytest.fixture
+def alive(monkeypatch):
+    """No CCD dies."""
+    monkeypatch.setattr(augment, "_DEAD_SHARE", 0.0)
+
+
+def test_screen_batches_tell_what_is_ghosted(alive):
+    images, ghosted = batches(ScreenBatches)[0]
     assert images.shape == (6, 400, 400, 1)
     assert images.dtype == ghosted.dtype == np.float32
     assert ghosted.shape == (6, 1)
-    # Nothing but the planted square covers so many pixels so brightly.
-    n_bright = (images > 195).sum(axis=(1, 2, 3))
-    assert np.array_equal(ghosted[:, 0], n_bright - n_bright.min() > 300)
+    assert set(ghosted[:, 0]) == {0, 1}
+    # Nothing but the planted squares is so bright.
+    assert np.array_equal(ghosted[:, 0], (images > 130).sum(axis=(1, 2, 3)) > 300)
 
 
-@pytest.mark.parametrize(("clean_share", "expected"), [(0.0, 1.0), (1.0, 0.0)])
-def test_share_of_clean_exposures_is_kept(annotated, clean_share, expected):
-    drawn = batches(ScreenBatches, annotated, clean_share=clean_share)
-    assert all(np.all(drawn[step][1] == expected) for step in range(2))
+@pytest.mark.parametrize("real_share", [0.0, 0.3, 1.0])
+def test_sources_are_asked_in_the_configured_shares(real_share):
+    real, synthetic = Fixed(sample_of((Artifact.BRIGHT, 1.0, 10, 10, 90, 90))), Fixed(sample_of())
+    drawn = batches(ScreenBatches, real, synthetic, real_share, batch=15)
+    ghosted = np.concatenate([drawn[step][1] for step in range(8)])
+    n = len(ghosted)
+    assert ghosted.sum() == real.n_asked == n - synthetic.n_asked
+    assert real.n_asked == pytest.approx(n * real_share, abs=4 * np.sqrt(n * real_share * (1 - real_share)))
 
 
-def test_segment_batches_hold_what_one_annotator_saw(annotated):
-    inputs, dummies = batches(SegmentBatches, annotated, clean_share=0.3)[0]
+@pytest.mark.parametrize(("real_share", "missing"), [(1.0, "real"), (0.0, "synthetic")])
+def test_a_source_that_is_missing_is_an_error(real_share, missing):
+    source = Fixed(sample_of())
+    drawn = ScreenBatches(
+        None if missing == "real" else source, None if missing == "synthetic" else source, real_share, CAMERA, FIT
+    )
+    with pytest.raises(ValueError, match=f"training: no source of {missing} exposures"):
+        drawn[0]
+
+
+def test_segment_batches_hold_what_one_annotator_saw():
+    inputs, dummies = batches(SegmentBatches)[0]
     assert {name: (value.shape, value.dtype.name) for name, value in inputs.items()} == {
         "image": ((6, 400, 400, 1), "float32"),
         "boxes": ((6, MAX_INSTANCES, 4), "float32"),
         "classes": ((6, MAX_INSTANCES), "int32"),
         "masks": ((6, MAX_INSTANCES, 400, 400), "uint8"),
-        "shares": ((6, 50, 50, 3), "float32"),
+        "shares": ((6, 100, 100, 4), "float32"),
     }
     assert list(dummies) == list(LOSSES)
     n_instances = (inputs["classes"] >= 0).sum(axis=1)
@@ -58,47 +112,83 @@ def test_segment_batches_hold_what_one_annotator_saw(annotated):
         assert not masks[n_found:].any()
 
 
-def test_shares_tell_how_much_of_each_cell_a_class_covers():
-    found = instances((Artifact.RAYS, 1.0, 80, 160, 88, 164), (Artifact.RAYS, 1.0, 80, 162, 84, 168))
-    annotated = replace(annotated_set(1), instances=((found, found),))
-    inputs, _ = batches(SegmentBatches, annotated, clean_share=0.0, batch=1)[0]
-    # 8 x 4 pixels, and 4 x 6 of which 4 x 2 are in both, in one cell of 8 x 8, wherever it was mirrored to.
-    covered = np.argwhere(inputs["shares"][0])
-    assert covered.shape == (1, 3)
-    assert covered[0, 2] == Artifact.RAYS
-    assert inputs["shares"].sum() == (32 + 24 - 8) / 64
+def test_dummies_are_those_of_the_losses_that_a_network_has():
+    drawn = batches(SegmentBatches)
+    drawn.losses = LOSSES[:-1]
+    assert list(drawn[0][1]) == list(LOSSES[:-1])
+
+
+def test_semantic_batches_hold_the_same_as_segment_batches_without_instances():
+    segment, _ = batches(SegmentBatches, batch=2)[3]
+    semantic, dummies = batches(SemanticBatches, batch=2)[3]
+    assert set(semantic) == {"image", "shares"}
+    assert {name: value.shape for name, value in dummies.items()} == {"semantic": (2,)}
+    for name, value in semantic.items():
+        np.testing.assert_array_equal(value, segment[name])
+
+
+def test_shares_tell_how_much_of_each_cell_annotators_marked():
+    """In one cell of 4 x 4 px: 2 x 4 px of Rays, and 4 x 2 px of Faint, of which 2 x 2 px in common."""
+    sample = sample_of((Artifact.RAYS, 1.0, 80, 160, 82, 164), (Artifact.FAINT, 1.0, 80, 162, 84, 164))
+    inputs, _ = segment_batch([sample, sample_of()], LOSSES)
+    shares = inputs["shares"]
+    assert shares[0, 20, 40].tolist() == [0, 8 / 16, 8 / 16, 12 / 16]
+    assert shares.sum() == 28 / 16
+
+
+def test_shares_weigh_annotators_alike():
+    votes = np.zeros((4, 3, *PREVIEW_SHAPE), bool)
+    votes[0, Artifact.BRIGHT, 40:44, 40:44] = votes[1, Artifact.FAINT, 40:44, 40:44] = True
+    sample = Sample(np.full(PREVIEW_SHAPE, 53, np.uint8), sample_of().found, marked_share(votes))
+    inputs, _ = segment_batch([sample], LOSSES)
+    assert inputs["shares"][0, 10, 10].tolist() == [0.25, 0.25, 0, 0.5]
+
+
+def test_shares_move_with_the_image(alive):
+    sample = sample_of((Artifact.RAYS, 1.0, 80, 160, 120, 200))
+    sample.image[80:120, 160:200] = 220
+    inputs, _ = batches(SemanticBatches, Fixed(sample), batch=8)[0]
+    bright = inputs["image"][..., 0].reshape(8, 100, 4, 100, 4).mean(axis=(2, 4)) > 130
+    on_ccds = (CAMERA.labels > 0).reshape(100, 4, 100, 4).all(axis=(1, 3))
+    assert np.array_equal(bright & on_ccds, (inputs["shares"][..., 2] == 1) & on_ccds)
+    assert len({tuple(np.argwhere(one)[0]) for one in inputs["shares"][..., 2]}) > 1
 
 
 def test_more_instances_than_there_is_room_for_are_cut():
-    crowded = instances(*[(Artifact.BRIGHT, 1.0, k, k, k + 5, k + 5) for k in range(20)])
-    annotated = replace(annotated_set(1), instances=((crowded, crowded),))
-    inputs, _ = batches(SegmentBatches, annotated, clean_share=0.0, batch=1)[0]
+    crowded = sample_of(*[(Artifact.BRIGHT, 1.0, k, k, k + 5, k + 5) for k in range(20)])
+    inputs, _ = segment_batch([crowded], LOSSES)
     assert (inputs["classes"] == Artifact.BRIGHT).all()
+    assert inputs["boxes"][0, :, 0].tolist() == list(range(MAX_INSTANCES))
 
 
-@pytest.mark.parametrize("kind", [ScreenBatches, SegmentBatches])
-def test_warped_exposures_keep_shapes(annotated, kind):
-    inputs, _ = batches(kind, annotated, clean_share=0.0, warp_share=1.0, batch=2)[0]
-    assert (inputs["image"] if kind is SegmentBatches else inputs).shape == (2, 400, 400, 1)
+def test_ccds_die_now_and_then():
+    images, _ = batches(ScreenBatches, Fixed(sample_of()), batch=40)[0]
+    dark = (images[..., 0] == augment.GAP).sum(axis=(1, 2))
+    assert 0 < (dark > 1000).sum() < 20
 
 
-def test_a_step_depends_on_seed_and_epoch_alone(annotated):
-    drawn, again = (batches(ScreenBatches, annotated, batch=2) for _ in range(2))
+@pytest.mark.parametrize("kind", [ScreenBatches, SemanticBatches])
+def test_a_step_depends_on_seed_and_epoch_alone(kind):
+    def images(drawn, step):
+        inputs = drawn[step][0]
+        return inputs["image"] if isinstance(inputs, dict) else inputs
+
+    drawn, again = (batches(kind, batch=2) for _ in range(2))
     drawn[0]  # whatever was drawn before
-    assert np.array_equal(drawn[1][0], again[1][0])
-    assert not np.array_equal(drawn[1][0], drawn[2][0])
-    assert not np.array_equal(drawn[1][0], batches(ScreenBatches, annotated, batch=2, seed=8)[1][0])
-    before = drawn[1][0]
+    assert np.array_equal(images(drawn, 1), images(again, 1))
+    assert not np.array_equal(images(drawn, 1), images(drawn, 2))
+    assert not np.array_equal(images(drawn, 1), images(batches(kind, batch=2, seed=8), 1))
+    before = images(drawn, 1)
     drawn.epoch = 1
-    assert not np.array_equal(drawn[1][0], before)
+    assert not np.array_equal(images(drawn, 1), before)
     again.epoch = 1
-    assert np.array_equal(drawn[1][0], again[1][0])
+    assert np.array_equal(images(drawn, 1), images(again, 1))
 
 
-def test_an_epoch_has_a_fixed_number_of_steps(annotated):
-    assert len(batches(ScreenBatches, annotated)) == EPOCH_STEPS
+def test_an_epoch_has_a_fixed_number_of_steps():
+    assert len(batches(ScreenBatches)) == EPOCH_STEPS
 
 
-def test_what_a_batch_holds_is_left_to_each_task(annotated):
+def test_what_a_batch_holds_is_left_to_each_task():
     with pytest.raises(NotImplementedError):
-        batches(Batches, annotated, batch=1)[0]
+        batches(Batches, batch=1)[0]

@@ -128,3 +128,51 @@ def test_a_transplanted_artifact_stands_on_a_clean_sky(annotated, compositor):
         assert image[region].min() > GHOST_LEVEL - 60
         assert image[~region].max() < GHOST_LEVEL - 20
         assert np.array_equal(image[CAMERA.labels == 0], annotated.images[0][CAMERA.labels == 0])
+
+
+def synthetic(sky, noise, region, level):
+    """An exposure of another origin, with an artifact of a level on it."""
+    image = np.clip(np.rint(np.random.default_rng(5).normal(sky, noise, (400, 400))), 0, 255).astype(np.uint8)
+    image[region] = np.clip(image[region].astype(int) + level, 0, 255)
+    return image
+
+
+def test_an_injected_artifact_stands_on_a_clean_mosaic_and_changes_nothing_else(annotated, compositor):
+    region = np.zeros((400, 400), bool)
+    region[150:230, 120:260] = True
+    image = synthetic(90, 10, region, 60)
+    for seed in range(5):
+        got = compositor.injected(image, region, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        mosaic = compositor.clean(int(rng.integers(4)), rng)
+        lit = (CAMERA.labels > 0) & ~CAMERA.dark_pixels(None)
+        assert np.array_equal(got[~(region & lit)], mosaic[~(region & lit)])
+        assert np.mean(got[region & lit]) > np.mean(mosaic[lit]) + 30
+
+
+@pytest.mark.parametrize(("sky", "noise"), [(90, 6), (40, 10), (120, 25)])
+def test_what_is_injected_gets_the_sky_and_noise_of_the_mosaic(annotated, compositor, sky, noise):
+    """A region without any artifact cannot be told from the mosaic around it."""
+    region = np.zeros((400, 400), bool)
+    region[140:260, 120:280] = True
+    got = compositor.injected(synthetic(sky, noise, region, 0), region, np.random.default_rng(0))
+    lit = (CAMERA.labels > 0) & ~CAMERA.dark_pixels(None)
+    inside, outside = got[region & lit].astype(float), got[~region & lit].astype(float)
+    assert np.median(inside) == pytest.approx(np.median(outside), abs=2)
+    deviations = [np.median(np.abs(values - np.median(values))) for values in (inside, outside)]
+    assert deviations[0] == pytest.approx(deviations[1], rel=0.25)
+
+
+def test_what_is_injected_is_not_changed_in_place(compositor):
+    region = np.zeros((400, 400), bool)
+    region[150:230, 120:260] = True
+    image = synthetic(90, 10, region, 60)
+    before = image.copy()
+    compositor.injected(image, region, np.random.default_rng(0))
+    assert np.array_equal(image, before)
+
+
+def test_an_artifact_on_every_ccd_can_be_injected(compositor):
+    everywhere = np.ones((400, 400), bool)
+    got = compositor.injected(synthetic(90, 10, everywhere, 60), everywhere, np.random.default_rng(0))
+    assert got.std() > 1

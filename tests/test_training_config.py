@@ -4,25 +4,41 @@ import pytest
 
 from cascade.errors import ConfigError
 from cascade.nets.presets import PRESETS
-from cascade.training.config import data_root, read_config
+from cascade.training.config import RealConfig, SeasonConfig, data_root, read_config
 
-TEXT = """
+HEAD = """
 threshold = 0.5
 [architecture]
 name = "screen_cnn"
-[data]
+"""
+REAL = """
+[real]
 images = "i"
 annotations = "a"
+share = 0.5
 clean_share = 0.25
+injected_share = 0.25
 warp_share = 0
+"""
+SEASON = """
+[season]
+n_exposures = 100
+ghosted_share = 0.65
+seed = 3
+"""
+FIT = """
 [fit]
 steps = 10
 batch = 2
 learning_rate = 1e-3
 weight_decay = 0
+average = 0.995
+validate_every = 1000
+patience = 3
 precision = "float32"
 seed = 1
 """
+TEXT = HEAD + REAL + SEASON + FIT
 
 
 def read(tmp_path, text):
@@ -33,16 +49,44 @@ def read(tmp_path, text):
 
 def test_a_configuration_says_what_its_file_says(tmp_path):
     config = read(tmp_path, TEXT)
-    assert config.threshold == 0.5
+    assert (config.threshold, config.semantic) == (0.5, 0.5)
     assert config.architecture == {"name": "screen_cnn"}
-    assert config.data.clean_share == 0.25
-    assert config.fit.steps == 10
-    assert config.fit.weight_decay == 0
+    assert config.real == RealConfig("i", "a", 0.5, 0.25, 0.25, 0)
+    assert config.season == SeasonConfig(100, 0.65, 3)
+    assert config.season.drawn == {"n_exposures": 100, "ghosted_share": 0.65, "seed": 3}
+    assert (config.fit.steps, config.fit.average, config.fit.validate_every, config.fit.patience) == (
+        10,
+        0.995,
+        1000,
+        3,
+    )
     assert config.text == TEXT
 
 
+def test_the_level_of_the_map_may_be_said(tmp_path):
+    assert read(tmp_path, TEXT.replace("threshold = 0.5", "threshold = 0.5\nsemantic = 0.35")).semantic == 0.35
+
+
+def test_real_exposures_alone_are_enough(tmp_path):
+    real = REAL.replace("share = 0.5", "share = 1", 1).replace("injected_share = 0.25", "injected_share = 0")
+    config = read(tmp_path, HEAD + real + FIT.replace("validate_every = 1000", "validate_every = 0"))
+    assert config.season is None
+    assert config.real.share == 1
+
+
+def test_synthetic_exposures_alone_are_enough(tmp_path):
+    config = read(tmp_path, HEAD + SEASON + FIT)
+    assert config.real is None
+    assert config.season.n_exposures == 100
+
+
+MODELS = Path(__file__).parents[1] / "models"
+
+
 @pytest.mark.parametrize(
-    "path", sorted(Path(__file__).parents[1].glob("models/*/train.toml")), ids=lambda p: p.parent.name
+    "path",
+    [path for path in sorted(MODELS.glob("*/*.toml")) if path.name != "model.toml"],
+    ids=lambda path: f"{path.parent.name}/{path.stem}",
 )
 def test_configurations_of_the_zoo_are_sound(path):
     assert read_config(path).architecture["name"]
@@ -71,27 +115,57 @@ def test_anything_but_toml_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("threshold = 0.5", "", "expected the keys architecture, data, fit, threshold, got architecture, data, fit$"),
-        ("threshold = 0.5", "threshold = 0.5\nx = 1", "got architecture, data, fit, threshold, x"),
+        ("threshold = 0.5", "", "fit, threshold and one or both of real, season, got architecture, fit, real, season$"),
+        ("threshold = 0.5", "threshold = 0.5\nx = 1", "got architecture, fit, real, season, threshold, x"),
+        (REAL + SEASON, "", "and one or both of real, season, got architecture, fit, threshold$"),
+        (FIT, "", "expected the keys architecture, fit, threshold and one or both of real, season, got "),
         ("threshold = 0.5", 'threshold = "high"', "threshold: expected float, got 'high'"),
         ("threshold = 0.5", "threshold = true", "threshold: expected float, got True"),
         ("threshold = 0.5", "threshold = 1.5", r"threshold: expected a number in \[0, 1\], got 1.5"),
         ("threshold = 0.5", "threshold = nan", r"threshold: expected a number in \[0, 1\], got nan"),
+        ("threshold = 0.5", "threshold = 0.5\nsemantic = 1.5", r"semantic: expected a number in \[.*, 1\], got 1.5"),
+        ("threshold = 0.5", "threshold = 0.5\nsemantic = true", "semantic: expected float, got True"),
         ('[architecture]\nname = "screen_cnn"', "architecture = 3", "architecture: expected a table, got 3"),
-        ('images = "i"', "", r"\[data\]: expected the keys annotations, clean_share, images, warp_share, got "),
-        ('images = "i"', "images = 3", r"\[data\]: images: expected str, got 3"),
-        ("clean_share = 0.25", "clean_share = -1", r"\[data\]: clean_share: expected a number in \[0, 1\], got -1"),
+        (REAL, "real = 3\n", "expected the keys|expected a table"),
+        ('images = "i"', "", r"\[real\]: expected the keys annotations, clean_share, images, injected_share, share, "),
+        ('images = "i"', "images = 3", r"\[real\]: images: expected str, got 3"),
+        ("clean_share = 0.25", "clean_share = -1", r"\[real\]: clean_share: expected a number in \[0, 1\], got -1"),
+        ("warp_share = 0", "warp_share = 2", r"\[real\]: warp_share: expected a number in \[0, 1\], got 2"),
+        ("injected_share = 0.25", "injected_share = 0.8", r"\[real\]: expected clean_share \+ injected_share of 1"),
+        (SEASON, "", r"\[real\]: expected share = 1 and injected_share = 0 without a \[season\]"),
+        ("n_exposures = 100", "n_exposures = 0", r"\[season\]: n_exposures: expected a number in \[1, inf\], got 0"),
+        ("n_exposures = 100", "n_exposures = 1.5", r"\[season\]: n_exposures: expected int, got 1.5"),
+        ("ghosted_share = 0.65", "", r"\[season\]: expected the keys ghosted_share, n_exposures, seed, got"),
         ("steps = 10", "steps = 1.5", r"\[fit\]: steps: expected int, got 1.5"),
         ("steps = 10", "steps = true", r"\[fit\]: steps: expected int, got True"),
         ("steps = 10", "steps = 0", r"\[fit\]: steps: expected a number in \[1, inf\], got 0"),
         ("batch = 2", "batch = 0", r"\[fit\]: batch: expected a number in \[1, inf\], got 0"),
+        ("average = 0.995", "average = 1", r"\[fit\]: average: expected a number in \[0, 0.99999\], got 1"),
+        ("validate_every = 1000", "validate_every = -1", r"\[fit\]: validate_every: expected a number in \[0, inf\]"),
+        ("patience = 3", "patience = 0", r"\[fit\]: patience: expected a number in \[1, inf\], got 0"),
         ("seed = 1", "seed = -1", r"\[fit\]: seed: expected a number in \[0, 4294967295\], got -1"),
     ],
-)
+)  # fmt: skip
 def test_a_key_that_makes_no_sense_is_an_error(tmp_path, old, new, message):
     assert old in TEXT
+    text = TEXT.replace(old, new)
+    if new == "real = 3\n":
+        text = new + text
     with pytest.raises(ConfigError, match=message):
-        read(tmp_path, TEXT.replace(old, new))
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize("change", [("share = 0.5", "share = 1"), ("injected_share = 0.25", "injected_share = 0")])
+def test_synthetic_artifacts_need_a_season(tmp_path, change):
+    text = (HEAD + REAL + FIT).replace(*change, 1)
+    with pytest.raises(ConfigError, match=r"\[real\]: expected share = 1 and injected_share = 0 without a \[season\]"):
+        read(tmp_path, text)
+
+
+def test_validation_needs_a_season(tmp_path):
+    real = REAL.replace("share = 0.5", "share = 1", 1).replace("injected_share = 0.25", "injected_share = 0")
+    with pytest.raises(ConfigError, match=r"\[fit\]: validate_every: expected 0 without a \[season\], got 1000"):
+        read(tmp_path, HEAD + real + FIT)
 
 
 def test_data_lie_under_the_folder_that_the_variable_names(monkeypatch):

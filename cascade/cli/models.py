@@ -58,7 +58,7 @@ def verify(
 
     Example: cascade models verify segment-v0
     """
-    from cascade.engines import has_openvino, openvino_engines
+    from cascade.engines import exports, has_openvino, openvino_engines
     from cascade.errors import ModelError
     from cascade.models import find_model, list_models, load_network
 
@@ -66,7 +66,7 @@ def verify(
     for info in infos:
         load_network(info)
         typer.echo(f"{info.name}: sha256 {info.sha256[:12]}… and golden outputs are as written")
-        for engine, agreement in openvino_engines(info) if has_openvino() else ():
+        for engine, agreement in openvino_engines(info) if has_openvino() and exports(info) else ():
             typer.echo(f"{info.name}: {engine.name} against Keras: {agreement}")
             if not agreement.close:
                 msg = f"{info.folder}: {engine.name} answers otherwise than Keras: {agreement}"

@@ -1,7 +1,7 @@
 """Where a network runs: Keras on the user's backend, or OpenVINO on a CPU."""
 
 from cascade.engines.base import Answer, Engine, KerasEngine, sigmoid
-from cascade.engines.select import ENGINES, check_engine, has_openvino, load_engine, openvino_engines
+from cascade.engines.select import ENGINES, check_engine, exports, has_openvino, load_engine, openvino_engines
 
 __all__ = [
     "ENGINES",
@@ -9,6 +9,7 @@ __all__ = [
     "Engine",
     "KerasEngine",
     "check_engine",
+    "exports",
     "has_openvino",
     "load_engine",
     "openvino_engines",

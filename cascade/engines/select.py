@@ -39,7 +39,7 @@ def load_engine(info: ModelInfo, engine: str = "auto") -> Engine:
         If the model is damaged, or OpenVINO answers otherwise than Keras in float32, too.
     """
     check_engine(engine)
-    if engine == "keras" or (engine == "auto" and not _prefers_openvino()):
+    if engine == "keras" or (engine == "auto" and not (exports(info) and _prefers_openvino())):
         keras_engine = KerasEngine(load_network(info), info.task)
         logger.info("%s runs on %s", info.name, keras_engine.name)
         return keras_engine
@@ -70,7 +70,17 @@ def check_engine(engine: str) -> None:
 
 
 def openvino_engines(info: ModelInfo) -> Iterator[tuple[Engine, Agreement]]:
-    """A model in OpenVINO at every precision that suits this CPU, the fastest first, and how far each is from Keras."""
+    """
+    A model in OpenVINO at every precision that suits this CPU, the fastest first, and how far each is from Keras.
+
+    Raises
+    ------
+    ConfigError
+        If there is no export for its architecture.
+    """
+    if not exports(info):
+        msg = f"{info.name}: architecture {info.architecture['name']!r} has no export; use --engine keras"
+        raise ConfigError(msg)
     from cascade.engines.openvino_cache import exported
     from cascade.engines.openvino_run import OpenVINOEngine, Precision, native_precision
 
@@ -79,6 +89,11 @@ def openvino_engines(info: ModelInfo) -> Iterator[tuple[Engine, Agreement]]:
     for precision in precisions:
         engine = OpenVINOEngine(folder, info.task, precision)
         yield engine, compare(info, expected, engine(images))
+
+
+def exports(info: ModelInfo) -> bool:
+    """Whether a model can be handed to OpenVINO; a semantic net alone, a step of training, cannot."""
+    return bool(info.architecture["name"] != "semantic")
 
 
 def _prefers_openvino() -> bool:

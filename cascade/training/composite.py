@@ -108,7 +108,8 @@ class Compositor:
         """
         target = int(rng.integers(len(self._images)))
         mosaic = self.clean(target, rng)
-        sky, noise = _sky_and_noise([image[self._on_ccds & ~region]])
+        rest = image[self._on_ccds & ~region]
+        sky, noise = _sky_and_noise([rest] if rest.size else [])
         taken = region & self._lit[target]
         mosaic[taken] = self._levels(image[taken], sky, noise, target)
         return mosaic

@@ -34,7 +34,7 @@ class EventLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write one value each."""
         step = (epoch + 1) * self._epoch_steps
-        with SummaryWriter(str(self._folder)) as writer:
+        with SummaryWriter(str(self._folder), filename_suffix=f".{step}") as writer:
             for name, value in (logs or {}).items():
                 writer.add_scalar(name, float(value), step)
 

@@ -96,14 +96,14 @@ def train(
             take_over(start, network)
         trained = _compiled(task, network, config)
         batches = _batches(task, trained, config, data, camera)
+        validation = _validation(task, network, plain, config, data, camera, checkpoint)
         callbacks = [
+            # Before the checkpoint: what a kill interrupts is done again, and a repeated validation changes nothing.
+            *([] if validation is None else [validation]),
             _Progress(out / "losses.csv", batches, config.fit, on_steps),
             # Two, since a kill may tear the one that is being written.
             keras.callbacks.BackupAndRestore(state, double_checkpoint=True, delete_checkpoint=False),
         ]
-        validation = _validation(task, network, plain, config, data, camera, checkpoint)
-        if validation is not None:
-            callbacks.append(validation)
         callbacks.append(EventLog(out / "logs", EPOCH_STEPS))
         trained.fit(batches, epochs=-(-config.fit.steps // EPOCH_STEPS), shuffle=False, verbose=0, callbacks=callbacks)
     if validation is not None:
@@ -223,16 +223,23 @@ class _Progress(keras.callbacks.Callback):
         """Write one row."""
         step = (epoch + 1) * EPOCH_STEPS
         row = {"step": step, **{k: round(float(v), 5) for k, v in (logs or {}).items()}}
-        with self._path.open("a" if epoch else "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row)
-            if not epoch:
-                writer.writeheader()
-            writer.writerow(row)
+        rows = [*(old for old in self._rows() if int(old["step"]) < step), row]
+        with written_aside(self._path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(name for one in rows for name in one)))
+            writer.writeheader()
+            writer.writerows(rows)
         logger.info("step %d of %d: loss %.4f", step, self._fit.steps, row["loss"])
         if self._on_steps is not None:
             done = min(step, self._fit.steps)
             self._on_steps(done - self._n_told, f"loss {row['loss']:.3f}")
             self._n_told = done
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """What was written before, also before a restart."""
+        if not self._path.is_file():
+            return []
+        with self._path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
 
 
 @contextmanager

@@ -64,9 +64,9 @@ class SyntheticSeason:
             f"--out {folder}"
         )
         try:
-            made = json.loads(mark.read_text(encoding="utf-8"))
+            made = dict(json.loads(mark.read_text(encoding="utf-8")))
             got = {key: made.get(key) for key in ("n_exposures", "ghosted_share", "seed", "format", "ranges")}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             msg = f"{mark}: expected a synthetic season; make it with `{command}`"
             raise ConfigError(msg) from error
         if got != {**config.drawn, "format": "zarr", "ranges": json.loads(json.dumps(asdict(Ranges())))}:
