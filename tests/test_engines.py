@@ -189,6 +189,12 @@ def test_an_engine_that_says_otherwise_is_refused(models, monkeypatch, caplog):
     assert "openvino f32 answers otherwise than Keras" in caplog.text
 
 
+def test_auto_takes_keras_where_openvino_says_otherwise(models, monkeypatch, caplog):
+    monkeypatch.setattr(select, "compare", lambda *_: Agreement(3, 1, 0.5, 0.4))
+    assert load_engine(models["screen"]).name.startswith("keras/")
+    assert "openvino f32 answers otherwise than Keras" in caplog.text
+
+
 def test_unknown_engines_are_refused():
     with pytest.raises(ConfigError, match="engine: expected one of auto, keras, openvino, got 'tensorrt'"):
         check_engine("tensorrt")

@@ -20,6 +20,9 @@ from cascade.simulate import simulate_exposure
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory, tiny_architectures) -> Path:
+    import keras
+
+    keras.utils.set_random_seed(1)
     folder = tmp_path_factory.mktemp("zoo")
     for task, threshold in (("screen", 0.5), ("segment", 0.0)):
         architecture = tiny_architectures[task]

@@ -27,29 +27,36 @@ def load_engine(info: ModelInfo, engine: str = "auto") -> Engine:
     """
     Load a model into an engine.
 
-    ``"auto"`` takes Keras where its backend sees a GPU or is not TensorFlow, else OpenVINO where it is installed, else
-    Keras. OpenVINO computes in bfloat16 where the CPU is made for it and the detections stay the same as Keras' on
-    `cascade.engines.agreement.agreement_images`, else in float32.
+    ``"auto"`` takes Keras where its backend sees a GPU or is not TensorFlow, else OpenVINO where it is installed and
+    answers as Keras does, else Keras. OpenVINO computes in bfloat16 where the CPU is made for it and the detections stay
+    the same as Keras' on `cascade.engines.agreement.agreement_images`, else in float32.
 
     Raises
     ------
     ConfigError
         If there is no such engine, or it is not installed.
     ModelError
-        If the model is damaged, or OpenVINO answers otherwise than Keras in float32, too.
+        If the model is damaged, or OpenVINO is asked for and answers otherwise than Keras in float32, too.
     """
     check_engine(engine)
     if engine == "keras" or (engine == "auto" and not (exports(info) and _prefers_openvino())):
-        keras_engine = KerasEngine(load_network(info), info.task)
-        logger.info("%s runs on %s", info.name, keras_engine.name)
-        return keras_engine
+        return _keras_engine(info)
     for loaded, agreement in openvino_engines(info):
         if agreement.close:
             logger.info("%s runs on %s (against Keras: %s)", info.name, loaded.name, agreement)
             return loaded
         logger.warning("%s: %s answers otherwise than Keras (%s)", info.name, loaded.name, agreement)
+    if engine == "auto":
+        return _keras_engine(info)
     msg = f"{info.folder}: OpenVINO answers otherwise than Keras, in float32 too ({agreement}); use --engine keras"
     raise ModelError(msg)
+
+
+def _keras_engine(info: ModelInfo) -> Engine:
+    """Keras' own inference."""
+    engine = KerasEngine(load_network(info), info.task)
+    logger.info("%s runs on %s", info.name, engine.name)
+    return engine
 
 
 def check_engine(engine: str) -> None:
