@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from cascade.cli.demo import demo
+from cascade.cli.evaluate import agreement, evaluate, split
 from cascade.cli.models import models_app
 from cascade.cli.raytrace import raytrace
 from cascade.cli.run import run
@@ -80,4 +81,7 @@ app.command("veto")(veto)
 app.command("simulate")(simulate)
 app.command("raytrace")(raytrace)
 app.command("train")(train)
+app.command("evaluate")(evaluate)
+app.command("agreement")(agreement)
+app.command("split")(split)
 app.add_typer(models_app, name="models")

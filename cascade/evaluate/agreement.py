@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,11 @@ class _Mutual:
         pixel_pairs, pixel_others = mutual_overlap_px(sides)
         ccd_pairs = np.zeros((n, n, len(GROUPS), 3), np.int32)
         match_pairs = np.zeros((n, n, len(sides[0]), len(OVERLAPS), len(MATCHED), 3), np.int32)
-        for a, b in permutations(range(n), 2):
+        for a, b in combinations(range(n), 2):
             ccd_pairs[a, b] = ccd_hits([sides[a]], sides[b], cells, alive, (0.0,))[:, 0, 0].sum(axis=0)
             match_pairs[a, b] = all_match_counts(sides[a], sides[b])
+            for pairs in (ccd_pairs, match_pairs):
+                pairs[b, a] = pairs[a, b][..., [0, 2, 1]]
         others = human_hits(sides, cells, alive, AREA_THRESHOLDS)
         return cls(others, ccd_pairs, pixel_others, pixel_pairs.sum(axis=0), match_pairs)
 

@@ -84,6 +84,6 @@ def _of_kind(found: Found, name: str) -> BoolArray:
 
 def _most_matches(allowed: BoolArray) -> int:
     """Size of the largest matching of a bipartite graph."""
-    if not allowed.any():
-        return 0
+    if max(allowed.sum(axis=0).max(initial=0), allowed.sum(axis=1).max(initial=0)) <= 1:
+        return int(allowed.sum())  # nothing to choose
     return int(np.sum(maximum_bipartite_matching(csr_array(allowed)) >= 0))
