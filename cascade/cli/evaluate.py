@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cascade.cli.run import Quiet, show_run
+from cascade.readers.base import printable
 
 if TYPE_CHECKING:
+    from cascade.evaluate.truth import Truth
     from cascade.store import Run
+
+_N_SHOWN = 5  # problems of annotations on the terminal
 
 _Files = Annotated[list[Path], typer.Argument(metavar="VIA.json...", help="VIA files, or folders of them.")]
 
@@ -68,7 +72,10 @@ def evaluate(
         line = None if human is None else read_human_line(human)
         result = evaluate_run(opened, drawn, camera, settings, against=against or (), veto=veto or (), human=line)
     write_evaluation(result, drawn, opened, camera, out)
-    typer.echo(f"{out}: {_headline(result.metrics)}; summary.html, summary.md, metrics.json, tables/, figures/")
+    _warn(drawn)
+    n_left_out = sum(map(len, result.left_out.values()))
+    remark = f"; {n_left_out} images or exposures left out, see tables/left_out.csv" if n_left_out else ""
+    typer.echo(f"{out}: {_headline(result.metrics)}{remark}; summary.html, summary.md, metrics.json, tables/, figures/")
 
 
 def agreement(
@@ -97,9 +104,8 @@ def agreement(
     write_agreement(study, drawn, camera, out, image=image)
     medians = study.metrics["leave_one_out"]["ccd_f1"]
     words = ", ".join(f"{group} {found['median']['value']:.3f}" for group, found in medians.items())
-    n_problems = len(drawn.problems)
-    remark = f"; {n_problems} problems of the annotations in tables/problems.csv" if n_problems else ""
-    typer.echo(f"{out}: {len(study.names)} images, {len(study.sides)} annotators; median CCD F1 {words}{remark}")
+    _warn(drawn)
+    typer.echo(f"{out}: {len(study.names)} images, {len(study.sides)} annotators; median CCD F1 {words}")
 
 
 def split(
@@ -130,6 +136,15 @@ def _opened(name: str, out: Path, *, quiet: bool) -> Run:
     if (path / "run.json").is_file():
         return complete_run(path)
     return show_run([name], out / "run", quiet=quiet)
+
+
+def _warn(truth: Truth | None) -> None:
+    """Say what is wrong with annotations: the first few problems, and how many there are."""
+    problems = [] if truth is None else [f"{file}: {problem}" for file, problem in truth.problems]
+    for line in problems[:_N_SHOWN]:
+        typer.echo(f"warning: {printable(line)}", err=True)
+    if len(problems) > _N_SHOWN:
+        typer.echo(f"warning: {len(problems)} problems of the annotations in all, see tables/problems.csv", err=True)
 
 
 def _headline(found: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from cascade.evaluate.ccd import GROUPS
 from cascade.evaluate.figures import COLOURS, plain, save
 from cascade.evaluate.overlays import draw_ccds
 from cascade.evaluate.pixels import vote_fraction
+from cascade.evaluate.summary import short_names
 from cascade.exposure import UInt8Array
 from cascade.readers import open_inputs
 
@@ -66,9 +67,9 @@ def draw_agreement(agreement: Agreement, camera: Camera, folder: Path, *, image:
 
 def _pairs(metrics: Mapping[str, Any], what: str) -> Figure:
     """A matrix of annotators a group."""
-    people, by_group = metrics["annotators"], metrics["pairs"][what]
-    side = max(2.6, 0.42 * len(people) + 0.8)
-    figure = Figure(figsize=(side * len(by_group) + 1.4, side + 1.3), layout="constrained")
+    people, by_group = short_names(metrics["annotators"]), metrics["pairs"][what]
+    side = max(2.6, 0.42 * len(people))
+    figure = Figure(figsize=(side * len(by_group) + 1.8, side + 1.6), layout="constrained")
     axes = figure.subplots(1, len(by_group), sharey=True)
     ticks = range(len(people))
     for axis, (group, found) in zip(axes, by_group.items(), strict=True):
@@ -88,7 +89,7 @@ def _pairs(metrics: Mapping[str, Any], what: str) -> Figure:
 
 def _leave_one_out(metrics: Mapping[str, Any], what: str) -> Figure:
     """A point an annotator, a bar for the median."""
-    people, by_group = metrics["annotators"], metrics["leave_one_out"][what]
+    people, by_group = short_names(metrics["annotators"]), metrics["leave_one_out"][what]
     figure = Figure(figsize=(7.5, 4.4), layout="constrained")
     axis = figure.subplots()
     spread = np.linspace(-0.25, 0.25, len(people))

@@ -61,6 +61,8 @@ class Evaluation:
         The annotators that make the truth; empty where only whole exposures are compared.
     system
         The run.
+    left_out
+        Images, or paths of exposures, that were not compared, by reason.
     """
 
     metrics: dict[str, Any]
@@ -68,6 +70,7 @@ class Evaluation:
     exposures: tuple[int, ...]
     truths: tuple[Side, ...]
     system: System
+    left_out: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,7 @@ def evaluate_run(
     metrics["human"] = human
     metrics |= _artifact_sections(systems, truths, cells, alive, settings)
     metrics["screening"] = _screening(systems, _ghosted(truths), settings)
-    return Evaluation(metrics, tuple(names), tuple(exposures), tuple(truths), system)
+    return Evaluation(metrics, tuple(names), tuple(exposures), tuple(truths), system, left_out)
 
 
 def evaluate_labels(
@@ -225,7 +228,8 @@ def evaluate_labels(
     }
     metrics |= dict.fromkeys(("human", "ccd", "pixels", "instances", "differences"))
     metrics["screening"] = _screening(systems, truth, settings)
-    return Evaluation(metrics, tuple(names), tuple(matches.exposures[name] for name in names), (), systems[0])
+    exposures = tuple(matches.exposures[name] for name in names)
+    return Evaluation(metrics, tuple(names), exposures, (), systems[0], matches.left_out)
 
 
 def _head(

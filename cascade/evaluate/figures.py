@@ -47,6 +47,7 @@ def save(figure: Figure, stem: Path) -> None:
     """Write a figure as PNG and PDF."""
     FigureCanvasAgg(figure)
     figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=_DPI)
+    figure.set_layout_engine("none")  # it stays as it was laid out
     figure.savefig(stem.with_name(f"{stem.name}.pdf"))
 
 

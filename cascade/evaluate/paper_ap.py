@@ -128,6 +128,7 @@ def mrcnn_ap(truth: Sequence[Found], predicted: Sequence[Found]) -> FloatArray |
     compute_ap: Callable[..., tuple[Any, ...]] = utils.compute_ap
     ap = np.zeros((len(truth), len(OVERLAPS), len(PAPER_GROUPS)))
     for n, (true, guess) in enumerate(zip(truth, predicted, strict=True)):
+        shared = overlaps(true, guess)
         masks = np.concatenate([true.masks(), guess.masks()])
         masks = masks[:, np.any(masks, axis=0)][:, None]  # pixels that nothing marks change no overlap
         for g, classes in enumerate(PAPER_GROUPS.values()):
@@ -139,12 +140,18 @@ def mrcnn_ap(truth: Sequence[Found], predicted: Sequence[Found]) -> FloatArray |
                 continue
             sides = (_matterport(true, masks, rows, 0), _matterport(guess, masks, columns, len(true)))
             (true_boxes, true_classes, true_masks), (boxes, found_classes, found_masks) = sides
+            before = None
             for k, least in enumerate(OVERLAPS):
-                answer = compute_ap(
-                    true_boxes, true_classes, true_masks, boxes, found_classes, guess.scores[columns], found_masks,
-                    iou_threshold=least,
-                )  # fmt: skip
-                ap[n, k, g] = answer[0]
+                close = shared[np.ix_(rows, columns)] >= least
+                if before is not None and np.array_equal(close, before):
+                    ap[n, k, g] = ap[n, k - 1, g]  # the same pairs may match
+                elif close.any():
+                    answer = compute_ap(
+                        true_boxes, true_classes, true_masks, boxes, found_classes, guess.scores[columns], found_masks,
+                        iou_threshold=least,
+                    )  # fmt: skip
+                    ap[n, k, g] = answer[0]
+                before = close
     return ap
 
 

@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 Row = tuple[str, ...]
@@ -94,7 +95,7 @@ def evaluation_sections(metrics: Mapping[str, Any], figures: Sequence[str]) -> l
     sections = [_what(metrics)]
     if metrics["ccd"] is not None:
         sections += [_ccds(metrics, "paper", figures), _ccds(metrics, "footprint", figures)]
-        sections += [_artifacts(metrics, figures), _pixels(metrics, figures)]
+        sections += [_coco(metrics, figures), _paper(metrics, figures), _matched(metrics), _pixels(metrics, figures)]
     sections.append(_exposures(metrics, figures))
     if metrics["differences"]:
         sections.append(_differences(metrics, figures))
@@ -105,9 +106,10 @@ def evaluation_sections(metrics: Mapping[str, Any], figures: Sequence[str]) -> l
 
 def agreement_sections(metrics: Mapping[str, Any], figures: Sequence[str]) -> list[Section]:
     """The summary of the annotator study."""
+    people = short_names(metrics["annotators"])
     text = (
-        f"{metrics['exposures']['n']} images, {len(metrics['annotators'])} annotators "
-        f"({', '.join(metrics['annotators'])}). {_left_out(metrics['exposures'])}"
+        f"{metrics['exposures']['n']} images, {len(people)} annotators ({', '.join(people)}). "
+        f"{_left_out(metrics['exposures'])}"
     )
     titles = {
         "ccd_f1": "CCD F1 (the paper's boxes, t = 0)",
@@ -121,7 +123,7 @@ def agreement_sections(metrics: Mapping[str, Any], figures: Sequence[str]) -> li
              shown(metrics["pairs"][what][group]["median"]))
             for group, found in metrics["leave_one_out"][what].items()
         ]  # fmt: skip
-        header = ("", "median", *metrics["annotators"], "median of pairs")
+        header = ("", "median", *people, "median of pairs")
         explained = (
             "Each annotator against each of the others, pooled."
             if what == "instance_f1"
@@ -130,6 +132,15 @@ def agreement_sections(metrics: Mapping[str, Any], figures: Sequence[str]) -> li
         sections.append(Section(title, explained, header, rows, [name for name in figures if name.startswith(what)]))
     rest = [name for name in figures if not name.startswith(tuple(titles))]
     return [*sections, Section("Votes", "Share of the annotators who marked a pixel.", figures=rest)]
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """File names without the words that all of them start with: ``AlexC`` of ``common_core_AlexC``."""
+    if len(names) < 2:
+        return list(names)
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(min(names), max(names), strict=False))
+    start = "".join(letter for letter, _ in alike).rfind("_") + 1
+    return [name[start:] or name for name in names]
 
 
 def shown(found: Any) -> str:  # noqa: ANN401
@@ -146,7 +157,7 @@ def shown(found: Any) -> str:  # noqa: ANN401
 def _what(metrics: Mapping[str, Any]) -> Section:
     """What was compared."""
     exposures, truth, bootstrap = metrics["exposures"], metrics["truth"], metrics["bootstrap"]
-    people = ", ".join(truth["annotators"])
+    people = ", ".join(short_names(truth["annotators"]))
     consensus = "" if len(truth["annotators"]) == 1 else f", consensus: {truth['consensus']}"
     text = (
         f"{exposures['n']} exposures, {exposures['n_ghosted']} of them ghosted. Truth: {people}{consensus}. "
@@ -183,32 +194,58 @@ def _ccds(metrics: Mapping[str, Any], geometry: str, figures: Sequence[str]) -> 
     return Section(title, "", header, rows, [name for name in figures if name == f"ccd_{geometry}"])
 
 
-def _artifacts(metrics: Mapping[str, Any], figures: Sequence[str]) -> Section:
-    """Average precision by both conventions."""
+def _coco(metrics: Mapping[str, Any], figures: Sequence[str]) -> Section:
+    """COCO's average precision."""
+    rows = [
+        (kind, name, class_, *(shown(one) for one in by_figure.values()))
+        for name, found in metrics["instances"]["coco"].items()
+        for kind in ("masks", "boxes")
+        for class_, by_figure in found[kind].items()
+    ]
+    header = ("", "", "class", "AP", "AP50", "AP75", "AP small", "AP medium", "AP large")
+    text = "By pycocotools, pooled over exposures; areas as COCO has them (under 32 x 32 px, up to 96 x 96 px, beyond)."
+    chosen = [name for name in figures if name == "precision_recall_coco"]
+    return Section("Artifacts, as COCO measures", text, header, rows, chosen)
+
+
+def _paper(metrics: Mapping[str, Any], figures: Sequence[str]) -> Section:
+    """The paper's average precision."""
     instances = metrics["instances"]
-    rows = []
-    for name, found in instances["coco"].items():
-        for class_, by_figure in found["masks"].items():
-            values = [shown(by_figure[figure]) for figure in ("AP", "AP50", "AP75")]
-            rows.append(("COCO, masks", name, class_, *values))
-        mean = found["boxes"]["mean"]
-        rows.append(("COCO, boxes", name, "mean", *(shown(mean[figure]) for figure in ("AP", "AP50", "AP75"))))
-    notes = []
+    rows: list[Row] = []
+    text = "Average precision of every exposure, then the mean; 0 counts where neither side has the class. "
     for name, found in instances["paper"].items():
-        for group in ("All", "Rays", "Bright", "Faint"):
-            ap = found[group]["ap"]
-            values = [shown({key: ap[key][k] for key in ap}) for k in (0, 2)]
-            rows.append(("paper, masks (AP50, AP70)", name, group, "–", *values))
-        if found["mrcnn"] is None:
-            notes.append("mrcnn is not installed (extra `mrcnn`): its own compute_ap was not called.")
-        else:
-            theirs = ", ".join(f"{group} {shown(found['mrcnn'][group][0])}" for group in found["mrcnn"])
-            notes.append(
-                f"{name}: compute_ap of mrcnn 0.2, which may count one true artifact twice, gives AP50 {theirs}."
-            )
-    header = ("convention", "", "class", "AP", "AP50", "AP75 (paper: AP70)")
-    text = " ".join(dict.fromkeys(notes))
-    return Section("Artifacts", text, header, rows, [name for name in figures if name.startswith("precision_recall")])
+        groups = [group for group in found if group not in ("precision_recall", "mrcnn")]
+        for key, label in (("ap", ""), ("ap_where_present", ", where the truth has it")):
+            rows += [(name, group + label, *_over(found[group][key])) for group in groups]
+        theirs = found["mrcnn"] or {}
+        rows += [(name, f"{group}, mrcnn 0.2", *map(shown, values)) for group, values in theirs.items()]
+    if any(found["mrcnn"] is None for found in instances["paper"].values()):
+        text += "The package mrcnn is not installed (extra: mrcnn), so its own compute_ap was not called."
+    else:
+        text += "compute_ap of mrcnn 0.2 can count the artifact that the best prediction found a second time."
+    header = ("", "class", *(f"IoU {overlap:.2f}" for overlap in instances["overlaps"]))
+    chosen = [name for name in figures if name == "precision_recall_paper"]
+    return Section("Artifacts, as the paper measures", text, header, rows, chosen)
+
+
+def _matched(metrics: Mapping[str, Any]) -> Section:
+    """F1 of artifacts matched one to one."""
+    instances = metrics["instances"]
+    rows = [
+        (name, group, *_over(figures["f1"]))
+        for name, found in instances["matched"].items()
+        for group, figures in found.items()
+    ]
+    if metrics["human"]:
+        people = metrics["human"]["instances"]
+        rows += [("people, in pairs", group, *map(shown, figures["f1"])) for group, figures in people.items()]
+    header = ("", "class", *(f"IoU {overlap:.2f}" for overlap in instances["overlaps"]))
+    return Section("Artifacts matched one to one, F1", "Of any score that the run kept.", header, rows)
+
+
+def _over(found: Mapping[str, Any]) -> list[str]:
+    """A figure at each overlap."""
+    return [shown({key: found[key][k] for key in found}) for k in range(len(found["value"]))]
 
 
 def _pixels(metrics: Mapping[str, Any], figures: Sequence[str]) -> Section:

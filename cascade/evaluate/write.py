@@ -65,7 +65,7 @@ def write_evaluation(evaluation: Evaluation, truth: Truth | None, run: Run, came
     ----------
     evaluation : Evaluation
     truth : Truth or None
-        Its problems and what was left out are listed.
+        Its problems are listed.
     run : Run
         Names the previews to draw on.
     camera : Camera
@@ -85,6 +85,7 @@ def write_evaluation(evaluation: Evaluation, truth: Truth | None, run: Run, came
     write_json(out / "metrics.json", metrics)
     for name, (header, rows) in _evaluation_tables(evaluation, camera).items():
         _write_csv(out / "tables" / f"{name}.csv", header, rows)
+    _write_left_out(evaluation.left_out, out)
     if truth is not None:
         _write_problems(truth, out)
     figures = draw_figures(metrics, out / "figures")
@@ -121,6 +122,7 @@ def write_agreement(agreement: Agreement, truth: Truth, camera: Camera, out: Pat
     write_json(out / "metrics.json", agreement.metrics)
     for name, (header, rows) in _agreement_tables(agreement.metrics).items():
         _write_csv(out / "tables" / f"{name}.csv", header, rows)
+    _write_left_out(truth.left_out, out)
     _write_problems(truth, out)
     figures = draw_agreement(agreement, camera, out / "figures", image=image)
     _write_pages("Agreement of annotators", agreement_sections(agreement.metrics, figures), out)
@@ -141,8 +143,14 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Cells]) -> None
         writer.writerows(rows)
 
 
+def _write_left_out(left_out: Mapping[str, Sequence[str]], out: Path) -> None:
+    """What was not compared."""
+    rows = ((name, reason) for reason, names in left_out.items() for name in names)
+    _write_csv(out / "tables" / "left_out.csv", ("name", "reason"), rows)
+
+
 def _write_problems(truth: Truth, out: Path) -> None:
-    """What was wrong with the annotations, and what was left out of them."""
+    """What was wrong with the annotations."""
     rows = ((file, p.image, p.region, p.kind, p.message) for file, p in truth.problems)
     _write_csv(out / "tables" / "problems.csv", ("file", "image", "region", "kind", "message"), rows)
 
