@@ -27,6 +27,7 @@ LAYERS = (
 )
 ALLOWED_WITHIN_LAYER = {
     ("atomic", "errors"),  # says what is wrong with a file
+    ("evaluate", "report"),  # the colours of the classes
     ("run_config", "errors"),
     ("segment", "screen"),  # the batching that both share
     ("simulate", "camera"),

@@ -32,6 +32,18 @@ def truth(tmp_path):
     return write_via(tmp_path / "truth.json", TRUTH)
 
 
+@pytest.fixture
+def blank_figures(monkeypatch):
+    """Figures are made but not drawn, which takes a second each."""
+
+    def save(figure, stem):
+        for suffix in (".png", ".pdf"):
+            stem.with_name(stem.name + suffix).touch()
+
+    for module in ("figures", "overlays", "agreement_figures"):
+        monkeypatch.setattr(f"cascade.evaluate.{module}.save", save)
+
+
 @pytest.mark.parametrize("command", ["evaluate", "agreement", "split"])
 def test_commands_have_help_with_an_example(command):
     result = invoke(command, "--help")
@@ -65,8 +77,15 @@ def test_evaluation_leaves_numbers_figures_and_pages(tmp_path, run, truth):
     }  # fmt: skip
     row = next(r for r in tables["exposures"] if r["image"] == B and r["group"] == "Faint")
     assert (row["n_hits"], row["n_true"], row["n_found"], row["ccd_f1"]) == ("1", "1", "1", "1.0")
-    again = invoke("evaluate", run, "--truth", truth, "--out", out, "--resamples", 5)
-    assert again.exit_code == 0, again.output
+
+
+def test_folder_of_an_earlier_evaluation_is_taken_over(tmp_path, run, truth, blank_figures):
+    out = tmp_path / "out"
+    (out / "figures").mkdir(parents=True)
+    (out / "figures" / "differences.png").touch()
+    for _ in range(2):
+        result = invoke("evaluate", run, "--truth", truth, "--out", out, "--resamples", 5)
+        assert result.exit_code == 0, result.output
     assert not (out / "figures" / "differences.png").exists()
 
 
@@ -80,7 +99,7 @@ def test_folder_with_anything_else_is_refused(tmp_path, run, truth):
     assert "expected a folder, got a file" in result.output
 
 
-def test_problems_of_the_annotations_are_said_and_listed(tmp_path, run, truth):
+def test_problems_of_the_annotations_are_said_and_listed(tmp_path, run, truth, blank_figures):
     records = json.loads(truth.read_text())
     records[0]["regions"][0]["region_attributes"] = {"Type": "\u001b[31mComet"}
     truth.write_text(json.dumps(records))
@@ -94,7 +113,7 @@ def test_problems_of_the_annotations_are_said_and_listed(tmp_path, run, truth):
     assert f"{A},with regions that are not known" in (out / "tables" / "left_out.csv").read_text()
 
 
-def test_truth_takes_several_files_and_a_human_line_can_be_lent(tmp_path, run):
+def test_truth_takes_several_files_and_a_human_line_can_be_lent(tmp_path, run, blank_figures):
     files = [write_via(tmp_path / f"person_{name}.json", TRUTH) for name in ("a", "b", "c")]
     (tmp_path / "previews").mkdir()
     Image.fromarray(preview()).save(tmp_path / "previews" / A)
@@ -114,7 +133,7 @@ def test_truth_takes_several_files_and_a_human_line_can_be_lent(tmp_path, run):
     assert "D00000099.jpg: expected an image that all annotators list, such as D00000001.jpg" in wrong.output
 
 
-def test_labels_of_a_stack_give_its_confusion(tmp_path):
+def test_labels_of_a_stack_give_its_confusion(tmp_path, blank_figures):
     run = write_run(tmp_path / "RUN", {f"x.npy[{k}]": [BRIGHT_28] if k in (1, 2) else [] for k in range(4)}).path
     labels = tmp_path / "y.npy"
     np.save(labels, np.array([0, 1, 0, 1]))
@@ -124,6 +143,23 @@ def test_labels_of_a_stack_give_its_confusion(tmp_path):
     assert "4 exposures, cascade accuracy 0.500" in result.output
     assert {path.stem for path in (out / "figures").glob("*.png")} == {"confusion", "roc", "reliability"}
     assert invoke("evaluate", run, "--truth", labels, "--veto", "f.txt", "--out", out).exit_code == 2
+
+
+def test_agreement_draws_votes_on_the_preview(tmp_path):
+    from cascade.camera import Camera
+    from cascade.evaluate import read_truth, study_agreement
+    from cascade.evaluate.agreement_figures import _votes
+
+    files = [
+        write_via(tmp_path / f"{name}.json", {A: [BRIGHT_28], B: drawn}) for name, drawn in (("a", []), ("b", [RAYS_1]))
+    ]
+    study = study_agreement(read_truth(files), Camera.decam(), n_resamples=5)
+    Image.fromarray(preview()).save(tmp_path / A)
+    for image, title in ((None, B), (tmp_path / A, A)):
+        figure = _votes(study, Camera.decam(), image)
+        assert figure.get_suptitle() == title
+        shares = figure.axes[0].images[1].get_array()
+        assert set(shares.compressed().tolist()) == ({0.5} if title == B else {1.0})
 
 
 def test_split_writes_three_files(tmp_path):

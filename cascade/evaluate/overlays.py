@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 
 from cascade.atomic import read_json
 from cascade.camera import Camera
@@ -110,11 +111,12 @@ def draw_masks(axis: Axes, image: UInt8Array | None, plane: UInt8Array, camera: 
 
 def draw_ccds(axis: Axes, camera: Camera) -> None:
     """Outlines of the CCDs."""
+    outlines = []
     for ccd in camera.ccds:
         rows, columns = (np.flatnonzero((camera.labels == ccd.ccdnum).any(axis=along)) for along in (1, 0))
-        corner = (columns[0] - 0.5, rows[0] - 0.5)
-        outline: dict[str, Any] = {"fill": False, "edgecolor": "#8a8a8a", "linewidth": 0.3}
-        axis.add_patch(Rectangle(corner, len(columns), len(rows), **outline))
+        top, bottom, left, right = rows[0] - 0.5, rows[-1] + 0.5, columns[0] - 0.5, columns[-1] + 0.5
+        outlines.append([(left, top), (right, top), (right, bottom), (left, bottom)])
+    axis.add_collection(PolyCollection(outlines, facecolors="none", edgecolors="#8a8a8a", linewidths=0.3))
 
 
 def read_previews(inputs: Sequence[str], fingerprint_of_run: str | None) -> Reader | None:
