@@ -71,7 +71,7 @@ def test_evaluation_leaves_numbers_figures_and_pages(tmp_path, run, truth):
         assert f"figures/{name}.png" in (out / "summary.html").read_text()
         assert f"figures/{name}.png" in (out / "summary.md").read_text()
     assert "RIVAL$x" in (out / "summary.html").read_text()
-    tables = {path.stem: list(csv.DictReader(path.open())) for path in (out / "tables").glob("*.csv")}
+    tables = {path.stem: list(csv.DictReader(path.read_text().splitlines())) for path in (out / "tables").glob("*.csv")}
     assert set(tables) == {
         "ccd", "pixels", "instances", "differences", "exposures", "screening", "left_out", "problems"
     }  # fmt: skip

@@ -14,7 +14,7 @@ from cascade.errors import ConfigError
 from cascade.evaluate.agreement import alive_ccds, exposures_section, human_line
 from cascade.evaluate.bootstrap import LEVEL, N_RESAMPLES
 from cascade.evaluate.ccd import GROUPS
-from cascade.evaluate.counting import CcdCells
+from cascade.evaluate.counting import CcdCells, IntArray
 from cascade.evaluate.curves import AREA_THRESHOLDS, ccd_hits
 from cascade.evaluate.instances import OVERLAPS
 from cascade.evaluate.pixels import overlap_px
@@ -29,7 +29,7 @@ from cascade.evaluate.sections import (
     pixel_section,
     screening_section,
 )
-from cascade.evaluate.sides import Side
+from cascade.evaluate.sides import AnySide, Side
 from cascade.evaluate.systems import System, annotator_sides, annotator_system, complete_run, run_system, veto_system
 from cascade.evaluate.truth import Truth, match_exposures, match_labels, read_labels
 from cascade.exposure import BoolArray
@@ -63,6 +63,8 @@ class Evaluation:
         The run.
     left_out
         Images, or paths of exposures, that were not compared, by reason.
+    hits, overlap_px
+        CCDs and pixels of the run: see `ccd_hits` and `overlap_px`; None where only whole exposures are compared.
     """
 
     metrics: dict[str, Any]
@@ -71,6 +73,8 @@ class Evaluation:
     truths: tuple[Side, ...]
     system: System
     left_out: Mapping[str, tuple[str, ...]]
+    hits: IntArray | None = None
+    overlap_px: IntArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +180,14 @@ def evaluate_run(
         "left_out": {reason: len(which) for reason, which in left_out.items() if which},
     }
     metrics["human"] = human
-    metrics |= _artifact_sections(systems, truths, cells, alive, settings)
+    sides = {s.name: s.side for s in systems if s.side is not None}
+    hits = {name: ccd_hits(truths, side, cells, alive, AREA_THRESHOLDS) for name, side in sides.items()}
+    pixels = {name: overlap_px(truths, side) for name, side in sides.items() if isinstance(side, Side)}
+    metrics |= _artifact_sections(sides, truths, hits, pixels, settings)
     metrics["screening"] = _screening(systems, _ghosted(truths), settings)
-    return Evaluation(metrics, tuple(names), tuple(exposures), tuple(truths), system, left_out)
+    return Evaluation(
+        metrics, tuple(names), tuple(exposures), tuple(truths), system, left_out, hits[system.name], pixels[system.name]
+    )
 
 
 def evaluate_labels(
@@ -248,16 +257,18 @@ def _head(
 
 
 def _artifact_sections(
-    systems: Sequence[System], truths: Sequence[Side], cells: CcdCells, alive: BoolArray, settings: Settings
+    sides: Mapping[str, AnySide],
+    truths: Sequence[Side],
+    hits: Mapping[str, IntArray],
+    pixels: Mapping[str, IntArray],
+    settings: Settings,
 ) -> dict[str, Any]:
     """All that is measured of artifacts: by CCD, by pixel, by instance, and the differences between systems."""
     rng = np.random.default_rng(settings.seed)
     n = settings.n_resamples
-    hits = {s.name: ccd_hits(truths, s.side, cells, alive, AREA_THRESHOLDS) for s in systems if s.side is not None}
-    sides = {s.name: s.side for s in systems if isinstance(s.side, Side)}
-    pixels = {name: overlap_px(truths, side) for name, side in sides.items()}
-    coco = {name: coco_results(truths, side) for name, side in sides.items()}
-    first = systems[0].name
+    drawn = {name: side for name, side in sides.items() if isinstance(side, Side)}
+    coco = {name: coco_results(truths, side) for name, side in drawn.items()}
+    first = next(iter(sides))
     return {
         "ccd": {
             "area_thresholds": list(AREA_THRESHOLDS),
@@ -267,9 +278,9 @@ def _artifact_sections(
         "pixels": {name: pixel_section(one, rng, n) for name, one in pixels.items()},
         "instances": {
             "overlaps": list(OVERLAPS),
-            "coco": {name: coco_section(one, len(alive), rng, n) for name, one in coco.items()},
-            "paper": {name: paper_section(truths, side, rng, n) for name, side in sides.items()},
-            "matched": {name: match_section(truths, side, rng, n) for name, side in sides.items()},
+            "coco": {name: coco_section(one, len(hits[first]), rng, n) for name, one in coco.items()},
+            "paper": {name: paper_section(truths, side, rng, n) for name, side in drawn.items()},
+            "matched": {name: match_section(truths, side, rng, n) for name, side in drawn.items()},
         },
         "differences": {
             name: difference_section(

@@ -18,8 +18,6 @@ from cascade.atomic import read_json
 from cascade.camera import Camera
 from cascade.errors import CascadeError
 from cascade.evaluate.bootstrap import f1_score
-from cascade.evaluate.counting import CcdCells
-from cascade.evaluate.curves import ccd_hits
 from cascade.evaluate.evaluation import Evaluation
 from cascade.evaluate.figures import plain, save
 from cascade.evaluate.sides import Side
@@ -58,9 +56,10 @@ def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path) 
         False if there is nothing to draw: no masks, or no exposure with any.
     """
     side = evaluation.system.side
-    if not isinstance(side, Side):
+    if not isinstance(side, Side) or evaluation.hits is None:
         return False
-    scores = _scores(evaluation.truths, side, camera)
+    hits = evaluation.hits[:, 0, 0, 0]
+    scores = np.where(hits[:, 1:].any(axis=-1), f1_score(hits), np.nan)
     chosen = _spread(scores)
     if not chosen:
         return False
@@ -150,13 +149,6 @@ def _previews(run: Run, camera: Camera) -> Callable[[int], UInt8Array | None]:
         return image if image.shape == camera.shape else None
 
     return preview
-
-
-def _scores(truths: Sequence[Side], side: Side, camera: Camera) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """CCD F1 of every exposure, all classes, threshold 0; NaN where neither side affects a CCD."""
-    alive = np.ones((len(side), len(camera.ccds)), bool)
-    hits = ccd_hits(truths, side, CcdCells.of(camera), alive, (0.0,))[:, 0, 0, 0]
-    return np.where(hits[:, 1:].sum(axis=-1) > 0, f1_score(hits), np.nan)
 
 
 def _spread(scores: np.ndarray[Any, np.dtype[np.float64]]) -> list[int]:

@@ -11,7 +11,7 @@ from cascade.evaluate.bootstrap import FloatArray
 from cascade.evaluate.ccd import GROUPS, majority
 from cascade.evaluate.counting import IN_GROUP, IntArray
 from cascade.evaluate.sides import Found, Side
-from cascade.exposure import BoolArray
+from cascade.exposure import BoolArray, UInt8Array
 
 
 def iou(totals: npt.ArrayLike) -> FloatArray:
@@ -51,6 +51,9 @@ def overlap_px(truths: Sequence[Side], predicted: Side) -> IntArray:
     ndarray of int32, shape (N, n_groups, 3)
         Both, truth, prediction.
     """
+    if len(truths) == 1:
+        pairs = zip(truths[0].found, predicted.found, strict=True)
+        return np.stack([_joint_overlaps(true.plane(), guess.plane()) for true, guess in pairs]).astype(np.int32)
     rows = [
         _overlaps(majority(marked[:-1]), marked[-1])
         for marked in (_marked([side.found[n] for side in (*truths, predicted)]) for n in range(len(predicted)))
@@ -112,6 +115,15 @@ def _marked(found: Sequence[Found]) -> BoolArray:
     """(side, group, pixel) bool, of the pixels that any side marked."""
     planes = np.stack([one.plane().ravel() for one in found])
     return IN_GROUP[:, planes[:, np.any(planes, axis=0)]].transpose(1, 0, 2)
+
+
+def _joint_overlaps(truth: UInt8Array, predicted: UInt8Array) -> npt.NDArray[np.int64]:
+    """What `_overlaps` gives, from two mask planes: by counting pairs of their values."""
+    n_codes = IN_GROUP.shape[1]
+    pairs = np.bincount(truth.T.ravel() * n_codes + predicted.T.ravel(), minlength=n_codes**2)
+    pairs = pairs.reshape(n_codes, n_codes)
+    both = np.einsum("gt,tp,gp->g", IN_GROUP, pairs, IN_GROUP)
+    return np.stack([both, IN_GROUP @ pairs.sum(axis=1), IN_GROUP @ pairs.sum(axis=0)], axis=1)
 
 
 def _overlaps(truth: BoolArray, predicted: BoolArray) -> npt.NDArray[np.int64]:

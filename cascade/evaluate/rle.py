@@ -75,8 +75,24 @@ def run_lengths(counts: bytes, shape: tuple[int, int] = PREVIEW_SHAPE) -> npt.ND
     return values
 
 
+def marked_pixels(counts: bytes, shape: tuple[int, int] = PREVIEW_SHAPE) -> npt.NDArray[np.int64]:
+    """
+    Find the pixels of one mask.
+
+    Returns
+    -------
+    ndarray of int64, shape (area,)
+        Rising positions in the mask column by column, as COCO counts; raises InputError as `run_lengths` does.
+    """
+    lengths = run_lengths(counts, shape)
+    ends = np.cumsum(lengths)[1::2]
+    covered = lengths[1::2]
+    # Within a run positions rise by one; between runs they jump by what was not covered.
+    return np.arange(covered.sum()) + np.repeat(ends - np.cumsum(covered), covered)
+
+
 def decode_mask(counts: bytes, shape: tuple[int, int] = PREVIEW_SHAPE) -> BoolArray:
     """Decompress one mask to (H, W) bool; raises InputError as `run_lengths` does."""
-    lengths = run_lengths(counts, shape)
-    flat: BoolArray = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    flat = np.zeros(shape[0] * shape[1], bool)
+    flat[marked_pixels(counts, shape)] = True
     return flat.reshape(shape[::-1]).T

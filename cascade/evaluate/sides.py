@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 from cascade.errors import InputError, StoreError
 from cascade.evaluate.ccd import GROUPS
 from cascade.evaluate.counting import CcdCells, IntArray
-from cascade.evaluate.rle import decode_mask, encode_masks, run_lengths
+from cascade.evaluate.rle import decode_mask, encode_masks, marked_pixels, run_lengths
 from cascade.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Float32Array, Instances, UInt8Array
 
 
@@ -53,10 +53,10 @@ class Found:
 
     def plane(self) -> UInt8Array:
         """(400, 400) uint8 mask plane of `Artifact.bit` flags."""
-        plane = np.zeros(PREVIEW_SHAPE, np.uint8)
+        flat = np.zeros(PREVIEW_SHAPE[0] * PREVIEW_SHAPE[1], np.uint8)
         for class_, rle in zip(self.classes, self.rles, strict=True):
-            plane |= decode_mask(rle).astype(np.uint8) << class_
-        return plane
+            flat[marked_pixels(rle)] |= Artifact(class_).bit
+        return flat.reshape(PREVIEW_SHAPE[::-1]).T
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,19 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cascade.atomic import read_json, write_json, written_aside
 from cascade.camera import Camera
 from cascade.errors import ConfigError, StoreError
 from cascade.evaluate.agreement import AGREEMENT_FORMAT, Agreement
 from cascade.evaluate.bootstrap import f1_score
 from cascade.evaluate.ccd import GROUPS
-from cascade.evaluate.counting import CcdCells
-from cascade.evaluate.curves import ccd_hits
 from cascade.evaluate.evaluation import EVALUATION_FORMAT, Evaluation
-from cascade.evaluate.pixels import iou, overlap_px
-from cascade.evaluate.sides import Side
+from cascade.evaluate.pixels import iou
+from cascade.evaluate.sections import number
 from cascade.evaluate.summary import agreement_sections, evaluation_sections, markdown, page
 from cascade.evaluate.truth import Truth
 from cascade.store import Run
@@ -83,7 +79,7 @@ def write_evaluation(evaluation: Evaluation, truth: Truth | None, run: Run, came
     claim(out)
     metrics = evaluation.metrics
     write_json(out / "metrics.json", metrics)
-    for name, (header, rows) in _evaluation_tables(evaluation, camera).items():
+    for name, (header, rows) in _evaluation_tables(evaluation).items():
         _write_csv(out / "tables" / f"{name}.csv", header, rows)
     _write_left_out(evaluation.left_out, out)
     if truth is not None:
@@ -155,7 +151,7 @@ def _write_problems(truth: Truth, out: Path) -> None:
     _write_csv(out / "tables" / "problems.csv", ("file", "image", "region", "kind", "message"), rows)
 
 
-def _evaluation_tables(evaluation: Evaluation, camera: Camera) -> dict[str, tuple[Sequence[str], Iterable[Cells]]]:
+def _evaluation_tables(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], Iterable[Cells]]]:
     """Header and rows by name."""
     metrics = evaluation.metrics
     tables: dict[str, tuple[Sequence[str], Iterable[Cells]]] = {
@@ -174,7 +170,7 @@ def _evaluation_tables(evaluation: Evaluation, camera: Camera) -> dict[str, tupl
     )  # fmt: skip
     tables["differences"] = (("than", "figure", "of", *_INTERVAL), _difference_rows(metrics["differences"]))
     header = ("exposure", "image", "group", "n_hits", "n_true", "n_found", "ccd_f1", "pixel_iou")
-    tables["exposures"] = (header, _exposure_rows(evaluation, camera))
+    tables["exposures"] = (header, _exposure_rows(evaluation))
     return tables
 
 
@@ -253,19 +249,16 @@ def _difference_rows(differences: Mapping[str, Any]) -> Iterator[Cells]:
                 yield (name, f"coco {figure}", class_, *_cells(one))
 
 
-def _exposure_rows(evaluation: Evaluation, camera: Camera) -> Iterator[Cells]:
+def _exposure_rows(evaluation: Evaluation) -> Iterator[Cells]:
     """One row a group and exposure, by the paper's boxes at threshold 0."""
-    side = evaluation.system.side
-    if not isinstance(side, Side):
+    if evaluation.hits is None or evaluation.overlap_px is None:
         return
-    everything = np.ones((len(side), len(camera.ccds)), bool)
-    hits = ccd_hits(evaluation.truths, side, CcdCells.of(camera), everything, (0.0,))[:, 0, 0]
-    f1, shared = f1_score(hits), iou(overlap_px(evaluation.truths, side))
+    hits = evaluation.hits[:, 0, 0]
+    f1, shared = f1_score(hits), iou(evaluation.overlap_px)
     for n, (exposure, name) in enumerate(zip(evaluation.exposures, evaluation.names, strict=True)):
         for k, group in enumerate(GROUPS):
             counted = hits[n, k, 1:].any()
-            overlap = shared[n, k] if np.isfinite(shared[n, k]) else None
-            yield (exposure, name, group, *hits[n, k], round(f1[n, k], 6) if counted else None, overlap)
+            yield (exposure, name, group, *hits[n, k], number(f1[n, k]) if counted else None, number(shared[n, k]))
 
 
 def _agreement_tables(metrics: Mapping[str, Any]) -> dict[str, tuple[Sequence[str], Iterable[Cells]]]:
