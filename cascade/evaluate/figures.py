@@ -17,6 +17,11 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#9
 _HUMAN: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1.2}
 _DPI = 150
 _TITLES = {"precision": "precision", "recall": "recall", "f1": "F1"}
+_CONVENTIONS = {
+    "coco_masks": "by least overlap of masks\nCOCO: pooled over exposures; All: mean of the classes",
+    "coco_boxes": "by least overlap of boxes\nCOCO: pooled over exposures; All: mean of the classes",
+    "paper": "by least overlap of masks\nas in the paper: a curve an exposure, averaged over those that have the class",
+}
 _GEOMETRY = {"paper": "the paper's boxes", "footprint": "true footprints, dead CCDs left out"}
 
 
@@ -61,8 +66,8 @@ def _figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     if metrics["ccd"] is not None:
         for geometry in _GEOMETRY:
             yield f"ccd_{geometry}", _ccd_curves(metrics, geometry)
-        yield "precision_recall_coco", _precision_recall(metrics, "coco")
-        yield "precision_recall_paper", _precision_recall(metrics, "paper")
+        for kind in ("coco_masks", "coco_boxes", "paper"):
+            yield f"precision_recall_{kind}", _precision_recall(metrics, kind)
         yield "pixel_iou", _pixel_iou(metrics)
     yield "confusion", _confusion(metrics)
     scored = [answer for _, answer in _answers(metrics) if answer["curve"] is not None]
@@ -127,22 +132,25 @@ def _ccd_curves(metrics: Mapping[str, Any], geometry: str) -> Figure:
     return figure
 
 
-def _precision_recall(metrics: Mapping[str, Any], convention: str) -> Figure:
+def _precision_recall(metrics: Mapping[str, Any], kind: str) -> Figure:
     """Precision-recall curves of the run at each overlap, in the paper's four panels."""
     instances, name = metrics["instances"], metrics["systems"][0]
-    found = instances[convention][name]["precision_recall"]
-    panels = ("All", "Rays", "Bright", "Faint")
+    if kind == "paper":
+        found = instances["paper"][name]["precision_recall"]
+    else:
+        found = instances["coco"][name]["precision_recall"][kind.removeprefix("coco_")]
+    people = metrics["human"] and kind != "coco_boxes"  # people's boxes were not compared
     figure = _figure(8.4, 8.2)
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
-    shades = [COLOURS[k] for k in range(len(instances["overlaps"]))]
-    for axis, panel in zip(axes.ravel(), panels, strict=True):
-        for k, (overlap, colour) in enumerate(zip(instances["overlaps"], shades, strict=True)):
-            curve = _array(found[panel][k])
-            label = f"IoU {overlap:.1f}: AP {_ap(instances, convention, name, panel, k)}"
+    for axis, panel in zip(axes.ravel(), ("All", "Rays", "Bright", "Faint"), strict=True):
+        for k, overlap in enumerate(instances["overlaps"]):
+            curve, colour = _array(found[panel][k]), COLOURS[k % len(COLOURS)]
+            ap = float(np.mean(curve)) if kind != "paper" else _present_ap(instances, name, panel, k)
+            label = f"IoU {overlap:.1f}: AP " + (f"{ap:.2f}" if np.isfinite(ap) else "–")
             axis.plot(_array(found["recall"]), curve, color=colour, label=label)
-            if metrics["human"]:
-                people = metrics["human"]["instances"][panel]
-                axis.plot(people["recall"][k], people["precision"][k], "*", color=colour, markersize=11,
+            if people:
+                star = metrics["human"]["instances"][panel]
+                axis.plot(star["recall"][k], star["precision"][k], "*", color=colour, markersize=11,
                           markeredgecolor="black", markeredgewidth=0.5, clip_on=False)  # fmt: skip
         axis.set_title(panel, fontsize=11)
         axis.grid(alpha=0.3)
@@ -153,24 +161,14 @@ def _precision_recall(metrics: Mapping[str, Any], convention: str) -> Figure:
         axis.set_xlabel("recall")
     for axis in axes[:, 0]:
         axis.set_ylabel("precision")
-    how = {
-        "coco": "COCO: pooled over exposures; All: mean of the classes",
-        "paper": "as in the paper: a curve an exposure, averaged over those that have the class",
-    }
-    stars = "; stars: one person against another" if metrics["human"] else ""
-    title = f"Artifacts of {plain(name)}, by least overlap of masks{stars}\n{how[convention]}"
-    figure.suptitle(title, fontsize=10)
+    stars = "; stars: one person against another" if people else ""
+    figure.suptitle(f"Artifacts of {plain(name)}, {_CONVENTIONS[kind]}{stars}", fontsize=10)
     return figure
 
 
-def _ap(instances: Mapping[str, Any], convention: str, name: str, panel: str, k: int) -> str:
-    """The area under a curve, for its label."""
-    if convention == "paper":
-        value = instances["paper"][name][panel]["ap_where_present"]["value"][k]
-    else:
-        defined = _array(instances["coco"][name]["precision_recall"][panel][k])
-        value = None if np.isnan(defined).all() else float(np.nanmean(defined))
-    return "–" if value is None else f"{value:.2f}"
+def _present_ap(instances: Mapping[str, Any], name: str, panel: str, k: int) -> float:
+    """The paper's average precision where the truth has the class; NaN if undefined."""
+    return _one(instances["paper"][name][panel]["ap_where_present"]["value"][k])
 
 
 def _pixel_iou(metrics: Mapping[str, Any]) -> Figure:

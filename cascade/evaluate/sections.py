@@ -108,13 +108,7 @@ def coco_section(
     for k, name in enumerate(CLASSES):
         for f, figure in enumerate(COCO_FIGURES):
             section["masks"][name][figure] = entry(drawn, (k, f))
-    at = list(_COCO_OF_OVERLAP)
-    by_class = _means([result.precision[at] for result in results["masks"]])  # (overlap, recall, class)
-    section["precision_recall"] = {
-        "recall": numbers(RECALLS),
-        "All": numbers(_means(list(np.moveaxis(by_class, -1, 0)))),
-        **{artifact.name.title(): numbers(by_class[..., artifact]) for artifact in Artifact},
-    }
+    section["precision_recall"] = {kind: _coco_curves(compared) for kind, compared in results.items()}
     return section
 
 
@@ -222,6 +216,17 @@ def difference_section(
             for k, name in enumerate(CLASSES)
         }
     return section
+
+
+def _coco_curves(results: Sequence[CocoResult]) -> dict[str, Any]:
+    """Precision at 101 recalls for each of `OVERLAPS`, means over annotators; ``All`` is the mean of the classes."""
+    at = list(_COCO_OF_OVERLAP)
+    by_class = _means([result.precision[at] for result in results])  # (overlap, recall, class)
+    return {
+        "recall": numbers(RECALLS),
+        "All": numbers(_means(list(np.moveaxis(by_class, -1, 0)))),
+        **{artifact.name.title(): numbers(by_class[..., artifact]) for artifact in Artifact},
+    }
 
 
 def _matched(counts: IntArray, rng: np.random.Generator, n_resamples: int) -> dict[str, Any]:

@@ -204,7 +204,7 @@ def _coco(metrics: Mapping[str, Any], figures: Sequence[str]) -> Section:
     ]
     header = ("", "", "class", "AP", "AP50", "AP75", "AP small", "AP medium", "AP large")
     text = "By pycocotools, pooled over exposures; areas as COCO has them (under 32 x 32 px, up to 96 x 96 px, beyond)."
-    chosen = [name for name in figures if name == "precision_recall_coco"]
+    chosen = [name for name in figures if name.startswith("precision_recall_coco")]
     return Section("Artifacts, as COCO measures", text, header, rows, chosen)
 
 
