@@ -29,6 +29,7 @@ LAYERS = (
 )
 ALLOWED_WITHIN_LAYER = {
     ("atomic", "errors"),  # says what is wrong with a file
+    ("evaluate", "report"),  # the colours of the classes
     ("run_config", "errors"),
     ("simulate", "camera"),
     ("simulate", "via"),  # outlines are what annotators draw

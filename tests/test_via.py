@@ -5,11 +5,14 @@ import logging
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
+from skimage import draw
 
 from cascade.errors import InputError
 from cascade.exposure import Artifact
-from cascade.via import Region, read_via, region_instances
+from cascade.via import Region, read_annotations, read_via, region_instances, via_document
 
 
 def _region(shape: dict[str, object], type_: str = "Faint") -> dict[str, object]:
@@ -99,7 +102,7 @@ def test_unusable_region_is_left_out_with_a_warning(tmp_path, caplog, region, re
     ("content", "message"),
     [
         ("{", "expected VIA JSON"),
-        ("[]", "expected VIA JSON, a dict of images or a project, got a list"),
+        ("7", "expected VIA JSON, images as a dict or a list, or a project, got a int"),
         ('{"k": {"name": "a.jpg"}}', "expected VIA image records with a 'filename'"),
         ('{"k": 7}', "expected VIA image records with a 'filename'"),
         ('{"k": {"filename": "a.jpg"}, "l": {"filename": "a.jpg"}}', "image 'a.jpg' is listed twice"),
@@ -118,7 +121,7 @@ def test_missing_file_is_an_error(tmp_path):
 
 
 def test_oversized_file_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("cascade.via.MAX_VIA_BYTES", 10)
+    monkeypatch.setattr("cascade.via.read.MAX_VIA_BYTES", 10)
     with pytest.raises(InputError, match="expected annotations of at most 10 bytes, got"):
         read_via(_write(tmp_path / "a.json", {"k": {"filename": "a.jpg"}}))
 
@@ -133,6 +136,134 @@ def test_instances_have_tight_boxes_and_skip_what_lies_outside():
     assert len(region_instances([])) == 0
 
 
+def test_list_of_images_as_the_papers_split_has_it_is_read(tmp_path):
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps([{"filename": "a.jpg", "regions": [_region(POLYGON)], "size": 3}]))
+    assert len(read_via(path)["a.jpg"]) == 1
+
+
+def _problems(tmp_path, *records: dict[str, object]):
+    path = tmp_path / "problems.json"
+    path.write_text(json.dumps(records))
+    return read_annotations(path)
+
+
+@pytest.mark.parametrize(
+    ("region", "kind", "message", "n_kept", "incomplete"),
+    [
+        (_region({"name": "point", "cx": 1, "cy": 1}), "no area", "a point has no area", 0, False),
+        (_region(POLYGON, ""), "unclassed", "no 'Type'", 0, True),
+        (_region(POLYGON, "Comet"), "unclassed", "got 'Comet'", 0, True),
+        ({"shape_attributes": POLYGON}, "unclassed", "no 'Type', got None", 0, True),
+        (_region({"name": "star"}), "malformed", "expected a shape of VIA that has an area, got 'star'", 0, True),
+        (_region({"name": "circle", "cx": 5, "cy": 5}), "malformed", "no 'r'", 0, True),
+        (_region({"name": "circle", "cx": 5, "cy": 5, "r": None}), "malformed", "must be a string or", 0, True),
+        (_region({"name": "circle", "cx": 5, "cy": 5, "r": -3}), "no area", "expected a positive size", 0, False),
+        (_region({"name": "rect", "x": 5, "y": 5, "width": 0, "height": 9}), "no area", "got 0 by 9", 0, False),
+        (_region({"name": "circle", "cx": -50, "cy": 5, "r": 9}), "outside", "columns -59 to -41", 1, False),
+        (_region({"name": "circle", "cx": 3, "cy": 395, "r": 9}), "clipped", "rows 386 to 404", 1, False),
+    ],
+)
+def test_every_problem_has_a_kind_and_a_message(tmp_path, region, kind, message, n_kept, incomplete):
+    read = _problems(tmp_path, {"filename": "a.jpg", "regions": {"0": region}})
+    (problem,) = read.problems
+    assert (problem.image, problem.region, problem.kind) == ("a.jpg", 0, kind)
+    assert message in problem.message
+    assert str(problem).startswith("a.jpg: region 0 ")
+    assert len(read.images["a.jpg"]) == n_kept
+    assert ("a.jpg" in read.incomplete) is incomplete
+
+
+def test_image_listed_twice_is_kept_once_if_alike_and_not_at_all_if_not(tmp_path):
+    drawn = {"filename": "a.jpg", "regions": [_region(POLYGON)]}
+    alike = _problems(tmp_path, drawn, drawn)
+    assert [problem.kind for problem in alike.problems] == ["repeated"]
+    assert len(alike.images["a.jpg"]) == 1
+    different = _problems(tmp_path, drawn, {"filename": "a.jpg", "regions": []}, {"filename": "b.jpg"})
+    assert [problem.kind for problem in different.problems] == ["duplicate"]
+    assert set(different.images) == {"b.jpg"}
+    assert different.incomplete == {"a.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [(7, "got a int"), ([_region(POLYGON)] * 1001, "expected a list of at most 1000 regions, got 1001 of them")],
+)
+def test_unbearable_list_of_regions_makes_the_image_incomplete(tmp_path, regions, message):
+    read = _problems(tmp_path, {"filename": "a.jpg", "regions": regions})
+    assert message in read.problems[0].message
+    assert read.incomplete == {"a.jpg"}
+
+
+def test_outline_of_too_many_points_is_left_out(tmp_path):
+    shape = {"name": "polygon", "all_points_x": [1] * 10_001, "all_points_y": [1] * 10_001}
+    read = _problems(tmp_path, {"filename": "a.jpg", "regions": [_region(shape)]})
+    assert "expected at most 10000 points" in read.problems[0].message
+
+
+def test_deeply_nested_file_is_an_error(tmp_path):
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 200_000)
+    with pytest.raises(InputError, match="expected VIA JSON"):
+        read_via(path)
+
+
+def test_circle_is_the_disk_of_skimage_and_an_ellipse_follows_its_formula():
+    rows, columns = np.indices((400, 400))
+    disk = np.zeros((400, 400), bool)
+    disk[draw.disk((120.5, 77.25), 33.3, shape=disk.shape)] = True  # type: ignore[no-untyped-call]
+    np.testing.assert_array_equal(Region(Artifact.FAINT, "circle", (120.5,), (77.25,), (33.3, 33.3)).mask(), disk)
+    theta = 0.7
+    along = (columns - 200) * np.cos(theta) + (rows - 150) * np.sin(theta)  # x' of an ellipse turned clockwise
+    across = -(columns - 200) * np.sin(theta) + (rows - 150) * np.cos(theta)
+    by_hand = (along / 90.5) ** 2 + (across / 20.5) ** 2 < 1
+    mask = Region(Artifact.FAINT, "ellipse", (150.0,), (200.0,), (20.5, 90.5), theta).mask()
+    np.testing.assert_array_equal(mask, by_hand)
+
+
+def test_small_shapes_cover_the_pixels_counted_by_hand():
+    square = Region(Artifact.BRIGHT, "polygon", (2.0, 2.0, 4.0, 4.0), (1.0, 5.0, 5.0, 1.0)).mask((8, 8))
+    assert np.argwhere(square).tolist() == [[row, column] for row in (2, 3, 4) for column in (1, 2, 3, 4, 5)]
+    dot = Region(Artifact.BRIGHT, "circle", (3.0,), (3.0,), (1.2, 1.2)).mask((8, 8))
+    assert np.argwhere(dot).tolist() == [[2, 3], [3, 2], [3, 3], [3, 4], [4, 3]]
+
+
+_coordinate = st.floats(-150, 550, allow_subnormal=False).map(lambda value: round(value, 3))
+_radius = st.floats(0.5, 400).map(lambda value: round(value, 3))
+_outlines = st.lists(st.tuples(_coordinate, _coordinate), min_size=3, max_size=7).map(
+    lambda points: Region(Artifact.RAYS, "polyline", *map(tuple, zip(*points, strict=True)))
+)
+_ellipses = st.builds(
+    lambda row, column, radii, theta: Region(Artifact.FAINT, "ellipse", (row,), (column,), radii, theta),
+    _coordinate, _coordinate, st.tuples(_radius, _radius), st.floats(-7, 7),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(_outlines | _ellipses)
+def test_mask_is_what_a_larger_image_shows_through_the_window(region):
+    margin = 200
+    moved = Region(
+        region.artifact, region.shape, tuple(row + margin for row in region.rows),
+        tuple(column + margin for column in region.columns), region.radii, region.theta,
+    )  # fmt: skip
+    large = moved.mask((400 + 2 * margin, 400 + 2 * margin))
+    window = large[margin:-margin, margin:-margin]
+    # Moving an outline rounds its coordinates, which may move single pixels that lie exactly on it.
+    assert np.sum(region.mask() != window) <= 2
+    y0, x0, y1, x1 = moved.extent()
+    rows, columns = np.nonzero(large)
+    assert np.all((rows >= y0 - 1e-6) & (rows <= y1 + 1e-6) & (columns >= x0 - 1e-6) & (columns <= x1 + 1e-6))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(_outlines | _ellipses, max_size=4))
+def test_what_is_written_is_read_again(tmp_path_factory, regions):
+    path = tmp_path_factory.mktemp("via") / "a.json"
+    path.write_text(json.dumps(via_document({"a.jpg": regions})))
+    assert read_via(path) == {"a.jpg": tuple(regions)}
+
+
 def test_all_real_annotations_are_read(real_data, caplog):
     path = real_data / "des_annotations" / "annotations_full.json"
     full = read_via(path)
@@ -145,3 +276,13 @@ def test_all_real_annotations_are_read(real_data, caplog):
         assert expected > 1500
         assert sum(region.artifact is artifact for image in full.values() for region in image) == expected
     assert not caplog.records
+
+
+def test_the_papers_own_split_is_read_without_losses(real_data):
+    read = [
+        read_annotations(real_data / "des_annotations" / f"annotations_{part}.json")
+        for part in ("train", "val", "test")
+    ]
+    assert [len(part.images) for part in read] == [1381, 296, 298]
+    assert not any(part.incomplete for part in read)
+    assert {problem.kind for part in read for problem in part.problems} == {"clipped"}

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from cascade.cli.calibrate import calibrate
 from cascade.cli.demo import demo
+from cascade.cli.evaluate import agreement, evaluate, split
 from cascade.cli.models import models_app
 from cascade.cli.raytrace import raytrace
 from cascade.cli.run import run
@@ -72,7 +73,7 @@ def _options(
 
 def _is_ours_or_bad(record: logging.LogRecord) -> bool:
     """Whether a person should see a log record: Dask alone reports every connection."""
-    return record.levelno >= (logging.WARNING if record.name == "cascade.via" else logging.ERROR)
+    return record.levelno >= (logging.WARNING if record.name == "cascade.via.read" else logging.ERROR)
 
 
 app.command("demo")(demo)
@@ -82,4 +83,7 @@ app.command("simulate")(simulate)
 app.command("raytrace")(raytrace)
 app.command("train")(train)
 app.command("calibrate")(calibrate)
+app.command("evaluate")(evaluate)
+app.command("agreement")(agreement)
+app.command("split")(split)
 app.add_typer(models_app, name="models")

@@ -28,8 +28,8 @@ def load_engine(info: ModelInfo, engine: str = "auto") -> Engine:
     Load a model into an engine.
 
     ``"auto"`` takes Keras where its backend sees a GPU or is not TensorFlow, else OpenVINO where it is installed and
-    answers as Keras does, else Keras. OpenVINO computes in bfloat16 where the CPU is made for it and the detections stay
-    the same as Keras' on `cascade.engines.agreement.agreement_images`, else in float32.
+    answers as Keras does, else Keras. OpenVINO computes in bfloat16 where the CPU is made for it and the detections
+    stay the same as Keras' on `cascade.engines.agreement.agreement_images`, else in float32.
 
     Raises
     ------

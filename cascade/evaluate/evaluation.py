@@ -1,0 +1,382 @@
+"""One run, and any number of competitors, against what is true: everything that `cascade evaluate` reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cascade.camera import Camera
+from cascade.errors import ConfigError
+from cascade.evaluate.agreement import alive_ccds, exposures_section, human_line
+from cascade.evaluate.bootstrap import LEVEL, N_RESAMPLES
+from cascade.evaluate.ccd import GROUPS
+from cascade.evaluate.counting import CcdCells, IntArray
+from cascade.evaluate.curves import AREA_THRESHOLDS, ccd_hits
+from cascade.evaluate.instances import OVERLAPS
+from cascade.evaluate.pixels import overlap_px
+from cascade.evaluate.screening import SURVEY_PREVALENCE
+from cascade.evaluate.sections import (
+    ccd_section,
+    coco_results,
+    coco_section,
+    difference_section,
+    match_section,
+    paper_section,
+    pixel_section,
+    screening_section,
+)
+from cascade.evaluate.sides import AnySide, Side
+from cascade.evaluate.systems import System, annotator_sides, annotator_system, complete_run, run_system, veto_system
+from cascade.evaluate.truth import Truth, match_exposures, match_labels, read_labels
+from cascade.exposure import BoolArray
+from cascade.store import Run
+from cascade.versions import installed_versions
+from cascade.via import read_annotations
+
+EVALUATION_FORMAT = "ghost-cascade evaluation"
+FORMAT_VERSION = 1
+
+MAJORITY = "majority"
+"""The consensus of several annotators by more than half of them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """
+    What came out.
+
+    Attributes
+    ----------
+    metrics
+        What `metrics.json` holds; see ``docs/metrics.md``.
+    names
+        Images, or rows of a stack, that were evaluated.
+    exposures
+        Their numbers in the run.
+    truths
+        The annotators that make the truth; empty where only whole exposures are compared.
+    system
+        The run.
+    left_out
+        Images, or paths of exposures, that were not compared, by reason.
+    hits, overlap_px
+        CCDs and pixels of the run: see `ccd_hits` and `overlap_px`; None where only whole exposures are compared.
+    """
+
+    metrics: dict[str, Any]
+    names: tuple[str, ...]
+    exposures: tuple[int, ...]
+    truths: tuple[Side, ...]
+    system: System
+    left_out: Mapping[str, tuple[str, ...]]
+    hits: IntArray | None = None
+    overlap_px: IntArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """
+    How to evaluate.
+
+    Attributes
+    ----------
+    consensus
+        `MAJORITY`, or the name of the annotator who is right.
+    prevalence
+        Share of ghosted exposures in the survey, in (0, 1).
+    n_resamples, seed
+        Of the bootstrap over exposures.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+
+    consensus: str = MAJORITY
+    prevalence: float = SURVEY_PREVALENCE
+    n_resamples: int = N_RESAMPLES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.prevalence < 1:
+            msg = f"prevalence: expected a share in (0, 1), got {self.prevalence}"
+            raise ConfigError(msg)
+        if self.n_resamples < 1:
+            msg = f"n_resamples: expected at least 1, got {self.n_resamples}"
+            raise ConfigError(msg)
+
+
+def evaluate_run(
+    run: Run,
+    truth: Truth,
+    camera: Camera,
+    settings: Settings = Settings(),
+    *,
+    against: Sequence[Path] = (),
+    veto: Sequence[str] = (),
+    human: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """
+    Compare a run with what annotators drew.
+
+    Only exposures that the truth, the run and all competitors have are compared, so that all curves speak of the same.
+
+    Parameters
+    ----------
+    run : Run
+        Complete.
+    truth : Truth
+    camera : Camera
+        DECam.
+    settings : Settings
+    against : sequence of Path
+        Competitors: run directories, or VIA files of annotators that are not in `truth`.
+    veto : sequence of str
+        Competitors: veto lists in the format of DES; see `cascade.evaluate.systems.veto_system`.
+    human : mapping or None
+        The human line, from `read_human_line`; None makes one of the annotators of `truth`, if there are several.
+
+    Raises
+    ------
+    InputError, StoreError
+        If a competitor cannot be read.
+    ConfigError
+        If no exposure is left to compare, or two competitors have one name.
+    """
+    matches = match_exposures(
+        run.table("exposures"), [*truth.names, *truth.left_out["with regions that are not known"]]
+    )
+    names = [name for name in truth.names if name in matches.exposures]
+    left_out = {**truth.left_out, **matches.left_out}
+    rivals, names, missing = _rivals(against, names)
+    left_out |= missing
+    if not names:
+        msg = (
+            f"{run.path}: expected exposures that are annotated, got none; annotations have names like {truth.names[0]}"
+        )
+        raise ConfigError(msg)
+    cells = CcdCells.of(camera)
+    exposures = [matches.exposures[name] for name in names]
+    system = run_system(_name(run.path), run, exposures, cells)
+    competitors = [_rival_system(path, one, names, cells) for path, one in rivals]
+    expnums = _expnums(run, exposures)
+    competitors += [veto_system(spec, expnums, len(camera.ccds)) for spec in veto]
+    systems = [system, *competitors]
+    _check_names(systems)
+    annotators = annotator_sides(truth, names, cells)
+    truths = _truths(annotators, settings.consensus)
+    alive = alive_ccds(expnums, camera)
+    if human is None and len(annotators) > 1:
+        human = human_line(annotators, cells, alive)
+    metrics = _head(run, settings, names, truth.annotators, systems)
+    metrics["exposures"] = {
+        **exposures_section(truth, len(names)),
+        "n_ghosted": int(_ghosted(truths).sum()),
+        "left_out": {reason: len(which) for reason, which in left_out.items() if which},
+    }
+    metrics["human"] = human
+    sides = {s.name: s.side for s in systems if s.side is not None}
+    hits = {name: ccd_hits(truths, side, cells, alive, AREA_THRESHOLDS) for name, side in sides.items()}
+    pixels = {name: overlap_px(truths, side) for name, side in sides.items() if isinstance(side, Side)}
+    metrics |= _artifact_sections(sides, truths, hits, pixels, settings)
+    metrics["screening"] = _screening(systems, _ghosted(truths), settings)
+    return Evaluation(
+        metrics, tuple(names), tuple(exposures), tuple(truths), system, left_out, hits[system.name], pixels[system.name]
+    )
+
+
+def evaluate_labels(
+    run: Run,
+    labels: Path,
+    settings: Settings = Settings(),
+    *,
+    against: Sequence[Path] = (),
+) -> Evaluation:
+    """
+    Compare a run over a stack of previews with labels of whole exposures, 1 for ghosted.
+
+    Parameters
+    ----------
+    run : Run
+        Complete.
+    labels : Path
+        A ``y_*.npy``, as beside Chang's stacks.
+    settings : Settings
+    against : sequence of Path
+        Run directories over the same stack.
+
+    Raises
+    ------
+    InputError, StoreError, ConfigError
+        If something cannot be read, or does not fit together.
+    """
+    ghosted = read_labels(labels)
+    matches = match_labels(run.table("exposures"), ghosted, labels)
+    names = sorted(matches.exposures, key=int)
+    systems = [run_system(_name(run.path), run, [matches.exposures[name] for name in names], None)]
+    for path in against:
+        rival = complete_run(path)
+        found = match_labels(rival.table("exposures"), ghosted, labels)
+        if found.exposures.keys() != matches.exposures.keys():
+            msg = f"{path}: expected the same exposures to have failed as in {run.path}"
+            raise ConfigError(msg)
+        systems.append(run_system(_name(path), rival, [found.exposures[name] for name in names], None))
+    _check_names(systems)
+    truth = ghosted[[int(name) for name in names]]
+    metrics = _head(run, settings, names, (labels.stem,), systems)
+    metrics["exposures"] = {
+        "n": len(names),
+        "n_ghosted": int(truth.sum()),
+        "left_out": {reason: len(which) for reason, which in matches.left_out.items() if which},
+        "problems": {},
+    }
+    metrics |= dict.fromkeys(("human", "ccd", "pixels", "instances", "differences"))
+    metrics["screening"] = _screening(systems, truth, settings)
+    exposures = tuple(matches.exposures[name] for name in names)
+    return Evaluation(metrics, tuple(names), exposures, (), systems[0], matches.left_out)
+
+
+def _head(
+    run: Run, settings: Settings, names: Sequence[str], truth: Sequence[str], systems: Sequence[System]
+) -> dict[str, Any]:
+    """What was compared, and how."""
+    return {
+        "format": EVALUATION_FORMAT,
+        "format_version": FORMAT_VERSION,
+        "versions": installed_versions(),
+        "run": str(run.path),
+        "truth": {"annotators": list(truth), "consensus": settings.consensus},
+        "systems": [system.name for system in systems],
+        "bootstrap": {"n_resamples": settings.n_resamples, "level": LEVEL, "seed": settings.seed},
+    }
+
+
+def _artifact_sections(
+    sides: Mapping[str, AnySide],
+    truths: Sequence[Side],
+    hits: Mapping[str, IntArray],
+    pixels: Mapping[str, IntArray],
+    settings: Settings,
+) -> dict[str, Any]:
+    """All that is measured of artifacts: by CCD, by pixel, by instance, and the differences between systems."""
+    rng = np.random.default_rng(settings.seed)
+    n = settings.n_resamples
+    drawn = {name: side for name, side in sides.items() if isinstance(side, Side)}
+    coco = {name: coco_results(truths, side) for name, side in drawn.items()}
+    first = next(iter(sides))
+    return {
+        "ccd": {
+            "area_thresholds": list(AREA_THRESHOLDS),
+            "groups": list(GROUPS),
+            "systems": {name: ccd_section(one, rng, n) for name, one in hits.items()},
+        },
+        "pixels": {name: pixel_section(one, rng, n) for name, one in pixels.items()},
+        "instances": {
+            "overlaps": list(OVERLAPS),
+            "coco": {name: coco_section(one, len(hits[first]), rng, n) for name, one in coco.items()},
+            "paper": {name: paper_section(truths, side, rng, n) for name, side in drawn.items()},
+            "matched": {name: match_section(truths, side, rng, n) for name, side in drawn.items()},
+        },
+        "differences": {
+            name: difference_section(
+                (hits[first], one),
+                (pixels[first], pixels[name]) if name in pixels else None,
+                (coco[first]["masks"], coco[name]["masks"]) if name in coco else None,
+                rng,
+                n,
+            )
+            for name, one in hits.items()
+            if name != first
+        },
+    }
+
+
+def _screening(systems: Sequence[System], ghosted: BoolArray, settings: Settings) -> dict[str, Any]:
+    """Exposures as clean or ghosted, by system and by what answers."""
+    rng = np.random.default_rng(settings.seed)
+    return {
+        "prevalence": settings.prevalence,
+        "prevalence_of_the_set": round(float(np.mean(ghosted)), 6),
+        "systems": {
+            system.name: {
+                kind: screening_section(
+                    answer, ghosted, rng, prevalence=settings.prevalence, n_resamples=settings.n_resamples
+                )
+                for kind, answer in system.answers.items()
+            }
+            for system in systems
+        },
+    }
+
+
+def _rivals(
+    against: Sequence[Path], names: list[str]
+) -> tuple[list[tuple[Path, Any]], list[str], dict[str, tuple[str, ...]]]:
+    """Open competitors; the images that all of them have, and those that one has not."""
+    opened: list[tuple[Path, Any]] = []
+    known = set(names)
+    for path in against:
+        if path.suffix.lower() == ".json":
+            annotations = read_annotations(path)
+            opened.append((path, annotations))
+            known &= set(annotations.images) - annotations.incomplete
+        else:
+            run = complete_run(path)
+            matches = match_exposures(run.table("exposures"), names)
+            opened.append((path, (run, matches)))
+            known &= set(matches.exposures)
+    missing = {"not in every competitor": tuple(name for name in names if name not in known)}
+    return opened, [name for name in names if name in known], missing
+
+
+def _rival_system(path: Path, opened: Any, names: Sequence[str], cells: CcdCells) -> System:  # noqa: ANN401
+    """A competitor over the images that are compared."""
+    if isinstance(opened, tuple):
+        run, matches = opened
+        return run_system(_name(path), run, [matches.exposures[name] for name in names], cells)
+    return annotator_system(opened, names, cells)
+
+
+def _truths(annotators: Sequence[Side], consensus: str) -> list[Side]:
+    """The annotators that make the truth."""
+    if consensus == MAJORITY:
+        return list(annotators)
+    chosen = [side for side in annotators if side.name == consensus]
+    if not chosen:
+        known = ", ".join(side.name for side in annotators)
+        msg = f"consensus: expected {MAJORITY} or an annotator ({known}), got {consensus!r}"
+        raise ConfigError(msg)
+    return chosen
+
+
+def _ghosted(truths: Sequence[Side]) -> BoolArray:
+    """(N,) bool: exposures on which more than half of the annotators drew something."""
+    votes = np.stack([side.ghosted() for side in truths])
+    ghosted: BoolArray = 2 * votes.sum(axis=0) > len(votes)
+    return ghosted
+
+
+def _check_names(systems: Sequence[System]) -> None:
+    """Refuse two systems of one name, which no table could tell apart."""
+    names = [system.name for system in systems]
+    for name in names:
+        if names.count(name) > 1:
+            msg = f"competitors: expected a name each, got {name!r} twice; rename a folder or a file"
+            raise ConfigError(msg)
+
+
+def _expnums(run: Run, exposures: Sequence[int]) -> list[int | None]:
+    """Exposure numbers of some exposures of a run."""
+    table = run.table("exposures")
+    known = dict(zip(table["exposure"].to_pylist(), table["expnum"].to_pylist(), strict=True))
+    return [known[exposure] for exposure in exposures]
+
+
+def _name(path: Path) -> str:
+    """What a run is called."""
+    return path.resolve().name

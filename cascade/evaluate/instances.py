@@ -1,0 +1,89 @@
+"""Whether two sides found the same artifacts: instances matched one to one."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+
+from cascade.evaluate.counting import IntArray
+from cascade.evaluate.sides import Found, Side
+from cascade.exposure import PREVIEW_SHAPE, Artifact, BoolArray
+
+OVERLAPS = (0.5, 0.6, 0.7, 0.8, 0.9)
+"""Least intersection over union of a match; those of the paper's panels."""
+
+MATCHED = ("All", *(artifact.name.title() for artifact in Artifact), "class-blind")
+"""What matches are counted for: ``All`` wants equal classes, ``class-blind`` does not."""
+
+
+def overlaps(one: Found, other: Found, *, boxes: bool = False) -> npt.NDArray[np.float64]:
+    """
+    Intersection over union of the artifacts of two sides in one exposure.
+
+    Parameters
+    ----------
+    one, other : Found
+        With k and m artifacts.
+    boxes : bool
+        Of their boxes instead of their masks.
+
+    Returns
+    -------
+    ndarray of float64, shape (k, m)
+    """
+    if not len(one) or not len(other):
+        return np.zeros((len(one), len(other)))
+    sides = [[{"size": list(PREVIEW_SHAPE), "counts": rle} for rle in found.rles] for found in (one, other)]
+    if boxes:
+        return np.asarray(coco_mask.iou(*(coco_mask.toBbox(side) for side in sides), [0] * len(other)), float)
+    return np.asarray(coco_mask.iou(*sides, [0] * len(other)), float)
+
+
+def match_counts(one: Found, other: Found) -> IntArray:
+    """
+    Count artifacts that can be matched one to one, as many as possible.
+
+    Parameters
+    ----------
+    one, other : Found
+        Truth and prediction; the count does not depend on which is which.
+
+    Returns
+    -------
+    ndarray of int32, shape (n_overlaps, n_matched, 3)
+        Matches, artifacts of `one` and of `other`, for each of `OVERLAPS` and `MATCHED`.
+    """
+    counts = np.zeros((len(OVERLAPS), len(MATCHED), 3), np.int32)
+    shared = overlaps(one, other)
+    same = one.classes[:, None] == other.classes[None, :]
+    for k, least in enumerate(OVERLAPS):
+        close = shared >= least
+        for m, name in enumerate(MATCHED):
+            rows, columns = (_of_kind(found, name) for found in (one, other))
+            counts[k, m] = 0, rows.sum(), columns.sum()
+            allowed = close if name == "class-blind" else close & same
+            counts[k, m, 0] = _most_matches(allowed[np.ix_(rows, columns)])
+    return counts
+
+
+def all_match_counts(one: Side, other: Side) -> IntArray:
+    """`match_counts` of every exposure: (N, n_overlaps, n_matched, 3)."""
+    return np.stack([match_counts(a, b) for a, b in zip(one.found, other.found, strict=True)])
+
+
+def _of_kind(found: Found, name: str) -> BoolArray:
+    """Which artifacts count for an entry of `MATCHED`."""
+    if name in ("All", "class-blind"):
+        return np.ones(len(found), bool)
+    of_class: BoolArray = found.classes == Artifact.from_label(name)
+    return of_class
+
+
+def _most_matches(allowed: BoolArray) -> int:
+    """Size of the largest matching of a bipartite graph."""
+    if max(allowed.sum(axis=0).max(initial=0), allowed.sum(axis=1).max(initial=0)) <= 1:
+        return int(allowed.sum())  # nothing to choose
+    return int(np.sum(maximum_bipartite_matching(csr_array(allowed)) >= 0))

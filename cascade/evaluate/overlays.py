@@ -1,0 +1,159 @@
+"""Predicted beside true masks, on the previews where they can be read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from cascade.atomic import read_json
+from cascade.camera import Camera
+from cascade.errors import CascadeError
+from cascade.evaluate.bootstrap import f1_score
+from cascade.evaluate.evaluation import Evaluation
+from cascade.evaluate.figures import plain, save
+from cascade.evaluate.sides import Side
+from cascade.exposure import Artifact, BoolArray, UInt8Array
+from cascade.pipeline import fingerprint
+from cascade.readers import Reader, open_inputs
+from cascade.report.overview import COLOURS
+from cascade.store import Run
+
+logger = logging.getLogger(__name__)
+
+_N_PAIRS = 6
+_COLUMNS = 4
+_WHITE_LEVEL = 140.0  # grey level shown as white
+_OPACITY = 0.3
+_BARE_LEVEL = 60  # of CCDs where there is no picture
+
+
+def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path) -> bool:
+    """
+    Draw exposures from the worst to the best CCD F1: truth on the left, the run on the right.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        With artifacts.
+    run : Run
+        Names its inputs, whose previews are drawn if they are still there.
+    camera : Camera
+    stem : Path
+        PNG and PDF to write, without ending.
+
+    Returns
+    -------
+    bool
+        False if there is nothing to draw: no masks, or no exposure with any.
+    """
+    side = evaluation.system.side
+    if not isinstance(side, Side) or evaluation.hits is None:
+        return False
+    hits = evaluation.hits[:, 0, 0, 0]
+    scores = np.where(hits[:, 1:].any(axis=-1), f1_score(hits), np.nan)
+    chosen = _spread(scores)
+    if not chosen:
+        return False
+    preview = _previews(run, camera)
+    rows = -(-2 * len(chosen) // _COLUMNS)
+    figure = Figure(figsize=(3.1 * _COLUMNS, 3.3 * rows + 0.7), layout="constrained")
+    axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for k, n in enumerate(chosen):
+        image = preview(evaluation.exposures[n])
+        truth = consensus_plane([one.found[n].plane() for one in evaluation.truths])
+        left, right = axes[2 * k : 2 * k + 2]
+        draw_masks(left, image, truth, camera)
+        n_people = len(evaluation.truths)
+        of_whom = "" if n_people == 1 else f", majority of {n_people}"
+        left.set_title(f"{plain(evaluation.names[n])}\ntruth{of_whom}", fontsize=8)
+        draw_masks(right, image, side.found[n].plane(), camera)
+        right.set_title(f"{plain(side.name)}\nCCD F1 {scores[n]:.2f}", fontsize=8)
+    legend = [Patch(color=colour, label=artifact.label) for artifact, colour in COLOURS.items()]
+    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False, fontsize=9)
+    figure.suptitle("Exposures from the worst to the best CCD F1 (all classes, t = 0)", fontsize=10)
+    save(figure, stem)
+    return True
+
+
+def consensus_plane(planes: Sequence[UInt8Array]) -> UInt8Array:
+    """The (H, W) mask plane of what more than half of the annotators marked, class by class."""
+    stacked = np.stack(planes)
+    plane = np.zeros(stacked.shape[1:], np.uint8)
+    for artifact in Artifact:
+        plane[2 * ((stacked & artifact.bit) > 0).sum(axis=0) > len(planes)] |= artifact.bit
+    return plane
+
+
+def draw_masks(axis: Axes, image: UInt8Array | None, plane: UInt8Array, camera: Camera) -> None:
+    """One preview, or the bare focal plane, with coloured masks and the outlines of the CCDs."""
+    bare = np.where(camera.labels > 0, _BARE_LEVEL, 0)
+    grey = np.repeat(np.clip((bare if image is None else image) / _WHITE_LEVEL, 0, 1)[..., None], 3, axis=2)
+    for artifact, colour in COLOURS.items():
+        covered: BoolArray = (plane & artifact.bit) > 0
+        grey[covered] = (1 - _OPACITY) * grey[covered] + _OPACITY * np.array(to_rgb(colour))
+        if covered.any():
+            axis.contour(covered, levels=[0.5], colors=[colour], linewidths=0.9)
+    axis.imshow(grey, interpolation="nearest")
+    draw_ccds(axis, camera)
+
+
+def draw_ccds(axis: Axes, camera: Camera) -> None:
+    """Outlines of the CCDs."""
+    outlines = []
+    for ccd in camera.ccds:
+        rows, columns = (np.flatnonzero((camera.labels == ccd.ccdnum).any(axis=along)) for along in (1, 0))
+        top, bottom, left, right = rows[0] - 0.5, rows[-1] + 0.5, columns[0] - 0.5, columns[-1] + 0.5
+        outlines.append([(left, top), (right, top), (right, bottom), (left, bottom)])
+    axis.add_collection(PolyCollection(outlines, facecolors="none", edgecolors="#8a8a8a", linewidths=0.3))
+
+
+def read_previews(inputs: Sequence[str], fingerprint_of_run: str | None) -> Reader | None:
+    """The inputs of a run, or None if they cannot be read any more or are others."""
+    try:
+        reader = open_inputs(inputs)
+    except CascadeError as error:
+        logger.info("previews are not drawn: %s", error)
+        return None
+    if fingerprint_of_run is not None and fingerprint(reader) != fingerprint_of_run:
+        logger.info("previews are not drawn: the inputs are not those of the run")
+        return None
+    return reader
+
+
+def _previews(run: Run, camera: Camera) -> Callable[[int], UInt8Array | None]:
+    """A reader of single previews, which gives None for what it cannot read."""
+    details: Mapping[str, Any] = read_json(run.path / "run.json").get("details") or {}
+    inputs = details.get("inputs") or []
+    named = isinstance(inputs, list) and all(isinstance(name, str) for name in inputs)
+    reader = read_previews(inputs, run.config.inputs) if named and inputs else None
+
+    def preview(exposure: int) -> UInt8Array | None:
+        if reader is None:
+            return None
+        try:
+            image = reader.read(exposure).image
+        except CascadeError as error:
+            logger.info("a preview is not drawn: %s", error)
+            return None
+        return image if image.shape == camera.shape else None
+
+    return preview
+
+
+def _spread(scores: np.ndarray[Any, np.dtype[np.float64]]) -> list[int]:
+    """A few exposures, evenly from the worst to the best; those without artifacts do not count."""
+    ranked = [int(n) for n in np.argsort(scores) if np.isfinite(scores[n])]
+    if not ranked:
+        return []
+    return [ranked[k] for k in np.unique(np.linspace(0, len(ranked) - 1, _N_PAIRS).round().astype(int))]

@@ -1,0 +1,175 @@
+"""What is evaluated: runs, annotators and veto lists, brought onto the same exposures."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cascade.errors import ConfigError, StoreError
+from cascade.evaluate.bootstrap import FloatArray
+from cascade.evaluate.counting import CcdCells
+from cascade.evaluate.sides import AnySide, Found, Side, VetoSide, run_found
+from cascade.evaluate.truth import Truth
+from cascade.exposure import BoolArray
+from cascade.store import Run, open_run
+from cascade.veto import read_des
+from cascade.via import Annotations, region_instances
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """
+    Which of N exposures something calls ghosted.
+
+    Attributes
+    ----------
+    flagged
+        (N,) bool.
+    scores
+        (N,) in [0, 1]; None where it gives no scores.
+    """
+
+    flagged: BoolArray
+    scores: FloatArray | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class System:
+    """
+    One result over N exposures.
+
+    Attributes
+    ----------
+    name
+        As tables and figures call it.
+    side
+        Its artifacts, or its list of CCDs; None where only whole exposures are compared.
+    answers
+        By what gives them: ``screen``, and ``cascade`` (an artifact was found in a flagged exposure) or the kind of
+        the competitor.
+    """
+
+    name: str
+    side: AnySide | None
+    answers: Mapping[str, Answer]
+
+
+def complete_run(path: Path) -> Run:
+    """
+    Open a run that is finished.
+
+    Raises
+    ------
+    StoreError
+        If it is none, or has batches to do.
+    """
+    run = open_run(path)
+    summary = run.summary()
+    if summary.n_done < summary.n_batches:
+        msg = f"{path}: expected a complete run, got {summary.n_done} of {summary.n_batches} batches; run it to the end"
+        raise StoreError(msg)
+    return run
+
+
+def run_system(name: str, run: Run, exposures: Sequence[int], cells: CcdCells | None) -> System:
+    """
+    What a run found in some of its exposures.
+
+    Parameters
+    ----------
+    name : str
+    run : Run
+    exposures : sequence of int
+        Their numbers in the run.
+    cells : CcdCells or None
+        None reads no masks.
+
+    Raises
+    ------
+    StoreError
+        If its artifacts are damaged.
+    """
+    table = run.table("exposures")
+    artifacts = run.table("artifacts")
+    at = np.asarray(exposures, np.int64)
+    rows = table.take(pa.array(_positions(table["exposure"].to_numpy(), at)))
+    best = np.zeros(int(table["exposure"].to_numpy().max(initial=0)) + 1)
+    np.maximum.at(best, artifacts["exposure"].to_numpy(), artifacts["score"].to_numpy())
+    ghosted = rows["n_artifacts"].to_numpy() > 0
+    answers = {"cascade": Answer(ghosted, np.clip(best[at], 0, 1))}
+    scores = rows["screen_score"].to_numpy(zero_copy_only=False).astype(float)
+    if run.config.screen is not None and np.all(np.isfinite(scores)):
+        answers = {"screen": Answer(rows["flagged"].to_numpy(zero_copy_only=False).astype(bool), scores), **answers}
+    side = None if cells is None else Side.of(name, run_found(artifacts, exposures), cells)
+    return System(name, side, answers)
+
+
+def annotator_sides(truth: Truth, names: Sequence[str], cells: CcdCells) -> list[Side]:
+    """The annotators of a truth over some of its images, one mask plane at a time."""
+    return [
+        Side.of(annotator, (Found.of(region_instances(images[name])) for name in names), cells)
+        for annotator, images in zip(truth.annotators, truth.regions, strict=True)
+    ]
+
+
+def annotator_system(annotations: Annotations, names: Sequence[str], cells: CcdCells) -> System:
+    """An annotator as a competitor, over images that they annotated."""
+    found = (Found.of(region_instances(annotations.images[name])) for name in names)
+    side = Side.of(annotations.path.stem, found, cells)
+    return System(side.name, side, {"annotator": Answer(side.ghosted(), None)})
+
+
+def veto_system(spec: str, expnums: Sequence[int | None], n_ccds: int) -> System:
+    """
+    Veto lists in the format of DES as one competitor.
+
+    Parameters
+    ----------
+    spec : str
+        A file, or a pattern of several (``'ghost-scatter-y*.txt'``) that are parts of one list; ``NAME=`` may stand
+        before it.
+    expnums : sequence of int or None
+        Of the exposures.
+    n_ccds : int
+        CCDs of the camera.
+
+    Raises
+    ------
+    ConfigError
+        If no file matches, or an exposure has no number.
+    InputError
+        If a list cannot be read.
+    """
+    name, equals, pattern = spec.rpartition("=")
+    if not equals or Path(spec).is_file():
+        name, pattern = Path(spec).stem.rstrip("*"), spec
+    files = [Path(pattern)] if Path(pattern).is_file() else [Path(file) for file in sorted(glob.glob(pattern))]  # noqa: PTH207 - takes absolute patterns
+    if not files:
+        msg = f"{pattern}: expected a veto list, found no such file"
+        raise ConfigError(msg)
+    if None in expnums:
+        msg = f"{pattern}: a veto list needs the exposure number of every exposure, got {expnums.count(None)} without"
+        raise ConfigError(msg)
+    rows_of: dict[int | None, list[int]] = {}
+    for n, expnum in enumerate(expnums):
+        rows_of.setdefault(expnum, []).append(n)
+    listed = np.zeros((len(expnums), n_ccds), bool)
+    for file in files:
+        table = read_des(file)
+        for expnum, ccdnum in zip(table["expnum"].to_pylist(), table["ccdnum"].to_pylist(), strict=True):
+            if 1 <= ccdnum <= n_ccds:
+                listed[rows_of.get(expnum, []), ccdnum - 1] = True
+    flagged: BoolArray = np.any(listed, axis=1)
+    return System(name, VetoSide(name, listed), {"list": Answer(flagged, None)})
+
+
+def _positions(numbers: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where the wanted numbers stand."""
+    order = np.argsort(numbers)
+    return order[np.searchsorted(numbers, wanted, sorter=order)]
