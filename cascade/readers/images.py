@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cascade.errors import input_error, printable, reason
 from cascade.exposure import UInt8Array
-from cascade.readers.base import ListedReader, Row, input_error, printable, reason
+from cascade.readers.base import ListedReader, Row
 from cascade.readers.decode import decode_image, read_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from cascade.errors import InputError
+from cascade.errors import InputError, input_error, reason
 from cascade.readers.archive import open_archive
-from cascade.readers.base import Reader, chain, input_error, reason
+from cascade.readers.base import Reader, chain
 from cascade.readers.images import IMAGE_SUFFIXES, open_folder, open_images, open_pattern
 from cascade.readers.manifest import open_manifest
 from cascade.readers.stacks import open_npy, open_zarr

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cascade.errors import input_error, printable, reason
 from cascade.exposure import PREVIEW_SHAPE, UInt8Array
-from cascade.readers.base import ListedReader, Row, input_error, printable, reason
+from cascade.readers.base import ListedReader, Row
 from cascade.readers.decode import MAX_BYTES, grey_levels
 from cascade.readers.headers import HEADER_COLUMNS, header_columns, to_arrow
 
