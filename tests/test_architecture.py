@@ -18,7 +18,7 @@ LAYERS = (
     {"engines", "convert"},
     {"screen", "segment", "veto", "tables"},
     {"rows", "store"},
-    {"pipeline", "predict"},
+    {"pipeline", "predict", "preview_night"},
     {"parallel"},
     {"season"},
     {"report", "evaluate"},
@@ -29,7 +29,11 @@ ALLOWED_WITHIN_LAYER = {
     ("atomic", "errors"),  # says what is wrong with a file
     ("run_config", "errors"),
     ("segment", "screen"),  # the batching that both share
+    ("preview", "camera"),
+    ("readers", "camera"),
+    ("readers", "preview"),  # a FITS exposure is read by making its preview
     ("simulate", "camera"),
+    ("simulate", "preview"),  # the stretch that full-resolution exposures are drawn for
     ("simulate", "via"),  # outlines are what annotators draw
     ("store", "tables"),
 }

@@ -3,8 +3,8 @@ Write ``lsstcam.toml``: ``python -m cascade.camera.build_lsstcam``.
 
 The 189 science CCDs of LSSTCam lie on one square lattice: 21 rafts of 3x3 CCDs, a 5x5 grid without its corners. The
 numbers are public (the policy files of the repository lsst/obs_lsst): rafts are 127 mm apart, CCDs in a raft 42.25 mm;
-pixels are 0.01 mm; ITL CCDs have 4072x4000 of them, e2v CCDs 4096x4004. In raft ``Rij`` and slot ``Sij`` the first digit
-counts along y, the second along x, and the detector numbers of the observatory follow that order.
+pixels are 0.01 mm; ITL CCDs have 4072x4000 of them, e2v CCDs 4096x4004. In raft ``Rij`` and slot ``Sij`` the first
+digit counts along y, the second along x, and the detector numbers of the observatory follow that order.
 """
 
 from __future__ import annotations

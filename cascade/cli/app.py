@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from cascade.cli.demo import demo
 from cascade.cli.models import models_app
+from cascade.cli.preview import preview
 from cascade.cli.raytrace import raytrace
 from cascade.cli.run import run
 from cascade.cli.simulate import simulate
@@ -76,6 +77,7 @@ def _is_ours_or_bad(record: logging.LogRecord) -> bool:
 
 app.command("demo")(demo)
 app.command("run")(run)
+app.command("preview")(preview)
 app.command("veto")(veto)
 app.command("simulate")(simulate)
 app.command("raytrace")(raytrace)
