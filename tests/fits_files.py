@@ -32,10 +32,10 @@ def preview_of(files: list[Path] | Path, camera: Camera = DECAM, **options) -> P
 
 def change(path: Path, hdu: int, **cards) -> None:
     """Set cards of an HDU, or delete those that are None; the pixels stay, and checksums are not renewed."""
-    with fits.open(path, mode="update") as file:
+    with fits.open(path, mode="update", disable_image_compression=True) as file:
         for key, value in cards.items():
             if value is None:
-                del file[hdu].header[key]
+                file[hdu].header.remove(key, ignore_missing=True)
             else:
                 file[hdu].header[key] = value
 
