@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 
 from cascade.camera import Camera
@@ -18,6 +19,8 @@ from cascade.screen import NetworkScreener, Screener
 from cascade.segment import NetworkSegmenter, Segmenter
 from cascade.store import Run
 from cascade.tables import BatchCounts
+
+logger = getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
 
@@ -73,6 +76,7 @@ def run_season(
     scheduler: str | None = None,
     fresh: bool = False,
     models_dir: PathLike | None = None,
+    camera: str = "decam",
     on_start: Callable[[Run], None] | None = None,
     on_batch: Callable[[BatchCounts], None] | None = None,
 ) -> Run:
@@ -82,7 +86,7 @@ def run_season(
     Parameters
     ----------
     inputs : path or sequence of paths
-        Folders, glob patterns, zips, .npy stacks, Zarr previews, images or manifests.
+        Folders, glob patterns, zips, .npy stacks, Zarr previews, FITS exposures, images or manifests.
     out : path
         The run directory: new, empty, or a run of the same inputs and settings.
     screen, segment : str
@@ -103,6 +107,8 @@ def run_season(
         Start anew in a run directory of another configuration.
     models_dir : path or None
         Folder searched for models before the others.
+    camera : str
+        Name of the camera, or its layout file; see `Camera.load`. The models were trained on DECam alone.
     on_start : callable or None
         Told of the run before the first batch.
     on_batch : callable or None
@@ -124,7 +130,10 @@ def run_season(
     check_engine(engine)
     screening = None if screen is None else _model(screen, "screen", models_dir)
     segmenting = _model(segment, "segment", models_dir)
-    reader = open_inputs(inputs)
+    layout = Camera.load(camera)
+    if layout.name != "decam":
+        logger.warning("the networks were trained on DECam; on %s expect less of them", layout.instrument)
+    reader = open_inputs(inputs, camera=layout.name)
     config = RunConfig(
         inputs=fingerprint(reader),
         n_exposures=len(reader),
@@ -132,6 +141,7 @@ def run_season(
         segment=_identity(segmenting),
         threshold=screening.threshold if screening is not None and threshold is None else threshold,
         batch_size=batch_size,
+        camera=layout.name,
     )
     loader = NetworkLoader(
         None if screening is None else screening.folder.resolve(),
@@ -151,11 +161,11 @@ def run_season(
         if run.summary().status != "complete":
             run.finish()
     elif serial:
-        run_serial(reader, run, *(networks or loader()), Camera.decam(), on_batch=on_batch)
+        run_serial(reader, run, *(networks or loader()), layout, on_batch=on_batch)
     else:
         from cascade.parallel import run_dask
 
-        run_dask(reader, run, loader, Camera.decam(), n_workers=n_workers, scheduler=scheduler, on_batch=on_batch)
+        run_dask(reader, run, loader, layout, n_workers=n_workers, scheduler=scheduler, on_batch=on_batch)
     return run
 
 

@@ -72,7 +72,7 @@ def _options(
 
 def _is_ours_or_bad(record: logging.LogRecord) -> bool:
     """Whether a person should see a log record: Dask alone reports every connection."""
-    return record.levelno >= (logging.WARNING if record.name == "cascade.via" else logging.ERROR)
+    return record.levelno >= (logging.WARNING if record.name in ("cascade.via", "cascade.season") else logging.ERROR)
 
 
 app.command("demo")(demo)

@@ -9,9 +9,7 @@ from typing import Annotated
 import typer
 
 from cascade.cli.progress import Advance, progress
-from cascade.cli.run import Quiet
-
-CameraName = Annotated[str, typer.Option("--camera", help="decam, lsstcam, or a layout file like decam.toml.")]
+from cascade.cli.run import CameraName, Quiet
 
 
 def preview(
