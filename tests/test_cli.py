@@ -224,10 +224,10 @@ def test_real_exposures_go_through_the_shipped_models(real_data, tmp_path):
 
 
 def test_veto_list_in_every_format(finished, tmp_path):
-    for form in ("csv", "parquet", "des"):
+    for form in ("csv", "parquet", "des", "fits", "legacy"):
         result = invoke("veto", finished, "--format", form, "--min-area", 0, "--out", tmp_path / form)
         assert result.exit_code == 0, result.output
-        assert "vetoed (min_area=0 classes=bright,faint,rays min_score=0)" in result.output
+        assert "vetoed (min_area=0 classes=bright,faint,rays min_score=0 min_ccds=1 dead_ccds=out)" in result.output
     touched = {(row["expnum"], row["ccdnum"]) for row in tables(finished)["ccds"] if row["ccdnum"] != 61}
     listed = read_des(tmp_path / "des").to_pylist()
     assert {(row["expnum"], row["ccdnum"]) for row in listed} == touched
