@@ -21,6 +21,7 @@ LAYERS = (
     {"pipeline", "predict", "preview_night"},
     {"parallel"},
     {"season"},
+    {"export"},
     {"report", "evaluate"},
     {"training"},
     {"cli"},

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from cascade.cli.demo import demo
+from cascade.cli.export import export
 from cascade.cli.models import models_app
 from cascade.cli.preview import preview
 from cascade.cli.raytrace import raytrace
@@ -79,6 +80,7 @@ app.command("demo")(demo)
 app.command("run")(run)
 app.command("preview")(preview)
 app.command("veto")(veto)
+app.command("export")(export)
 app.command("simulate")(simulate)
 app.command("raytrace")(raytrace)
 app.command("train")(train)

@@ -14,10 +14,12 @@ from cascade.errors import input_error
 from cascade.exposure import HeaderFacts
 from cascade.preview.structure import Cards, Hdu, plain_file, read_primary, read_structure
 
+MASK_PLANES = ("MSK", "MASK")
+"""EXTNAMEs of masks that go with an image in one file, as in DES files of one CCD."""
+
 _SCIENCE = ("object", "science", "standard")  # OBSTYPE; 'standard' are fields of standard stars
 _PRODUCTS = ("image", "")  # PRODTYPE; else dqmask, wtmap and the like
 _PLANES = re.compile(r"MSK|MASK|WGT|WEIGHT|VAR\w*|DQ|BPM", re.ASCII)  # EXTNAMEs of planes that go with an image
-_MASK_PLANES = ("MSK", "MASK")
 _WHOLE = 0.01  # by how much a whole CCD may differ from its nominal size: trims, and vendors of LSST's CCDs
 _SECTION = re.compile(r"\[(\d{1,6}):(\d{1,6}),(\d{1,6}):(\d{1,6})\]", re.ASCII)
 _EXPNUM_KEYS = ("EXPNUM", "VISIT", "EXPID")
@@ -246,13 +248,13 @@ def _ccd_images(file: Path, hdus: list[Hdu], camera: Camera, name: str, *, cutou
         ccd = place(hdu, camera, name)
         if ccd is None:
             continue
-        raw = section(hdu.header, "BIASSECA") is not None and not _is_whole(hdu.shape, camera)
+        raw = section(hdu.header, "BIASSECA") is not None and not is_whole(hdu.shape, camera)
         trim = section(hdu.header, "TRIMSEC") if raw else None
         y0, y1, x0, x1 = trim or (0, hdu.shape[0], 0, hdu.shape[1])
         if y1 > hdu.shape[0] or x1 > hdu.shape[1]:
             raise input_error(name, f"{hdu.name}: expected TRIMSEC within the image of {hdu.shape}, got {trim}")
         height, width = y1 - y0, x1 - x0
-        if _is_whole((height, width), camera):
+        if is_whole((height, width), camera):
             full_height, full_width = camera.ccd_shape
             # What a pipeline trims it trims evenly: the Community Pipeline one pixel a side (LTV1 = LTV2 = -1).
             origin = ((full_height - height) / 2, (full_width - width) / 2)
@@ -265,7 +267,7 @@ def _ccd_images(file: Path, hdus: list[Hdu], camera: Camera, name: str, *, cutou
         yield CcdImage(ccd, file, hdu, (y0, y1, x0, x1), origin, raw)
 
 
-def _is_whole(shape: tuple[int, ...], camera: Camera) -> bool:
+def is_whole(shape: tuple[int, ...], camera: Camera) -> bool:
     """Whether an image is a whole CCD, give or take what pipelines trim."""
     return all(abs(side / full - 1) <= _WHOLE for side, full in zip(shape, camera.ccd_shape, strict=True))
 
@@ -287,7 +289,7 @@ def _cutout_origin(hdu: Hdu, ccd: Ccd, camera: Camera, name: str) -> tuple[float
 
 def _masks(stack: ExitStack, file: Path, plain: Path, hdus: list[Hdu], camera: Camera) -> dict[int, MaskPlane]:
     """The masks of the CCDs of a file: in it (DES), or in the ``ood`` file beside it (Community Pipeline)."""
-    planes = [hdu for hdu in hdus if str(hdu.header.get("EXTNAME", "")).strip() in _MASK_PLANES]
+    planes = [hdu for hdu in hdus if str(hdu.header.get("EXTNAME", "")).strip() in MASK_PLANES]
     if planes:
         numbers = [hdu.header.get("CCDNUM") or _ccdnum_of(file) for hdu in planes]
         return {

@@ -94,7 +94,7 @@ class FitsReader(ListedReader):
 
     def n_bytes(self, index: int) -> int:
         """Size of the files of an exposure."""
-        return sum(file.stat().st_size for file in self._files(self._row(index)) if file.is_file())
+        return sum(file.stat().st_size for file in self.files(index) if file.is_file())
 
     def _entry(self, row: Row, path: str) -> Entry:
         """Preview, facts and WCS of a row."""
@@ -111,6 +111,10 @@ class FitsReader(ListedReader):
         """The source with what the header says; the name gives the expnum where the header has none."""
         listed = self._source(row)
         return Source(listed.path, listed.expnum if expnum is None else expnum, facts)
+
+    def files(self, index: int) -> list[Path]:
+        """The files that hold the CCDs of an exposure."""
+        return self._files(self._row(index))
 
     def _files(self, row: Row) -> list[Path]:
         """The files of a row."""
