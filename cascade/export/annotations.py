@@ -71,9 +71,9 @@ def write_via(run: Run, out: Path) -> Written:
 
 
 def _regions(exposure: GhostedExposure) -> list[Region]:
-    """The artifacts of an exposure as polygons."""
+    """The artifacts of an exposure as polygons; there pixel centres lie at whole numbers, see `Region.mask`."""
     return [
-        Region(Artifact.from_label(artifact["class"]), "polygon", tuple(corners[:, 0]), tuple(corners[:, 1]))
+        Region(Artifact.from_label(artifact["class"]), "polygon", *(tuple(axis - 0.5) for axis in corners.T))
         for artifact in exposure.artifacts
         for corners in outlines(exposure.mask(artifact))
     ]
