@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from astropy.io import fits
-from fits_files import DECAM, change, night, preview_of
+from fits_files import DECAM, change, night, preview_of, small_fits
 from scipy import ndimage
 
 from cascade.camera import Camera
@@ -129,6 +129,13 @@ def test_pixels_that_the_mask_calls_bad_are_ignored(tmp_path):
     primary = fits.PrimaryHDU(header=fits.Header({"PLVER": "V4.8.2"}))
     fits.HDUList([primary, mask]).writeto(file.with_name(file.name.replace("_ooi_", "_ood_")))
     np.testing.assert_allclose(preview_of(file).image.astype(int), clean, atol=2)
+
+
+def test_mask_that_holds_no_whole_numbers_is_refused(tmp_path):
+    (file,) = night(tmp_path, ccdnums=(28,))
+    small_fits(file.with_name(file.name.replace("_ooi_", "_ood_")), np.zeros((4094, 2046), np.float32), CCDNUM=28)
+    with pytest.raises(InputError, match="expected a mask of integers, got float32"):
+        preview_of(file)
 
 
 def test_wrong_checksum_of_a_ccd_is_refused(tmp_path):

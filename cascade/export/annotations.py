@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cascade.atomic import written_aside
-from cascade.export.ghosted import GhostedExposure, Written, ghosted_exposures, unique_names
+from cascade.export.ghosted import GhostedExposure, Names, Written, ghosted_exposures
 from cascade.export.outlines import outlines
 from cascade.exposure import PREVIEW_SHAPE, Artifact
 from cascade.store import Run
@@ -73,16 +73,17 @@ def write_via(run: Run, out: Path) -> Written:
 def _regions(exposure: GhostedExposure) -> list[Region]:
     """The artifacts of an exposure as polygons; there pixel centres lie at whole numbers, see `Region.mask`."""
     return [
-        Region(Artifact.from_label(artifact["class"]), "polygon", *(tuple(axis - 0.5) for axis in corners.T))
+        Region(Artifact.from_label(artifact["class"]), "polygon", tuple(corners[:, 0]), tuple(corners[:, 1]))
         for artifact in exposure.artifacts
-        for corners in outlines(exposure.mask(artifact))
+        for corners in (outline - 0.5 for outline in outlines(exposure.mask(artifact)))
     ]
 
 
 def _named(run: Run) -> Iterator[tuple[str, GhostedExposure]]:
     """Exposures with the name of their image: the input's own, or one that tells the exposure number."""
-    names = unique_names([_stem(exposure) for exposure in ghosted_exposures(run)])
-    for name, exposure in zip(names, ghosted_exposures(run), strict=True):
+    names = Names()
+    for exposure in ghosted_exposures(run):
+        name = names.unique(_stem(exposure))
         file = PurePosixPath(exposure.row["path"].rpartition("!")[2]).name
         ending = PurePosixPath(file).suffix if file.lower().endswith(_IMAGE_ENDINGS) else ".png"
         yield f"{name}{ending}", exposure

@@ -10,7 +10,7 @@ import numpy as np
 
 from cascade.atomic import written_aside
 from cascade.camera import Camera
-from cascade.export.ghosted import Patches, SkyHeaders, Written, ghosted_exposures, unique_names
+from cascade.export.ghosted import Patches, SkyHeaders, Written, ghosted_exposures
 from cascade.export.outlines import FloatArray, outlines
 from cascade.store import Run
 
@@ -36,9 +36,8 @@ def write_regions(run: Run, out: Path, headers: SkyHeaders) -> Written:
     from regions import PixCoord, PolygonPixelRegion, PolygonSkyRegion, Regions
 
     camera = Camera.load(run.config.camera)
-    names = unique_names([exposure.name for exposure in ghosted_exposures(run)])
     n_exposures = n_files = n_bytes = n_without = 0
-    for name, exposure in zip(names, ghosted_exposures(run), strict=True):
+    for exposure in ghosted_exposures(run):
         n_exposures += 1
         patches = headers.patches(exposure.row)
         n_without += not patches
@@ -56,7 +55,7 @@ def write_regions(run: Run, out: Path, headers: SkyHeaders) -> Written:
         for ending, regions in (("preview", on_preview), ("sky", on_sky)):
             if regions:
                 text = Regions(regions).serialize(format="ds9", precision=7)
-                with written_aside(out / f"{name}_{ending}.reg") as aside:
+                with written_aside(out / f"{exposure.name}_{ending}.reg") as aside:
                     aside.write_text(text, encoding="utf-8")
                     n_bytes += aside.stat().st_size
                 n_files += 1

@@ -16,8 +16,8 @@ from cascade.atomic import written_aside
 from cascade.camera import Camera, Ccd
 from cascade.errors import ConfigError, input_error
 from cascade.export.ccd_masks import ccd_mask, touched_ccds
-from cascade.export.ghosted import GhostedExposure, SkyHeaders, Written, ghosted_exposures, header_cards, unique_names
-from cascade.exposure import Artifact, UInt8Array
+from cascade.export.ghosted import GhostedExposure, Names, SkyHeaders, Written, ghosted_exposures, header_cards
+from cascade.exposure import Artifact, BoolArray, UInt8Array
 from cascade.preview.ccds import MASK_PLANES, MaskPlane, has_codes, is_whole, place
 from cascade.preview.pixels import read_mask
 from cascade.preview.sky_patches import SkyPatch
@@ -113,19 +113,19 @@ def write_masks(run: Run, out: Path, format: MaskFormat, headers: SkyHeaders) ->
     from astropy.io import fits
 
     camera = Camera.load(run.config.camera)
-    names = unique_names([exposure.name for exposure in ghosted_exposures(run)])
     n_files = n_bytes = 0
-    for name, exposure in zip(names, ghosted_exposures(run), strict=True):
+    for exposure in ghosted_exposures(run):
+        plane = exposure.plane()
         patches = headers.patches(exposure.row)
         cards = header_cards(run, exposure) | format.cards
-        with written_aside(out / f"{name}_{format.suffix}.fits.fz") as aside:
+        with written_aside(out / f"{exposure.name}_{format.suffix}.fits.fz") as aside:
             with aside.open("wb") as file:
                 file.write(_hdu_bytes(fits.PrimaryHDU(header=_header(cards))))
-                for ccd in touched_ccds(exposure.plane > 0, camera):
+                for ccd in touched_ccds(plane > 0, camera):
                     place_cards = {"EXTNAME": ccd.detpos, "CCDNUM": ccd.ccdnum, "DETPOS": ccd.detpos, **format.cards}
                     header = _header(place_cards)
                     header.update(_wcs_header(patches.get(ccd.ccdnum)))
-                    file.write(_hdu_bytes(_compressed(format.values(exposure.plane, camera, ccd), header)))
+                    file.write(_hdu_bytes(_compressed(format.values(plane, camera, ccd), header)))
             n_bytes += aside.stat().st_size
         n_files += 1
     return Written(n_files, n_files, n_bytes)
@@ -167,13 +167,15 @@ def write_onto(run: Run, out: Path, masks: Sequence[str], *, bit: int = GHOST_BI
     for mask in map(Path, masks):
         if (expnum := _expnum_of(mask)) is not None:
             by_expnum.setdefault(expnum, []).append(mask)
+    names = Names()
     n_exposures = n_files = n_bytes = n_without = 0
     for exposure in ghosted_exposures(run):
         files = by_expnum.get(exposure.row["expnum"], [])
         n_without += not files
         n_exposures += bool(files)
         for file in files:
-            target = out / file.name.replace(".fits", "_ghost.fits", 1).removesuffix(".gz")
+            name = names.unique(file.name.partition(".fits")[0] + "_ghost")
+            target = out / f"{name}.fits{file.name.partition('.fits')[2].removesuffix('.gz')}"
             if target.exists() and target.samefile(file):
                 raise input_error(file, "expected another folder for the copies, got that of the masks")
             with written_aside(target) as aside:
@@ -207,13 +209,14 @@ def _copy_marked(source: Path, target: Path, exposure: GhostedExposure, camera: 
         planes = {hdu.index for hdu in _mask_hdus(hdus)}
         # DES names its planes; its masks hold bits, whatever the version of the pipeline.
         codes = codes and not any(str(hdu.header.get("EXTNAME", "")).strip() in MASK_PLANES for hdu in hdus)
-        touched = {ccd.ccdnum for ccd in touched_ccds(exposure.plane > 0, camera)}
+        marked = exposure.plane() > 0
+        touched = {ccd.ccdnum for ccd in touched_ccds(marked, camera)}
         for hdu in hdus:
             ccd = place(hdu, camera, str(source)) if hdu.index in planes else None
             if ccd is None or ccd.ccdnum not in touched:
                 _copy_bytes(old, new, hdu)
                 continue
-            drawn = _drawn(plain, hdu, exposure, camera, ccd)
+            drawn = _drawn(plain, hdu, marked, camera, ccd)
             values = read_mask(MaskPlane(plain, hdu, codes, ()), str(source)).astype(np.int32)
             if codes:
                 values[drawn & (values == 0)] = marks.code
@@ -229,13 +232,13 @@ def _mask_hdus(hdus: Iterable[Hdu]) -> list[Hdu]:
     return named or images
 
 
-def _drawn(file: Path, hdu: Hdu, exposure: GhostedExposure, camera: Camera, ccd: Ccd) -> npt.NDArray[np.bool_]:
+def _drawn(file: Path, hdu: Hdu, marked: BoolArray, camera: Camera, ccd: Ccd) -> BoolArray:
     """The artifacts on the image of a mask."""
     height, width = hdu.shape
     if not is_whole((height, width), camera):
         raise input_error(file, f"{hdu.name}: expected the mask of a whole CCD, got {width}x{height} pixels")
     origin = ((camera.ccd_shape[0] - height) / 2, (camera.ccd_shape[1] - width) / 2)
-    return ccd_mask(exposure.plane > 0, camera, ccd, (height, width), origin)
+    return ccd_mask(marked, camera, ccd, (height, width), origin)
 
 
 def _marked_hdu(file: Path, hdu: Hdu, values: npt.NDArray[np.int32], marks: _Marks, *, codes: bool) -> bytes:

@@ -57,23 +57,24 @@ class GhostedExposure:
 
     Attributes
     ----------
+    run
+        The run.
+    name
+        What its files are called: the exposure number, or the position in the run where that is unknown.
     row
         Its row of the exposures table.
-    plane
-        (H, W) uint8 mask plane of `Artifact.bit` flags.
     artifacts
         Its rows of the artifacts table.
     """
 
+    run: Run
+    name: str
     row: dict[str, Any]
-    plane: UInt8Array
     artifacts: list[dict[str, Any]]
 
-    @property
-    def name(self) -> str:
-        """What its files are called: the exposure number, or the position in the run where that is unknown."""
-        expnum = self.row["expnum"]
-        return f"exposure{self.row['exposure']:06d}" if expnum is None else f"D{expnum:08d}"
+    def plane(self) -> UInt8Array:
+        """Read the (H, W) uint8 mask plane of `Artifact.bit` flags."""
+        return np.asarray(self.run.masks[self.row["exposure"]], np.uint8)
 
     def mask(self, artifact: dict[str, Any]) -> BoolArray:
         """(H, W) bool mask of one artifact."""
@@ -83,7 +84,7 @@ class GhostedExposure:
 
 def ghosted_exposures(run: Run) -> Iterator[GhostedExposure]:
     """
-    The exposures with artifacts, in order; an expnum that was processed twice comes twice.
+    The exposures with artifacts, in order; an expnum that was processed twice comes twice, under two names.
 
     Raises
     ------
@@ -94,10 +95,11 @@ def ghosted_exposures(run: Run) -> Iterator[GhostedExposure]:
     artifacts: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for artifact in run.table("artifacts").to_pylist():
         artifacts[artifact["exposure"]].append(artifact)
-    masks = run.masks
+    names = Names()
     for row in run.table("exposures").to_pylist():
         if row["status"] == "ghosted":
-            yield GhostedExposure(row, np.asarray(masks[row["exposure"]], np.uint8), artifacts[row["exposure"]])
+            name = f"exposure{row['exposure']:06d}" if row["expnum"] is None else f"D{row['expnum']:08d}"
+            yield GhostedExposure(run, names.unique(name), row, artifacts[row["exposure"]])
 
 
 def check_complete(run: Run) -> None:
@@ -116,12 +118,16 @@ def check_complete(run: Run) -> None:
         raise StoreError(msg)
 
 
-def unique_names(names: Iterator[str] | Sequence[str]) -> Iterator[str]:
-    """Names, numbered from the second occurrence on."""
-    seen: dict[str, int] = defaultdict(int)
-    for name in names:
-        seen[name] += 1
-        yield name if seen[name] == 1 else f"{name}_{seen[name]}"
+class Names:
+    """Names that differ: numbered from the second occurrence on."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = defaultdict(int)
+
+    def unique(self, name: str) -> str:
+        """The name, or one like it if it was given before."""
+        self._seen[name] += 1
+        return name if self._seen[name] == 1 else f"{name}_{self._seen[name]}"
 
 
 class SkyHeaders:
