@@ -16,7 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from cascade.camera import Camera
 from cascade.errors import InputError
-from cascade.preview.library import Entry, PreviewLibrary, open_library
+from cascade.preview.entry import Entry
+from cascade.preview.library import PreviewLibrary, open_library
 from cascade.readers.fits import FitsReader, find_fits, open_fits
 
 logger = getLogger(__name__)

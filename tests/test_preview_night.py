@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import zarr
+from astropy.io import fits
 from fits_files import change, night
 from reader_files import paths, write, write_zarr
 from typer.testing import CliRunner
@@ -14,7 +15,8 @@ from typer.testing import CliRunner
 from cascade.cli.app import app
 from cascade.errors import InputError, StoreError
 from cascade.exposure import HeaderFacts, Source
-from cascade.preview.library import Entry, header_table, open_library
+from cascade.preview.entry import Entry
+from cascade.preview.library import header_table, open_library
 from cascade.preview.sky_patches import SkyPatch
 from cascade.preview.structure import read_structure
 from cascade.preview_night import preview_night
@@ -211,6 +213,17 @@ def test_command_says_what_it_did(two_exposures, tmp_path):
     assert result.exit_code == 0, result.output
     assert "2 previews added, 0 there before, 0 failed" in result.output
     assert "0 previews added, 2 there before" in CliRunner().invoke(app, words).output
+
+
+def test_command_says_which_ccds_are_dark(tmp_path):
+    (file,) = night(tmp_path, 700003)
+    with fits.open(file, mode="update") as opened:
+        opened[2].data[:] = np.nan
+        opened[2].add_checksum()
+    result = CliRunner().invoke(app, ["preview", str(file), "--out", str(tmp_path / "p.zarr"), "--quiet"])
+    assert "1 previews added" in result.output
+    assert "ooi_g_v1.fits: N2: no pixels of sky, left dark" in result.output
+    assert header_table(tmp_path / "p.zarr")["n_ccds"].to_pylist() == [1]
 
 
 def test_wcs_of_every_ccd_is_kept(two_exposures, tmp_path):

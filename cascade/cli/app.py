@@ -71,9 +71,13 @@ def _options(
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler], force=True)
 
 
+# Modules whose warnings are for people: regions left out, another camera, dark CCDs.
+_SHOWN = ("cascade.via", "cascade.season", "cascade.preview.render")
+
+
 def _is_ours_or_bad(record: logging.LogRecord) -> bool:
     """Whether a person should see a log record: Dask alone reports every connection."""
-    return record.levelno >= (logging.WARNING if record.name in ("cascade.via", "cascade.season") else logging.ERROR)
+    return record.levelno >= (logging.WARNING if record.name in _SHOWN else logging.ERROR)
 
 
 app.command("demo")(demo)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from cascade.exposure import Artifact, BoolArray, UInt8Array
 from cascade.preview.ccds import MASK_PLANES, MaskPlane, has_codes, is_whole, place
 from cascade.preview.pixels import read_mask
 from cascade.preview.sky_patches import SkyPatch
-from cascade.preview.structure import BLOCK, Hdu, plain_file, read_structure
+from cascade.preview.structure import BLOCK, Hdu, hdu_alone, plain_file, read_structure
 from cascade.store import Run
 
 GHOST_BIT = 32768
@@ -245,10 +244,8 @@ def _marked_hdu(file: Path, hdu: Hdu, values: npt.NDArray[np.int32], marks: _Mar
     """The bytes of an HDU with new pixels and what was done in its header."""
     from astropy.io import fits
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with fits.open(file, memmap=False, lazy_load_hdus=True) as opened:
-            header = opened[hdu.index].header.copy()
+    with hdu_alone(file, hdu, str(file)) as alone:
+        header = alone.header.copy()
         for key in ("CHECKSUM", "DATASUM", "BZERO", "BSCALE", "BLANK"):
             header.remove(key, ignore_missing=True)
         meaning = ("GHOSTCOD", marks.code) if codes else ("GHOSTBIT", marks.bit)
@@ -304,7 +301,7 @@ def _hdu_bytes(hdu: Any) -> bytes:  # noqa: ANN401
 def _copy_bytes(old: IO[bytes], new: IO[bytes], hdu: Hdu) -> None:
     """Copy an HDU as it stands."""
     old.seek(hdu.start)
-    length = hdu.data_start - hdu.start + -(-hdu.data_bytes // BLOCK) * BLOCK
+    length = hdu.data_start - hdu.start + hdu.padded_bytes
     while length and (chunk := old.read(min(length, _CHUNK))):
         new.write(chunk)
         length -= len(chunk)

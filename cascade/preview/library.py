@@ -17,7 +17,7 @@ import fcntl
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from zarr.codecs import ZstdCodec
 
 from cascade.atomic import written_aside
 from cascade.errors import StoreError
-from cascade.exposure import PREVIEW_SHAPE, Source, UInt8Array
-from cascade.preview.sky_patches import PATCHES, SkyPatch
+from cascade.exposure import PREVIEW_SHAPE
+from cascade.preview.entry import Entry
+from cascade.preview.sky_patches import PATCHES
 
 SHARD = 64
 """Exposures a shard."""
@@ -55,31 +56,6 @@ HEADERS = pa.schema(
 _ZSTD_LEVEL = 3
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _FLOATS = ("mjd_obs", "ra", "dec", "exptime")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Entry:
-    """
-    One preview to keep.
-
-    Attributes
-    ----------
-    source
-        Where it comes from, with the facts of its headers.
-    image
-        (400, 400) uint8.
-    noise, n_ccds, remarks
-        See `cascade.preview.render.Preview`.
-    patches
-        The WCS of its CCDs.
-    """
-
-    source: Source
-    image: UInt8Array
-    noise: float
-    n_ccds: int
-    remarks: tuple[str, ...]
-    patches: tuple[SkyPatch, ...]
 
 
 class PreviewLibrary:

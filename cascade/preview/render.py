@@ -93,7 +93,10 @@ def render(exposure: FitsExposure, camera: Camera) -> Preview:
     """
     tiles: dict[str, _Tile] = {}  # by detpos
     remarks = []
+    dead = camera.dead_ccdnums(exposure.expnum)
     for image in exposure.ccds:
+        if image.ccd.ccdnum in dead:
+            continue
         blocks = blocks_of(read_ccd(image, exposure.name))
         if blocks is None:
             remarks.append(f"{image.ccd.detpos}: no pixels of sky, left dark")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import tempfile
 import warnings
@@ -29,6 +30,11 @@ _MAX_HEADER_BLOCKS = 512  # 18,000 cards; a primary header of DECam has 220
 _MAX_UNPACKED_BYTES = 2**33  # of a .gz: 62 CCDs in 32 bits are 2.1 GB
 _CHUNK = 2**22
 _ALL_ONES = 0xFFFFFFFF
+_EMPTY_PRIMARY = (
+    "".join(card.ljust(80) for card in ("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 0", "EXTEND  = T", "END"))
+    .ljust(BLOCK)
+    .encode()
+)
 
 
 class Cards(Mapping[str, Any]):
@@ -99,6 +105,11 @@ class Hdu:
         """What messages call it, ``HDU 3 (S29)``."""
         name = str(self.header.get("EXTNAME", "")).strip()
         return f"HDU {self.index} ({name})" if name else f"HDU {self.index}"
+
+    @property
+    def padded_bytes(self) -> int:
+        """Length of the data with its padding."""
+        return -(-self.data_bytes // BLOCK) * BLOCK
 
     @property
     def is_compressed(self) -> bool:
@@ -172,7 +183,7 @@ def read_structure(path: Path, name: str) -> list[Hdu]:
             start = 0
             while start < size and len(hdus) < _MAX_HDUS:
                 hdus.append(_read_hdu(stream, len(hdus), start, size, name))
-                start = hdus[-1].data_start + -(-hdus[-1].data_bytes // BLOCK) * BLOCK
+                start = hdus[-1].data_start + hdus[-1].padded_bytes
     except OSError as error:
         raise input_error(name, reason(error)) from error
     if not hdus:
@@ -194,30 +205,59 @@ def read_primary(path: Path, name: str) -> Cards:
         raise input_error(name, reason(error)) from error
 
 
-def verify_checksum(path: Path, hdu: Hdu, name: str) -> None:
+def read_bytes(path: Path, hdu: Hdu, name: str) -> bytes:
     """
-    Compare the checksums that an HDU carries with its bytes; one that carries none passes.
+    Read an HDU as it stands in its file, header and padded data, and check it against the checksums that it carries.
 
     Raises
     ------
     InputError
-        If they differ.
+        If they differ, or the file cannot be read.
     """
-    datasum, checksum = (str(hdu.header.get(key, "")).strip() for key in ("DATASUM", "CHECKSUM"))
-    if not datasum and not checksum:
-        return
-    padded = -(-hdu.data_bytes // BLOCK) * BLOCK
-    with path.open("rb") as stream:
-        stream.seek(hdu.data_start)
-        data = _ones_complement(stream.read(padded))
-        if datasum.isdecimal() and data != int(datasum) & _ALL_ONES:
-            raise input_error(name, f"{hdu.name}: expected the checksum {datasum} of its data, got {data}: damaged")
-        if checksum:
+    try:
+        with path.open("rb") as stream:
             stream.seek(hdu.start)
-            whole = data + _ones_complement(stream.read(hdu.data_start - hdu.start))
-            # All bits set, or none, say that nothing changed (FITS standard 4.0, appendix J).
-            if _folded(whole) not in (0, _ALL_ONES):
-                raise input_error(name, f"{hdu.name}: its checksum is not that of its bytes: damaged")
+            content = stream.read(hdu.data_start - hdu.start + hdu.padded_bytes)
+    except OSError as error:
+        raise input_error(name, reason(error)) from error
+    datasum, checksum = (str(hdu.header.get(key, "")).strip() for key in ("DATASUM", "CHECKSUM"))
+    data = memoryview(content)[hdu.data_start - hdu.start :]
+    if datasum or checksum:
+        got = _ones_complement(data)
+        if datasum.isdecimal() and got != int(datasum) & _ALL_ONES:
+            raise input_error(name, f"{hdu.name}: expected the checksum {datasum} of its data, got {got}: damaged")
+        whole = _folded(got + _ones_complement(memoryview(content)[: hdu.data_start - hdu.start]))
+        # All bits set, or none, say that nothing changed (FITS standard 4.0, appendix J).
+        if checksum and whole not in (0, _ALL_ONES):
+            raise input_error(name, f"{hdu.name}: its checksum is not that of its bytes: damaged")
+    return content
+
+
+@contextmanager
+def hdu_alone(path: Path, hdu: Hdu, name: str) -> Iterator[Any]:
+    """
+    Give one HDU to astropy as if it were alone in its file, so that it does not parse all that come before.
+
+    Yields
+    ------
+    astropy.io.fits HDU
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    from astropy.io import fits
+
+    content = read_bytes(path, hdu, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            opened = fits.open(io.BytesIO(content if hdu.index == 0 else _EMPTY_PRIMARY + content), memmap=False)
+            alone = opened[min(hdu.index, 1)]
+        except Exception as error:  # astropy raises nearly anything on hostile bytes
+            raise input_error(name, f"{hdu.name}: cannot read it: {reason(error)}") from error
+        yield alone
 
 
 def _read_hdu(stream: IO[bytes], index: int, start: int, size: int, name: str) -> Hdu:
@@ -274,7 +314,7 @@ def _header(text: bytes, where: str, name: str) -> Cards:
         raise input_error(name, f"{where}: cannot read its header: {reason(error)}") from error
 
 
-def _ones_complement(data: bytes) -> int:
+def _ones_complement(data: memoryview) -> int:
     """Ones-complement sum of 32-bit words (FITS standard 4.0, appendix J)."""
     words = np.frombuffer(data[: len(data) // 4 * 4], ">u4")
     return _folded(int(words.sum(dtype=np.uint64)))

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -16,14 +15,12 @@ from cascade.camera import Camera
 from cascade.errors import input_error, printable
 from cascade.exposure import Exposure, HeaderFacts, Source, UInt8Array
 from cascade.preview.ccds import open_exposure, peek
+from cascade.preview.entry import Entry
 from cascade.preview.render import render
 from cascade.preview.sky_patches import sky_patch
 from cascade.preview.structure import require_fits_extra
 from cascade.readers.base import ListedReader, Row
 from cascade.readers.images import walk
-
-if TYPE_CHECKING:
-    from cascade.preview.library import Entry
 
 _FITS = re.compile(r".+\.(fits|fit|fits\.fz|fits\.gz)", re.ASCII | re.IGNORECASE)
 # The Community Pipeline names its products by three letters; ori and ooi are images, ood masks, oow weights, and so on.
@@ -98,8 +95,6 @@ class FitsReader(ListedReader):
 
     def _entry(self, row: Row, path: str) -> Entry:
         """Preview, facts and WCS of a row."""
-        from cascade.preview.library import Entry
-
         camera = Camera.load(self.camera)
         with open_exposure(self._files(row), path, camera, cutouts=self.cutouts) as exposure:
             made = render(exposure, camera)
