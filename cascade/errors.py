@@ -12,6 +12,14 @@ The errors that cascade raises on purpose.
 The command line prints them as one ``error: …`` line; anything else is a bug and shows its traceback.
 """
 
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+# What breaks a line, a terminal or a UTF-8 table: control characters, line separators, undecodable bytes.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 
 class CascadeError(Exception):
     """Base of every error raised on purpose; its message is one line for a person."""
@@ -31,3 +39,19 @@ class StoreError(CascadeError):
 
 class ConfigError(CascadeError):
     """A configuration or option that makes no sense."""
+
+
+def printable(text: str) -> str:
+    """The text on one line and valid UTF-8: control characters and undecodable bytes become escapes."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def input_error(path: str | Path, problem: str) -> InputError:
+    """The one-line error about an input."""
+    return InputError(printable(f"{path}: {problem}"))
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, without the path and number that the system adds."""
+    text = error.strerror if isinstance(error, OSError) else None
+    return text or str(error) or type(error).__name__

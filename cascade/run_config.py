@@ -37,6 +37,8 @@ class RunConfig:
         Screen score in [0, 1] from which an exposure is flagged; None exactly when `screen` is.
     batch_size
         Exposures a batch, which is one task, one shard of masks and one part of every table.
+    camera
+        Name of the camera, see `cascade.camera.Camera.load`.
 
     Raises
     ------
@@ -50,6 +52,7 @@ class RunConfig:
     segment: ModelId | None
     threshold: float | None
     batch_size: int = 256
+    camera: str = "decam"
 
     def __post_init__(self) -> None:
         for name in ("n_exposures", "batch_size"):
@@ -66,6 +69,7 @@ class RunConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Rebuild from `dataclasses.asdict`; raises KeyError, TypeError or ConfigError for anything else."""
+        values = {"camera": "decam", **values}  # the first runs knew no other
         known = {f.name: values[f.name] for f in fields(cls)}
         models = {name: known[name] and ModelId(**known[name]) for name in ("screen", "segment")}
         return cls(**{**known, **models})

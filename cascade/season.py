@@ -78,6 +78,7 @@ def run_season(
     scheduler: str | None = None,
     fresh: bool = False,
     models_dir: PathLike | None = None,
+    camera: str = "decam",
     on_start: Callable[[Run], None] | None = None,
     on_batch: Callable[[BatchCounts], None] | None = None,
 ) -> Run:
@@ -87,7 +88,7 @@ def run_season(
     Parameters
     ----------
     inputs : path or sequence of paths
-        Folders, glob patterns, zips, .npy stacks, Zarr previews, images or manifests.
+        Folders, glob patterns, zips, .npy stacks, Zarr previews, FITS exposures, images or manifests.
     out : path
         The run directory: new, empty, or a run of the same inputs and settings.
     screen, segment : str
@@ -110,6 +111,8 @@ def run_season(
         Start anew in a run directory of another configuration.
     models_dir : path or None
         Folder searched for models before the others.
+    camera : str
+        Name of the camera, or its layout file; see `Camera.load`. The models were trained on DECam alone.
     on_start : callable or None
         Told of the run before the first batch.
     on_batch : callable or None
@@ -136,7 +139,10 @@ def run_season(
     segmenting = _model(segment, "segment", models_dir)
     if screening is not None and threshold is None:
         threshold = screening.threshold if recall is None else promised_threshold(screening, recall)
-    reader = open_inputs(inputs)
+    layout = Camera.load(camera)
+    if layout.name != "decam":
+        logger.warning("the networks were trained on DECam; on %s expect less of them", layout.instrument)
+    reader = open_inputs(inputs, camera=layout.name)
     config = RunConfig(
         inputs=fingerprint(reader),
         n_exposures=len(reader),
@@ -144,6 +150,7 @@ def run_season(
         segment=_identity(segmenting),
         threshold=threshold,
         batch_size=batch_size,
+        camera=layout.name,
     )
     loader = NetworkLoader(
         None if screening is None else screening.folder.resolve(),
@@ -163,11 +170,11 @@ def run_season(
         if run.summary().status != "complete":
             run.finish()
     elif serial:
-        run_serial(reader, run, *(networks or loader()), Camera.decam(), on_batch=on_batch)
+        run_serial(reader, run, *(networks or loader()), layout, on_batch=on_batch)
     else:
         from cascade.parallel import run_dask
 
-        run_dask(reader, run, loader, Camera.decam(), n_workers=n_workers, scheduler=scheduler, on_batch=on_batch)
+        run_dask(reader, run, loader, layout, n_workers=n_workers, scheduler=scheduler, on_batch=on_batch)
     return run
 
 

@@ -20,9 +20,10 @@ LAYERS = (
     {"engines", "convert", "imagenet"},
     {"screen", "segment", "veto", "tables"},
     {"rows", "store"},
-    {"pipeline", "predict"},
+    {"pipeline", "predict", "preview_night"},
     {"parallel"},
     {"season"},
+    {"export"},
     {"report", "evaluate"},
     {"training"},
     {"cli"},
@@ -31,7 +32,11 @@ ALLOWED_WITHIN_LAYER = {
     ("atomic", "errors"),  # says what is wrong with a file
     ("evaluate", "report"),  # the colours of the classes
     ("run_config", "errors"),
+    ("preview", "camera"),
+    ("readers", "camera"),
+    ("readers", "preview"),  # a FITS exposure is read by making its preview
     ("simulate", "camera"),
+    ("simulate", "preview"),  # the stretch that full-resolution exposures are drawn for
     ("simulate", "via"),  # outlines are what annotators draw
     ("store", "tables"),
 }

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
 
 from cascade.camera import PAPER_CCD_AREA_PX, Camera, paper_boxes
+from cascade.camera.build_lsstcam import layout
 from cascade.errors import ConfigError
 
 GAP_LEVEL = 38  # grey level half-way between the gaps (~24) and the sky (~53)
@@ -124,3 +128,79 @@ def test_paper_boxes_name_the_same_ccds_as_the_labels(decam):
     for ccd, (y0, x0, y1, x1) in zip(decam.ccds, paper_boxes(decam), strict=True):
         inside = decam.labels[y0:y1, x0:x1]
         assert np.bincount(inside[inside > 0]).argmax() == ccd.ccdnum
+
+
+def test_fits_x_runs_down_the_preview_and_fits_y_to_the_left(decam):
+    ccd = decam.ccd(33)
+    row, column = decam.ccd_pixel_to_preview(ccd, 2048, 1024)
+    assert (row, column) == decam.to_pixel(ccd.x_mm, ccd.y_mm)
+    assert decam.ccd_pixel_to_preview(ccd, 2048, 1124)[0] > row
+    assert decam.ccd_pixel_to_preview(ccd, 2148, 1024)[1] < column
+
+
+def test_preview_to_ccd_pixel_and_back_is_identity(decam):
+    y, x = np.random.default_rng(0).uniform(-500, 5000, (2, 20))
+    back = decam.preview_to_ccd_pixel(decam.ccd(5), *decam.ccd_pixel_to_preview(decam.ccd(5), y, x))
+    np.testing.assert_allclose(back, (y, x), atol=1e-6)
+
+
+def test_lsstcam_is_21_rafts_of_9_ccds_on_one_lattice():
+    camera = Camera.load("lsstcam")
+    assert len(camera.ccds) == 189
+    assert camera.instrument == "LSSTCam"
+    # Detector numbers of the observatory, plus one: R01_S00 is 0, R22_S11 the middle one, R43_S22 the last.
+    places = {ccd.detpos: (ccd.ccdnum, ccd.x_mm, ccd.y_mm) for ccd in camera.ccds}
+    assert places["R01_S00"] == (1, -169.25, -296.25)
+    assert places["R22_S11"] == (95, 0.0, 0.0)
+    assert places["R43_S22"] == (189, 169.25, 296.25)
+    assert places["R20_S01"] == (74, -254.0, -42.25)
+    areas = camera.areas()[1:]
+    assert areas.min() > 0.9 * areas.max()
+    assert camera.labels[0, 0] == 0
+    assert camera.labels[200, 200] == 95
+
+
+def test_lsstcam_file_is_what_its_script_writes():
+    shipped = Path(__file__).parents[1] / "cascade" / "camera" / "lsstcam.toml"
+    assert shipped.read_text() == layout()
+
+
+def test_camera_arrives_in_another_process_as_it_was():
+    for name in ("decam", "lsstcam"):
+        camera = Camera.load(name)
+        assert pickle.loads(pickle.dumps(camera)) is camera
+
+
+def test_camera_of_the_users_own_is_read_from_its_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(layout().replace('"LSSTCam"', '"MineCam"'))
+    camera = Camera.load(str(path))
+    assert camera.instrument == "MineCam"
+    np.testing.assert_array_equal(camera.labels, Camera.load("lsstcam").labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name =", "expected the layout of a camera"),
+        ('instrument = "X"', "expected the layout of a camera like decam.toml, got KeyError"),
+        (layout().replace("[2, ", "[1, "), "expected CCDs numbered once each"),
+        (layout().replace("[189, ", "[300, "), "from 1 to at most 255"),
+    ],
+)
+def test_layout_that_makes_no_sense_is_refused(tmp_path, text, message):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        Camera.load(str(tmp_path / "mine.toml"))
+
+
+def test_layout_that_is_too_large_is_refused(tmp_path):
+    (tmp_path / "mine.toml").write_text("#" * 2**20 + "\n")
+    with pytest.raises(ConfigError, match="at most 1048576 bytes, got 1048577"):
+        Camera.load(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize("name", ["hsc", "nowhere.toml"])
+def test_unknown_camera_is_refused(name):
+    with pytest.raises(ConfigError, match="expected one of decam, lsstcam, or a layout file"):
+        Camera.load(name)

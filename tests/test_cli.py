@@ -69,7 +69,10 @@ def tables(run: Path) -> dict[str, list[dict[str, object]]]:
     return {name: open_run(run).table(name).to_pylist() for name in SCHEMAS}
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("veto",), ("train",), ("calibrate",), ("demo",), ("models",)])
+@pytest.mark.parametrize(
+    "command",
+    [(), ("run",), ("preview",), ("veto",), ("export",), ("train",), ("calibrate",), ("demo",), ("models",)],
+)
 def test_every_command_has_help(command):
     result = invoke(*command, "--help")
     assert result.exit_code == 0
@@ -224,11 +227,45 @@ def test_real_exposures_go_through_the_shipped_models(real_data, tmp_path):
     assert all(len(row) == 5 and row[1].isdecimal() and row[3][0] in "NS" and row[4].isdecimal() for row in rows)
 
 
+def test_veto_list_keeps_what_was_added_by_hand_and_merges_and_compares(finished, tmp_path):
+    out = tmp_path / "list.txt"
+    words = ("veto", finished, "--format", "des", "--min-area", 0, "--out", out)
+    assert invoke(*words).exit_code == 0
+    n_ours = read_des(out).num_rows
+    with out.open("a") as file:
+        file.write("# by eye\n20121101 145507 nan nan 28\n")
+    (tmp_path / "bad_expid.txt").write_text("146001 focus test\n")
+    result = invoke(*words, "--merge", tmp_path / "bad_expid.txt", "--compare", out)
+    assert result.exit_code == 0, result.output
+    assert f"{n_ours} CCDs in both, 0 in ours alone, 1 in theirs alone" in result.output
+    assert "1 entries that were made by hand were kept; 62 entries were merged" in result.output
+    listed = read_des(out).to_pylist()
+    assert len(listed) == n_ours + 1 + 62
+    assert (145507, None) in {(row["expnum"], row["detpos"]) for row in listed}
+
+
+def test_run_of_another_camera_warns_and_vetoes_its_ccds(zoo, tmp_path):
+    from reader_files import write_zarr
+
+    store = write_zarr(tmp_path / "p.zarr", expnum=[1, 2, 3])
+    words = ("run", store, "--out", tmp_path / "run", "--models-dir", zoo, "--no-screen", "--quiet")
+    result = invoke(*words, "--camera", "lsstcam")
+    assert result.exit_code == 0, result.output
+    assert "the networks were trained on DECam; on LSSTCam expect less of them" in result.output
+    assert open_run(tmp_path / "run").config.camera == "lsstcam"
+    assert "holds a run of another configuration: expected camera 'lsstcam', got 'decam'" in invoke(*words).output
+    result = invoke("veto", tmp_path / "run", "--min-area", 0, "--out", tmp_path / "v.csv")
+    assert result.exit_code == 0, result.output
+    detpos = {row["detpos"] for row in open_run(tmp_path / "run").table("ccds").to_pylist()}
+    assert detpos
+    assert all(name.startswith("R") for name in detpos)
+
+
 def test_veto_list_in_every_format(finished, tmp_path):
-    for form in ("csv", "parquet", "des"):
+    for form in ("csv", "parquet", "des", "fits", "legacy"):
         result = invoke("veto", finished, "--format", form, "--min-area", 0, "--out", tmp_path / form)
         assert result.exit_code == 0, result.output
-        assert "vetoed (min_area=0 classes=bright,faint,rays min_score=0)" in result.output
+        assert "vetoed (min_area=0 classes=bright,faint,rays min_score=0 min_ccds=1 dead_ccds=out)" in result.output
     touched = {(row["expnum"], row["ccdnum"]) for row in tables(finished)["ccds"] if row["ccdnum"] != 61}
     listed = read_des(tmp_path / "des").to_pylist()
     assert {(row["expnum"], row["ccdnum"]) for row in listed} == touched
@@ -248,6 +285,9 @@ def test_veto_list_in_every_format(finished, tmp_path):
             ("veto", "FINISHED", "--out", "none/f.txt"),
             "none/f.txt: expected a folder to write into, got none called none",
         ),
+        (("run", "PREVIEWS", "--out", "RUN", "--camera", "hsc"), "camera 'hsc': expected one of decam, lsstcam"),
+        (("preview", "PREVIEWS", "--out", "P.zarr"), "expected FITS files, found none"),
+        (("export", "PREVIEWS", "--format", "via", "--out", "O"), "expected a run directory, got no run.json in it"),
         (("demo", "--out", "PREVIEWS"), "expected a new folder or that of an earlier demo; choose another --out"),
         (("train", "screen", "NOWHERE", "--out", "M"), "NOWHERE: cannot read the training configuration: No such"),
         (("models", "show", "none"), "model 'none': not found"),

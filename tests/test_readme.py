@@ -35,7 +35,9 @@ def test_python_example_works_as_written(tmp_path):
     assert len(example.strip().splitlines()) <= 12
     result = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert (tmp_path / "veto.csv").read_text().startswith("expnum,ccdnum,detpos,")
+    rule, names = (tmp_path / "veto.csv").read_text().splitlines()[:2]
+    assert rule.startswith("# cascade veto min_area=0.05 ")
+    assert names.startswith("expnum,ccdnum,detpos,")
 
 
 def test_both_commands_install_before_they_run():

@@ -1,16 +1,25 @@
 """Tests of cascade.run_config."""
 
+from dataclasses import asdict
+
 import pytest
 from fakes import config
 
 from cascade.errors import ConfigError
-from cascade.run_config import Batch, batches
+from cascade.run_config import Batch, RunConfig, batches
 
 
 def test_batches_cover_every_exposure_once():
     assert batches(7, 3) == [Batch(0, 0, 3), Batch(1, 3, 6), Batch(2, 6, 7)]
     assert batches(0, 3) == []
     assert [len(batch) for batch in batches(6, 3)] == [3, 3]
+
+
+def test_run_of_before_other_cameras_is_one_of_decam():
+    values = asdict(config())
+    assert RunConfig.from_json(values) == config()
+    del values["camera"]
+    assert RunConfig.from_json(values).camera == "decam"
 
 
 @pytest.mark.parametrize(

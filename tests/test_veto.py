@@ -13,7 +13,7 @@ from cascade.camera import Camera
 from cascade.errors import ConfigError, InputError
 from cascade.exposure import Artifact, Instances
 from cascade.tables import CCDS, EXPOSURES
-from cascade.veto import VetoRule, ccd_rows, read_des, veto_rows, write_veto
+from cascade.veto import VetoRule, ccd_rows, read_des, reading, veto_rows, write_veto, writing
 
 CAMERA = Camera.decam()
 
@@ -105,6 +105,7 @@ def test_masks_of_another_shape_are_refused():
         ({"min_score": -0.1}, "min_score: .* got -0.1"),
         ({"classes": ()}, "classes: expected at least one"),
         ({"classes": (Artifact.RAYS, Artifact.RAYS)}, "classes: expected .* each once"),
+        ({"min_ccds": 0}, "min_ccds: expected at least 1, got 0"),
     ],
 )
 def test_rule_that_makes_no_sense_is_refused(options, message):
@@ -188,7 +189,7 @@ def test_des_list_is_written_as_des_wrote_it(tmp_path):
     write_veto(vetoed(TWO_VETOES), tmp_path / "list.txt", "des")
     assert (tmp_path / "list.txt").read_text().splitlines() == [
         "#date expnum ccd id ccdnum",
-        "# cascade veto min_area=0.05 classes=bright,faint,rays min_score=0",
+        "# cascade veto min_area=0.05 classes=bright,faint,rays min_score=0 min_ccds=1 dead_ccds=out",
         "20121031 158776 nan S14 13",
         f"nan 158777 nan {CAMERA.detpos(38)} 38",
     ]
@@ -253,7 +254,7 @@ def test_exclude_list_that_is_not_text_is_refused(tmp_path):
 
 
 def test_exclude_list_that_is_too_large_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(veto, "_MAX_DES_BYTES", 10)
+    monkeypatch.setattr(reading, "_MAX_BYTES", 10)
     (tmp_path / "list.txt").write_text("#date expnum ccd id ccdnum\n")
     with pytest.raises(InputError, match="at most 10 bytes, got 27"):
         read_des(tmp_path / "list.txt")
@@ -270,18 +271,21 @@ def test_parquet_list_is_read_back_as_it_was_written_with_the_rule(tmp_path):
 def test_csv_list_is_read_back_as_it_was_written(tmp_path):
     vetoes = vetoed(TWO_VETOES)
     write_veto(vetoes, tmp_path / "veto.csv", "csv")
-    assert csv.read_csv(tmp_path / "veto.csv").cast(veto.VETO).equals(vetoes.table)
-    assert (tmp_path / "veto.csv").read_text().startswith("expnum,ccdnum,detpos,area_fraction,max_score,mjd_obs\n")
+    read = csv.read_csv(tmp_path / "veto.csv", csv.ReadOptions(skip_rows=1))
+    assert read.cast(veto.VETO).equals(vetoes.table)
+    comment, names = (tmp_path / "veto.csv").read_text().splitlines()[:2]
+    assert comment == f"# cascade veto {vetoes.rule}"
+    assert names == "expnum,ccdnum,detpos,area_fraction,max_score,mjd_obs,reason,analyst"
 
 
-@pytest.mark.parametrize("format_", ["csv", "parquet", "des"])
+@pytest.mark.parametrize("format_", list(veto.FORMATS))
 def test_empty_list_can_be_written(tmp_path, format_):
     write_veto(vetoed(ccds_table()), tmp_path / "veto", format_)
     assert (tmp_path / "veto").is_file()
 
 
 def test_unknown_format_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="expected one of csv, parquet, des, got 'xls'"):
+    with pytest.raises(ConfigError, match="expected one of csv, parquet, des, fits, legacy, got 'xls'"):
         write_veto(vetoed(TWO_VETOES), tmp_path / "veto.xls", "xls")
     assert not list(tmp_path.iterdir())
 
@@ -294,7 +298,7 @@ def test_interrupted_write_leaves_the_old_list_and_no_half_file(tmp_path, monkey
         aside.write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(veto._WRITERS, "des", interrupted)
+    monkeypatch.setitem(writing.FORMATS, "des", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_veto(vetoed(TWO_VETOES), path, "des")
     assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]

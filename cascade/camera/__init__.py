@@ -1,6 +1,6 @@
 """The camera: which CCD lies where on a preview."""
 
-from cascade.camera.camera import Camera, Ccd, DeadArea
+from cascade.camera.camera import CAMERAS, Camera, Ccd, DeadArea
 from cascade.camera.paper import PAPER_CCD_AREA_PX, paper_boxes
 
-__all__ = ["PAPER_CCD_AREA_PX", "Camera", "Ccd", "DeadArea", "paper_boxes"]
+__all__ = ["CAMERAS", "PAPER_CCD_AREA_PX", "Camera", "Ccd", "DeadArea", "paper_boxes"]

@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,12 @@ from cascade.errors import ConfigError
 from cascade.exposure import PREVIEW_SHAPE, UInt8Array
 
 FloatArray = npt.NDArray[np.float64]
+
+CAMERAS = ("decam", "lsstcam")
+"""Cameras whose layout is shipped."""
+
+_MAX_LAYOUT_BYTES = 2**20
+_MAX_CCDNUM = 255  # labels are uint8
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,7 @@ class Ccd:
     detpos
         Name of its position, e.g. ``"S29"``.
     x_mm, y_mm
-        Centre on the focal plane in mm, along the short and the long side of the CCD.
+        Centre on the focal plane in mm, along FITS axis 1 and FITS axis 2 of its images.
     """
 
     ccdnum: int
@@ -70,7 +77,9 @@ class Camera:
     Attributes
     ----------
     name
-        Name of the camera, e.g. ``"decam"``.
+        Name of the camera, e.g. ``"decam"``, or the layout file it was read from.
+    instrument
+        What FITS headers call it, ``INSTRUME``.
     shape
         (H, W) of the preview.
     ccds
@@ -79,13 +88,20 @@ class Camera:
         Areas known to be dark.
     labels
         (H, W) uint8: the ccdnum whose light-sensitive area holds the centre of the pixel, 0 in gaps.
+    ccd_shape
+        (rows, columns) of a whole CCD in pixels: FITS axes 2 and 1.
+    pixel_mm
+        Side of a CCD pixel in mm.
     """
 
     name: str
+    instrument: str
     shape: tuple[int, int]
     ccds: tuple[Ccd, ...]
     dead: tuple[DeadArea, ...]
     labels: UInt8Array
+    ccd_shape: tuple[int, int]
+    pixel_mm: float
     _centre_px: FloatArray
     _scale_px_mm: FloatArray
 
@@ -104,14 +120,33 @@ class Camera:
         ConfigError
             If a side of `shape` is not positive.
         """
+        return cls.load("decam", shape)
+
+    @classmethod
+    def load(cls, name: str, shape: tuple[int, int] = PREVIEW_SHAPE) -> Camera:
+        """
+        Build a camera from its layout file.
+
+        Parameters
+        ----------
+        name : str
+            One of `CAMERAS`, or the path of a ``.toml`` file like ``cascade/camera/decam.toml``.
+        shape : tuple of int
+            (H, W) of the preview in pixels.
+
+        Raises
+        ------
+        ConfigError
+            If a side of `shape` is not positive, or there is no such camera or layout.
+        """
         if min(shape) < 1:
             msg = f"camera shape: expected a positive height and width, got {shape}"
             raise ConfigError(msg)
-        return _decam(shape)
+        return _build(name if name in CAMERAS else str(Path(name).absolute()), shape)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Built anew where it arrives, so that a Dask task does not carry the label image.
-        return _decam, (self.shape,)
+        return _build, (self.name, self.shape)
 
     def to_pixel(self, x_mm: npt.ArrayLike, y_mm: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Map focal-plane mm to (row, column) pixels; rows follow x_mm, columns run against y_mm."""
@@ -125,9 +160,37 @@ class Camera:
         y_mm = (self._centre_px[1] - np.asarray(column, float)) / self._scale_px_mm[1]
         return x_mm, y_mm
 
-    def detpos(self, ccdnum: int) -> str:
+    def ccd_pixel_to_preview(self, ccd: Ccd, y: npt.ArrayLike, x: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
         """
-        Name of the position of a CCD.
+        Map positions on a CCD to the preview.
+
+        Parameters
+        ----------
+        ccd : Ccd
+        y, x : array-like
+            Pixels along FITS axis 2 and 1 of the whole CCD, continuous, from the outer corner of its first pixel.
+
+        Returns
+        -------
+        tuple of ndarray
+            (row, column): x grows downwards, y to the left, so that DECam's previews have north up and east left.
+        """
+        height, width = self.ccd_shape
+        x_mm = ccd.x_mm + (np.asarray(x, float) - width / 2) * self.pixel_mm
+        y_mm = ccd.y_mm + (np.asarray(y, float) - height / 2) * self.pixel_mm
+        return self.to_pixel(x_mm, y_mm)
+
+    def preview_to_ccd_pixel(
+        self, ccd: Ccd, row: npt.ArrayLike, column: npt.ArrayLike
+    ) -> tuple[FloatArray, FloatArray]:
+        """Map (row, column) on the preview to (y, x) on a CCD, even beyond its edges: the inverse of the above."""
+        x_mm, y_mm = self.to_mm(row, column)
+        height, width = self.ccd_shape
+        return (y_mm - ccd.y_mm) / self.pixel_mm + height / 2, (x_mm - ccd.x_mm) / self.pixel_mm + width / 2
+
+    def ccd(self, ccdnum: int) -> Ccd:
+        """
+        Look up a CCD.
 
         Raises
         ------
@@ -136,9 +199,13 @@ class Camera:
         """
         for ccd in self.ccds:
             if ccd.ccdnum == ccdnum:
-                return ccd.detpos
+                return ccd
         msg = f"ccdnum: {self.name} has no CCD {ccdnum}"
         raise ConfigError(msg)
+
+    def detpos(self, ccdnum: int) -> str:
+        """Name of the position of a CCD; ConfigError if the camera has no such CCD."""
+        return self.ccd(ccdnum).detpos
 
     def areas(self) -> npt.NDArray[np.int64]:
         """Pixels of each CCD on the preview, indexed by ccdnum; entry 0 counts the gaps."""
@@ -169,26 +236,54 @@ class Camera:
 
 
 def _read_layout(name: str) -> dict[str, Any]:
-    """Parse the data file of a camera."""
-    return tomllib.loads(resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+    """Parse a shipped layout, or a file of the user's."""
+    if name in CAMERAS:
+        return tomllib.loads(resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+    path = Path(name)
+    if path.suffix != ".toml" or not path.is_file():
+        msg = f"camera {path.name!r}: expected one of {', '.join(CAMERAS)}, or a layout file ending in .toml"
+        raise ConfigError(msg)
+    if path.stat().st_size > _MAX_LAYOUT_BYTES:
+        msg = f"{path}: expected a layout of at most {_MAX_LAYOUT_BYTES} bytes, got {path.stat().st_size}"
+        raise ConfigError(msg)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{path}: expected the layout of a camera: {error}"
+        raise ConfigError(msg) from error
 
 
 @cache
-def _decam(shape: tuple[int, int]) -> Camera:
-    """Build the camera once a shape; it is immutable."""
-    layout = _read_layout("decam")
+def _build(name: str, shape: tuple[int, int]) -> Camera:
+    """Build a camera once a shape; it is immutable."""
+    try:
+        return _camera(name, _read_layout(name), shape)
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"{name}: expected the layout of a camera like decam.toml, got {error!r}"
+        raise ConfigError(msg) from error
+
+
+def _camera(name: str, layout: dict[str, Any], shape: tuple[int, int]) -> Camera:
+    """A camera from its parsed layout."""
     preview = layout["preview"]
     zoom = np.asarray(shape, float) / preview["shape"]
     cell_px = np.asarray(preview["cell"]) * zoom
     ccds = tuple(sorted((Ccd(*row) for row in layout["ccds"]), key=lambda ccd: ccd.ccdnum))
-    dead = tuple(DeadArea(**area) for area in layout["dead"])
+    numbers = [ccd.ccdnum for ccd in ccds]
+    if not ccds or len(set(numbers)) < len(ccds) or not 1 <= min(numbers) <= max(numbers) <= _MAX_CCDNUM:
+        msg = f"{name}: expected CCDs numbered once each, from 1 to at most {_MAX_CCDNUM}, got {numbers}"
+        raise ConfigError(msg)
+    dead = tuple(DeadArea(**area) for area in layout.get("dead", ()))
     labels = np.zeros(shape, np.uint8)
     camera = Camera(
-        name=layout["name"],
+        name=name,
+        instrument=layout["instrument"],
         shape=shape,
         ccds=ccds,
         dead=dead,
         labels=labels,
+        ccd_shape=(int(layout["ccd"]["shape"][0]), int(layout["ccd"]["shape"][1])),
+        pixel_mm=float(layout["ccd"]["pixel_mm"]),
         _centre_px=np.asarray(preview["centre"]) * zoom,
         _scale_px_mm=cell_px / layout["ccd"]["pitch_mm"],
     )

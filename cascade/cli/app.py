@@ -12,7 +12,9 @@ from typer.core import TyperGroup
 from cascade.cli.calibrate import calibrate
 from cascade.cli.demo import demo
 from cascade.cli.evaluate import agreement, evaluate, split
+from cascade.cli.export import export
 from cascade.cli.models import models_app
+from cascade.cli.preview import preview
 from cascade.cli.raytrace import raytrace
 from cascade.cli.run import run
 from cascade.cli.simulate import simulate
@@ -71,14 +73,20 @@ def _options(
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler], force=True)
 
 
+# Modules whose warnings are for people: regions left out, another camera, dark CCDs.
+_SHOWN = ("cascade.via.read", "cascade.season", "cascade.preview.render")
+
+
 def _is_ours_or_bad(record: logging.LogRecord) -> bool:
     """Whether a person should see a log record: Dask alone reports every connection."""
-    return record.levelno >= (logging.WARNING if record.name == "cascade.via.read" else logging.ERROR)
+    return record.levelno >= (logging.WARNING if record.name in _SHOWN else logging.ERROR)
 
 
 app.command("demo")(demo)
 app.command("run")(run)
+app.command("preview")(preview)
 app.command("veto")(veto)
+app.command("export")(export)
 app.command("simulate")(simulate)
 app.command("raytrace")(raytrace)
 app.command("train")(train)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cascade.cli.run import Quiet, show_run
-from cascade.readers.base import printable
+from cascade.errors import printable
 
 if TYPE_CHECKING:
     from cascade.evaluate.truth import Truth

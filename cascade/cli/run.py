@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cascade.store import Run
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+CameraName = Annotated[str, typer.Option("--camera", help="decam, lsstcam, or a layout file like decam.toml.")]
 ModelsDir = Annotated[Path | None, typer.Option(help="Folder searched for models before the others.")]
 
 
@@ -21,7 +22,8 @@ def run(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT", help="Folder, glob, zip, image, .npy stack, previews .zarr, manifest .csv or .parquet."
+            metavar="INPUT",
+            help="Folder, glob, FITS, zip, image, .npy stack, .zarr of previews, manifest .csv or .parquet.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Run directory: new, empty, or a run to go on with.")],
@@ -44,6 +46,7 @@ def run(
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to work on.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in --out and start anew.")] = False,
     models_dir: ModelsDir = None,
+    camera: CameraName = "decam",
     quiet: Quiet = False,
 ) -> None:
     """
@@ -78,6 +81,7 @@ def run(
         scheduler=scheduler,
         fresh=fresh,
         models_dir=models_dir,
+        camera=camera,
     )
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from cascade.errors import input_error, printable, reason
 from cascade.exposure import UInt8Array
-from cascade.readers.base import ListedReader, Row, input_error, printable, reason
+from cascade.readers.base import ListedReader, Row
 from cascade.readers.decode import MAX_BYTES, decode_image
 from cascade.readers.images import IMAGE_SUFFIXES, is_image_name, name_array
 

@@ -9,13 +9,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
 
-from cascade.errors import InputError
 from cascade.exposure import Exposure, HeaderFacts, Source, UInt8Array
 
 Row = dict[str, Any]
@@ -27,8 +26,6 @@ _ANY_NUMBER = re.compile(r"(?<!\d)\d{5,18}(?!\d)", re.ASCII)
 _DATE = re.compile(r"(19|20)\d{2}(0[1-9]|1[0-2])([0-2]\d|3[01])", re.ASCII)
 # The Community Pipeline names files by date and time of day, c4d_180908_000426_ooi_g: no expnum in there.
 _DATE_AND_TIME = re.compile(r"c4d_\d{6}_\d{6}", re.ASCII)
-# What breaks a line, a terminal or a UTF-8 table: control characters, line separators, undecodable bytes.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class Reader(Protocol):
@@ -212,19 +209,3 @@ def expnum_from_name(name: str) -> int | None:
         return None
     numbers = [number for number in _ANY_NUMBER.findall(stem) if not _DATE.fullmatch(number)]
     return int(numbers[-1]) if numbers else None
-
-
-def printable(text: str) -> str:
-    """The text on one line and valid UTF-8: control characters and undecodable bytes become escapes."""
-    return _UNPRINTABLE.sub(lambda found: ascii(found.group())[1:-1], text)
-
-
-def input_error(path: str | Path, problem: str) -> InputError:
-    """The one-line error about an input."""
-    return InputError(printable(f"{path}: {problem}"))
-
-
-def reason(error: Exception) -> str:
-    """What an exception says, without the path and number that the system adds."""
-    text = error.strerror if isinstance(error, OSError) else None
-    return text or str(error) or type(error).__name__

@@ -12,8 +12,8 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from cascade.errors import input_error, reason
 from cascade.exposure import PREVIEW_SHAPE, UInt8Array
-from cascade.readers.base import input_error, reason
 
 MAX_BYTES = 64 * 2**20
 """Most bytes that one image, archive member or chunk may have: 400 times a raw preview."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cascade.readers.base import input_error, reason
+from cascade.errors import input_error, reason
 
 HEADER_COLUMNS = ("expnum", "band", "mjd_obs", "ra", "dec", "exptime")
 

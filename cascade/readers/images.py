@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cascade.errors import input_error, printable, reason
 from cascade.exposure import UInt8Array
-from cascade.readers.base import ListedReader, Row, input_error, printable, reason
+from cascade.readers.base import ListedReader, Row
 from cascade.readers.decode import decode_image, read_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -60,7 +61,7 @@ def open_folder(name: str) -> FileReader:
     InputError
         If there is none, or a folder cannot be listed.
     """
-    names = _sorted(name_array(filter(is_image_name, _walk(name))))
+    names = _sorted(name_array(filter(is_image_name, walk(name))))
     if not len(names):
         raise input_error(name, f"expected a folder with images ({', '.join(IMAGE_SUFFIXES)}), found none")
     return FileReader(pa.record_batch({"name": names}), name, Path(name).absolute())
@@ -106,7 +107,7 @@ def _sorted(names: pa.Array) -> pa.Array:
     return names.take(pc.sort_indices(names))
 
 
-def _walk(folder: str) -> Iterator[str]:
+def walk(folder: str) -> Iterator[str]:
     """Paths below a folder of everything in it that is not a folder; one directory is open at a time."""
     pending = [""]
     while pending:

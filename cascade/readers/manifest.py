@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cascade.readers.base import input_error, reason
+from cascade.errors import input_error, reason
 from cascade.readers.headers import HEADER_COLUMNS, header_columns
 from cascade.readers.images import FileReader
 

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from cascade.errors import InputError
+from cascade.errors import InputError, input_error, reason
 from cascade.readers.archive import open_archive
-from cascade.readers.base import Reader, chain, input_error, reason
-from cascade.readers.images import IMAGE_SUFFIXES, open_folder, open_images, open_pattern
+from cascade.readers.base import Reader, chain
+from cascade.readers.fits import fits_names, is_fits_name, open_fits
+from cascade.readers.images import IMAGE_SUFFIXES, is_image_name, open_folder, open_images, open_pattern, walk
 from cascade.readers.manifest import open_manifest
 from cascade.readers.stacks import open_npy, open_zarr
 
 Predicate = Callable[[Path], bool]
 Opener = Callable[[Sequence[str]], Reader]
+Registry = tuple[tuple[Predicate, Opener], ...]
 
 SUPPORTED = (
     "a folder of images, a glob pattern, a JPEG or PNG image, a .zip of images, an .npy stack, "
-    "a Zarr store of previews, a manifest (.csv, .parquet)"
+    "a Zarr store of previews, FITS exposures or a folder of them, a manifest (.csv, .parquet)"
 )
 
 
-def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Reader:
+def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, camera: str = "decam") -> Reader:
     """
     Open inputs of any kind, as one reader.
 
@@ -32,8 +36,11 @@ def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     Parameters
     ----------
     inputs : path or sequence of paths
-        Each one a folder (searched recursively), a glob pattern, a JPEG or PNG image, a .zip of images, an .npy
-        stack, a Zarr store of previews, or a manifest (.csv or .parquet).
+        Each one a folder (searched recursively), a glob pattern, a FITS exposure, a JPEG or PNG image, a .zip of
+        images, an .npy stack, a Zarr store of previews, or a manifest (.csv or .parquet). A folder or pattern of images
+        is not searched for FITS.
+    camera : str
+        The camera that FITS exposures and stores made of them must be of, see `cascade.camera.Camera.load`.
 
     Returns
     -------
@@ -52,14 +59,15 @@ def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
         msg = f"inputs: expected at least one: {SUPPORTED}"
         raise InputError(msg)
     # A shell hands over a pattern as its matches: neighbours of one kind go to one opener.
-    return chain(opener(list(group)) for opener, group in groupby(names, key=_opener))
+    registry = _registry(camera)
+    return chain(opener(list(group)) for opener, group in groupby(names, key=partial(_opener, registry)))
 
 
-def _opener(name: str) -> Opener:
+def _opener(registry: Registry, name: str) -> Opener:
     """The first entry of the registry that takes an input."""
     path = Path(name)
     try:
-        for predicate, opener in _REGISTRY:
+        for predicate, opener in registry:
             if predicate(path):
                 return opener
         exists = path.exists()
@@ -80,6 +88,11 @@ def _is_zarr(path: Path) -> bool:
     return path.is_dir() and (path.suffix.lower() == ".zarr" or (path / "zarr.json").is_file())
 
 
+def _is_fits(path: Path) -> bool:
+    """Whether a path is a file named like FITS."""
+    return is_fits_name(str(path)) and path.is_file()
+
+
 def _file_ending(*suffixes: str) -> Predicate:
     """Whether a path is a file with one of the endings, in any case."""
     return lambda path: path.suffix.lower() in suffixes and path.is_file()
@@ -90,12 +103,30 @@ def _each(open_one: Callable[[str], Reader]) -> Opener:
     return lambda names: chain(map(open_one, names))
 
 
-_REGISTRY: tuple[tuple[Predicate, Opener], ...] = (
-    (_is_pattern, _each(open_pattern)),
-    (_is_zarr, _each(open_zarr)),
-    (Path.is_dir, _each(open_folder)),
-    (_file_ending(*IMAGE_SUFFIXES), open_images),
-    (_file_ending(".zip"), _each(open_archive)),
-    (_file_ending(".npy"), _each(open_npy)),
-    (_file_ending(".csv", ".parquet"), _each(open_manifest)),
-)
+def _open_folder(name: str, camera: str) -> Reader:
+    """A folder of images, or of FITS exposures if it holds no image."""
+    if any(map(is_image_name, walk(name))) or not (names := fits_names(walk(name))):
+        return open_folder(name)
+    return open_fits([str(Path(name, below)) for below in names], camera=camera)
+
+
+def _open_pattern(pattern: str, camera: str) -> Reader:
+    """What a pattern matches: images, or FITS exposures if it matches no image."""
+    matches = partial(glob.iglob, pattern, recursive=True)  # lazy, and takes absolute patterns
+    if any(map(is_image_name, matches())) or not (names := fits_names(matches())):
+        return open_pattern(pattern)
+    return open_fits(names, camera=camera)
+
+
+def _registry(camera: str) -> Registry:
+    """What opens what; the first predicate that holds counts."""
+    return (
+        (_is_pattern, _each(partial(_open_pattern, camera=camera))),
+        (_is_zarr, _each(partial(open_zarr, camera=camera))),
+        (Path.is_dir, _each(partial(_open_folder, camera=camera))),
+        (_file_ending(*IMAGE_SUFFIXES), open_images),
+        (_is_fits, partial(open_fits, camera=camera)),
+        (_file_ending(".zip"), _each(open_archive)),
+        (_file_ending(".npy"), _each(open_npy)),
+        (_file_ending(".csv", ".parquet"), _each(open_manifest)),
+    )

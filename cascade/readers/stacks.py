@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cascade.errors import input_error, printable, reason
 from cascade.exposure import PREVIEW_SHAPE, UInt8Array
-from cascade.readers.base import ListedReader, Row, input_error, printable, reason
+from cascade.readers.base import ListedReader, Row
 from cascade.readers.decode import MAX_BYTES, grey_levels
 from cascade.readers.headers import HEADER_COLUMNS, header_columns, to_arrow
 
@@ -105,7 +106,7 @@ def open_npy(name: str) -> NpyReader:
     return NpyReader(pa.record_batch(rows), name, Path(name).absolute())
 
 
-def open_zarr(name: str) -> ZarrReader:
+def open_zarr(name: str, *, camera: str = "decam") -> ZarrReader:
     """
     Open a Zarr store of previews.
 
@@ -115,6 +116,8 @@ def open_zarr(name: str) -> ZarrReader:
         A folder: an (N, 400, 400) uint8 array, or a group with that array as ``preview`` and, if known, 1-D
         arrays ``expnum`` (negative where unknown), ``band``, ``mjd_obs``, ``ra``, ``dec``, ``exptime`` of the
         same length.
+    camera : str
+        The camera that the store must be of, if it says one.
 
     Raises
     ------
@@ -128,6 +131,9 @@ def open_zarr(name: str) -> ZarrReader:
     except Exception as error:  # every store has its own errors
         raise input_error(name, f"expected a Zarr store of previews: {reason(error)}") from error
     members: dict[str, Any] = {"preview": node} if isinstance(node, zarr.Array) else _members(node, name)
+    found = node.attrs.get("camera", camera)
+    if found != camera:
+        raise input_error(name, f"expected previews of {camera}, got previews of {found}; --camera {found} takes them")
     images = members.pop("preview", None)
     if not isinstance(images, zarr.Array):
         raise input_error(name, f"expected a Zarr group with an array 'preview', got {sorted(members) or 'nothing'}")

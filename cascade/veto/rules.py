@@ -1,19 +1,15 @@
-"""CCDs that artifacts touch, and the lists of those that a survey should not use."""
+"""CCDs that artifacts touch, and the rule that says which of them a survey should not use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
 from dataclasses import dataclass
-from datetime import date, timedelta
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv, parquet
 
-from cascade.atomic import written_aside
 from cascade.camera import Camera
 from cascade.errors import ConfigError, InputError
 from cascade.exposure import Artifact, Instances
@@ -23,28 +19,20 @@ VETO = pa.schema(
         pa.field("expnum", pa.int64(), nullable=False),
         pa.field("ccdnum", pa.int16(), nullable=False),
         pa.field("detpos", pa.string(), nullable=False),
-        pa.field("area_fraction", pa.float32(), nullable=False),
-        pa.field("max_score", pa.float32(), nullable=False),
+        pa.field("area_fraction", pa.float32()),
+        pa.field("max_score", pa.float32()),
         pa.field("mjd_obs", pa.float64()),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("analyst", pa.string(), nullable=False),
     ]
 )
-"""Columns of a veto list: one row per (expnum, ccdnum), rising."""
+"""Columns of a veto list: one row per (expnum, ccdnum), rising; null where an entry that is not ours says nothing."""
 
-DES_LIST = pa.schema(
-    [
-        pa.field("date", pa.date32()),
-        pa.field("expnum", pa.int64(), nullable=False),
-        pa.field("ccd", pa.int64()),
-        pa.field("detpos", pa.string()),
-        pa.field("ccdnum", pa.int16(), nullable=False),
-    ]
-)
-"""Columns of a DES exclude list; null where the list says ``nan``."""
+REASON = "Ghost/Scatter"
+"""What DES lists call it."""
 
-DES_HEADER = "#date expnum ccd id ccdnum"
-
-_MAX_DES_BYTES = 64 * 2**20  # the largest real list, DELVE's, is under 1 MB
-_MJD_EPOCH = date(1858, 11, 17)
+ANALYST = "cascade"
+"""Who made an entry; entries of anybody else are kept when a list is written anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +123,10 @@ class VetoRule:
         bound.
     min_score
         Smallest `CcdRow.max_score`, in [0, 1]; that of any class, even one that does not count.
+    min_ccds
+        Smallest number of such CCDs for an exposure to be listed at all.
+    keep_dead
+        List CCDs that were dead in their exposure, too.
 
     Raises
     ------
@@ -145,6 +137,8 @@ class VetoRule:
     min_area: float = 0.05
     classes: tuple[Artifact, ...] = tuple(Artifact)
     min_score: float = 0.0
+    min_ccds: int = 1
+    keep_dead: bool = False
 
     def __post_init__(self) -> None:
         for name in ("min_area", "min_score"):
@@ -154,10 +148,15 @@ class VetoRule:
         if not self.classes or len(set(self.classes)) < len(self.classes):
             msg = f"classes: expected at least one and each once, got {self.classes}"
             raise ConfigError(msg)
+        if self.min_ccds < 1:
+            msg = f"min_ccds: expected at least 1, got {self.min_ccds}"
+            raise ConfigError(msg)
 
     def __str__(self) -> str:
         classes = ",".join(class_.label for class_ in self.classes)
-        return f"min_area={self.min_area:g} classes={classes} min_score={self.min_score:g}"
+        dead = "in" if self.keep_dead else "out"
+        limits = f"min_area={self.min_area:g} classes={classes} min_score={self.min_score:g}"
+        return f"{limits} min_ccds={self.min_ccds} dead_ccds={dead}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +190,7 @@ def veto_rows(ccds: pa.Table, exposures: pa.Table, rule: VetoRule, camera: Camer
     rule : VetoRule
         Which CCDs to veto.
     camera : Camera
-        Knows the CCDs that were dead; they are left out.
+        Knows the CCDs that were dead; they are left out unless the rule keeps them.
 
     Returns
     -------
@@ -209,74 +208,10 @@ def veto_rows(ccds: pa.Table, exposures: pa.Table, rule: VetoRule, camera: Camer
     rows = ccds.select(["expnum", "ccdnum", "detpos", "max_score"])
     rows = rows.append_column("area_fraction", area).append_column("mjd_obs", mjd_obs)
     named = rows.filter(pc.is_valid(rows["expnum"]))
-    return VetoList(_merged(_alive(named, camera)), rows.num_rows - named.num_rows, rule)
-
-
-def write_veto(vetoes: VetoList, path: Path | str, format: str) -> None:
-    """
-    Write a veto list; an interrupted write leaves the old file or none.
-
-    Parameters
-    ----------
-    vetoes : VetoList
-        What to write.
-    path : Path or str
-        Where to.
-    format : str
-        ``csv``; ``parquet``, with the rule in its metadata; or ``des``, the exclude list of DES and DELVE.
-
-    Raises
-    ------
-    ConfigError
-        If the format is unknown.
-    """
-    if format not in _WRITERS:
-        msg = f"veto format: expected one of {', '.join(_WRITERS)}, got {format!r}"
-        raise ConfigError(msg)
-    with written_aside(Path(path)) as aside:
-        _WRITERS[format](vetoes, aside)
-
-
-def read_des(path: Path | str) -> pa.Table:
-    """
-    Read an exclude list in the format of DES and DELVE.
-
-    Parameters
-    ----------
-    path : Path or str
-        Lines of ``date expnum ccd id ccdnum``; ``#`` comments may stand anywhere, ``nan`` for date, ccd and id.
-
-    Returns
-    -------
-    pyarrow.Table
-        Columns of `DES_LIST`, in the order of the file.
-
-    Raises
-    ------
-    InputError
-        If the file is too large to be such a list, is not text, or a line is malformed.
-    """
-    path = Path(path)
-    size = path.stat().st_size
-    if size > _MAX_DES_BYTES:
-        msg = f"{path}: expected an exclude list of at most {_MAX_DES_BYTES} bytes, got {size}"
-        raise InputError(msg)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        msg = f"{path}: expected text, got {error}"
-        raise InputError(msg) from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        values = line.partition("#")[0].split()
-        if values:
-            rows.append(_parse_des(values, f"{path}:{number}"))
-    return pa.Table.from_pylist(rows, DES_LIST)
-
-
-def night(mjd_obs: float) -> date:
-    """Night of an exposure in Chile: the UTC date of the noon before it, which is the local date at sunset."""
-    return _MJD_EPOCH + timedelta(days=int(np.floor(mjd_obs - 0.5)))
+    listed = _merged(named if rule.keep_dead else _alive(named, camera))
+    counts = Counter(listed["expnum"].to_pylist())
+    enough = pa.array([counts[expnum] >= rule.min_ccds for expnum in listed["expnum"].to_pylist()], pa.bool_())
+    return VetoList(listed.filter(enough), rows.num_rows - named.num_rows, rule)
 
 
 def _area_of(ccds: pa.Table, classes: tuple[Artifact, ...]) -> pa.ChunkedArray:
@@ -301,68 +236,6 @@ def _merged(rows: pa.Table) -> pa.Table:
     values = [("area_fraction", "max"), ("max_score", "max"), ("mjd_obs", "min")]
     groups = rows.group_by(["expnum", "ccdnum", "detpos"]).aggregate(values)
     groups = groups.rename_columns([name.removesuffix("_max").removesuffix("_min") for name in groups.column_names])
+    for name, value in (("reason", REASON), ("analyst", ANALYST)):
+        groups = groups.append_column(name, pa.array([value] * groups.num_rows, pa.string()))
     return groups.select(VETO.names).sort_by([("expnum", "ascending"), ("ccdnum", "ascending")]).cast(VETO)
-
-
-def _write_csv(vetoes: VetoList, path: Path) -> None:
-    """Write comma-separated values; unknown times are empty."""
-    with path.open("wb") as file:
-        # Arrow would quote the names of the columns.
-        file.write(",".join(vetoes.table.column_names).encode() + b"\n")
-        csv.write_csv(vetoes.table, file, csv.WriteOptions(include_header=False, quoting_style="none"))
-
-
-def _write_parquet(vetoes: VetoList, path: Path) -> None:
-    """Write Parquet with the rule as metadata of the schema."""
-    parquet.write_table(vetoes.table.replace_schema_metadata({"rule": str(vetoes.rule)}), path)
-
-
-def _write_des(vetoes: VetoList, path: Path) -> None:
-    """Write an exclude list; ``ccd``, an index of the ray tracer that made the first lists, is unknown to us."""
-    lines = [DES_HEADER, f"# cascade veto {vetoes.rule}"]
-    for row in vetoes.table.to_pylist():
-        day = "nan" if row["mjd_obs"] is None else f"{night(row['mjd_obs']):%Y%m%d}"
-        lines.append(f"{day} {row['expnum']} nan {row['detpos']} {row['ccdnum']}")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-_WRITERS: Mapping[str, Callable[[VetoList, Path], None]] = {
-    "csv": _write_csv,
-    "parquet": _write_parquet,
-    "des": _write_des,
-}
-
-
-def _parse_des(values: list[str], where: str) -> dict[str, object]:
-    """One line of an exclude list."""
-    if len(values) != len(DES_LIST):
-        msg = f"{where}: expected {DES_HEADER.removeprefix('#')!r}, got {' '.join(values)!r}"
-        raise InputError(msg)
-    day, expnum, ccd, detpos, ccdnum = (None if value.lower() == "nan" else value for value in values)
-    try:
-        return {
-            "date": None if day is None else _day(day),
-            "expnum": _number(expnum, 2**63),
-            "ccd": None if ccd is None else _number(ccd, 2**63),
-            "detpos": detpos,
-            "ccdnum": _number(ccdnum, 2**15),
-        }
-    except ValueError as error:
-        msg = f"{where}: expected {DES_HEADER.removeprefix('#')!r}, got {' '.join(values)!r} ({error})"
-        raise InputError(msg) from error
-
-
-def _day(text: str) -> date:
-    """A date written YYYYMMDD, or ValueError."""
-    if len(text) != 8 or not text.isdecimal():
-        msg = f"{text} is not a date"
-        raise ValueError(msg)
-    return date.fromisoformat(text)
-
-
-def _number(text: str | None, limit: int) -> int:
-    """A whole number in [0, limit), or ValueError."""
-    if text is None or not text.isdecimal() or int(text) >= limit:
-        msg = f"{text} is not a number below {limit}"
-        raise ValueError(msg)
-    return int(text)

@@ -1,0 +1,120 @@
+"""Artifacts as annotators' tools read them: COCO and VIA 2 JSON, written exposure by exposure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cascade.atomic import written_aside
+from cascade.export.ghosted import GhostedExposure, Names, Written, ghosted_exposures
+from cascade.export.outlines import outlines
+from cascade.exposure import PREVIEW_SHAPE, Artifact
+from cascade.store import Run
+from cascade.via import Region, via_document
+
+_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+
+
+def write_coco(run: Run, out: Path) -> Written:
+    """
+    Write ``coco.json``: polygons, bbox (x, y, width, height), category_id 1 bright, 2 faint, 3 rays, and scores.
+
+    Parameters
+    ----------
+    run : Run
+    out : Path
+        Folder; must exist.
+    """
+    path = out / "coco.json"
+    number = n_exposures = 0
+    with written_aside(path) as aside:
+        with aside.open("w", encoding="utf-8") as file:
+            categories = [{"id": int(class_) + 1, "name": class_.label} for class_ in Artifact]
+            file.write(f'{{"categories": {json.dumps(categories)},\n"images": [')
+            for n_exposures, (name, exposure) in enumerate(_named(run), start=1):
+                image = {"id": exposure.row["exposure"], "file_name": name}
+                height, width = PREVIEW_SHAPE
+                _write_item(file, image | {"height": height, "width": width}, first=n_exposures == 1)
+            file.write('],\n"annotations": [')
+            for _, exposure in _named(run):
+                for annotation in _coco_annotations(exposure):
+                    number += 1
+                    _write_item(file, {"id": number, **annotation}, first=number == 1)
+            file.write("]}\n")
+        n_bytes = aside.stat().st_size
+    return Written(n_exposures, 1, n_bytes)
+
+
+def write_via(run: Run, out: Path) -> Written:
+    """
+    Write ``via.json``: polygons with the class as ``Type``, which VIA 2 and `cascade.via.read_via` read.
+
+    Parameters
+    ----------
+    run : Run
+    out : Path
+        Folder; must exist.
+    """
+    path = out / "via.json"
+    n_exposures = 0
+    with written_aside(path) as aside:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write("{")
+            for n_exposures, (name, exposure) in enumerate(_named(run), start=1):
+                record = via_document({name: _regions(exposure)})[name]
+                file.write(f"{',' if n_exposures > 1 else ''}\n{json.dumps(name)}: {json.dumps(record)}")
+            file.write("\n}\n")
+        n_bytes = aside.stat().st_size
+    return Written(n_exposures, 1, n_bytes)
+
+
+def _regions(exposure: GhostedExposure) -> list[Region]:
+    """The artifacts of an exposure as polygons; there pixel centres lie at whole numbers, see `Region.mask`."""
+    return [
+        Region(Artifact.from_label(artifact["class"]), "polygon", tuple(corners[:, 0]), tuple(corners[:, 1]))
+        for artifact in exposure.artifacts
+        for corners in (outline - 0.5 for outline in outlines(exposure.mask(artifact)))
+    ]
+
+
+def _named(run: Run) -> Iterator[tuple[str, GhostedExposure]]:
+    """Exposures with the name of their image: the input's own, or one that tells the exposure number."""
+    names = Names()
+    for exposure in ghosted_exposures(run):
+        name = names.unique(_stem(exposure))
+        file = PurePosixPath(exposure.row["path"].rpartition("!")[2]).name
+        ending = PurePosixPath(file).suffix if file.lower().endswith(_IMAGE_ENDINGS) else ".png"
+        yield f"{name}{ending}", exposure
+
+
+def _stem(exposure: GhostedExposure) -> str:
+    """Name of the image without its ending."""
+    file = PurePosixPath(exposure.row["path"].rpartition("!")[2]).name
+    return PurePosixPath(file).stem if file.lower().endswith(_IMAGE_ENDINGS) else exposure.name
+
+
+def _coco_annotations(exposure: GhostedExposure) -> Iterator[dict[str, Any]]:
+    """The artifacts of an exposure; one that no polygon can outline is left out."""
+    for artifact in exposure.artifacts:
+        polygons = [
+            [round(float(value), 2) for corner in corners for value in (corner[1], corner[0])]
+            for corners in outlines(exposure.mask(artifact))
+        ]
+        if polygons:
+            x0, y0 = artifact["x0"], artifact["y0"]
+            yield {
+                "image_id": exposure.row["exposure"],
+                "category_id": int(Artifact.from_label(artifact["class"])) + 1,
+                "bbox": [x0, y0, artifact["x1"] - x0, artifact["y1"] - y0],
+                "area": artifact["area_px"],
+                "score": round(float(artifact["score"]), 4),
+                "segmentation": polygons,
+                "iscrowd": 0,
+            }
+
+
+def _write_item(file: Any, item: dict[str, Any], *, first: bool) -> None:  # noqa: ANN401
+    """One item of a JSON list."""
+    file.write(f"{'' if first else ','}\n{json.dumps(item)}")

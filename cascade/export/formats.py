@@ -1,0 +1,93 @@
+"""One call for every format of export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from cascade.camera import Camera
+from cascade.errors import ConfigError
+from cascade.export.annotations import write_coco, write_via
+from cascade.export.ds9 import write_regions
+from cascade.export.fits_masks import GHOST_BIT, GHOST_CODE, bit_format, lsst_format, write_masks, write_onto
+from cascade.export.ghosted import SkyHeaders, Written
+from cascade.export.healsparse_maps import write_maps
+from cascade.store import Run
+
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    "fits-mask": ("astropy",),
+    "lsst": ("astropy",),
+    "ds9": ("astropy", "regions"),
+    "coco": (),
+    "via": (),
+    "healsparse": ("astropy", "healsparse", "hpgeom"),
+}
+"""Formats, and the packages that each needs."""
+
+
+def export_run(
+    run: Run,
+    format: str,
+    out: Path | str,
+    *,
+    fits: Sequence[str] = (),
+    onto: Sequence[str] = (),
+    bit: int = GHOST_BIT,
+    code: int = GHOST_CODE,
+) -> Written:
+    """
+    Write the artifacts of a run for others.
+
+    Parameters
+    ----------
+    run : Run
+        Complete.
+    format : str
+        One of `FORMATS`.
+    out : path
+        Folder; made if it is not there. Files of the same names are replaced.
+    fits : sequence of str
+        FITS files that hold the WCS of exposures, where the run's inputs are gone or were images.
+    onto : sequence of str
+        For ``fits-mask``: masks of a pipeline, in copies of which the artifacts are marked.
+    bit, code : int
+        For ``fits-mask``: see `write_onto`; `bit` counts without `onto`, too.
+
+    Returns
+    -------
+    Written
+
+    Raises
+    ------
+    ConfigError
+        If the format is unknown, an option does not belong to it, or a package is missing.
+    StoreError
+        If the run is not complete.
+    InputError
+        If a FITS file cannot be read.
+    """
+    if format not in FORMATS:
+        msg = f"export format: expected one of {', '.join(FORMATS)}, got {format!r}"
+        raise ConfigError(msg)
+    if onto and format != "fits-mask":
+        msg = f"onto: expected it with the format fits-mask, got {format}"
+        raise ConfigError(msg)
+    for package in FORMATS[format]:
+        if find_spec(package) is None:
+            msg = f"export format {format}: expected the package {package}: pip install 'ghost-cascade[export]'"
+            raise ConfigError(msg)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    if onto:
+        return write_onto(run, out, onto, bit=bit, code=code)
+    headers = SkyHeaders(Camera.load(run.config.camera), fits)
+    writers: dict[str, Callable[[], Written]] = {
+        "fits-mask": lambda: write_masks(run, out, bit_format(bit), headers),
+        "lsst": lambda: write_masks(run, out, lsst_format(), headers),
+        "ds9": lambda: write_regions(run, out, headers),
+        "coco": lambda: write_coco(run, out),
+        "via": lambda: write_via(run, out),
+        "healsparse": lambda: write_maps(run, out, headers),
+    }
+    return writers[format]()

@@ -1,0 +1,200 @@
+"""The exposures of a run, one at a time, with what exports need of them: masks, instances, the WCS of their CCDs."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from cascade.camera import Camera
+from cascade.errors import CascadeError, StoreError
+from cascade.exposure import PREVIEW_SHAPE, Artifact, BoolArray, UInt8Array
+from cascade.preview.ccds import open_exposure
+from cascade.preview.library import header_table
+from cascade.preview.sky_patches import SkyPatch, sky_patch
+from cascade.readers.fits import open_fits
+from cascade.store import Run
+
+_STORED = re.compile(r"(?P<store>.+\.zarr)\[(?P<row>\d+)\]")
+_N_STORES = 8  # header tables of stores that are held at a time
+
+Patches = dict[int, SkyPatch]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """
+    What an export wrote.
+
+    Attributes
+    ----------
+    n_exposures
+        Exposures in it.
+    n_files, n_bytes
+        Files and their size.
+    skipped
+        Numbers of exposures that are not in it, by reason.
+    """
+
+    n_exposures: int
+    n_files: int
+    n_bytes: int
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GhostedExposure:
+    """
+    One exposure of a run.
+
+    Attributes
+    ----------
+    run
+        The run.
+    name
+        What its files are called: the exposure number, or the position in the run where that is unknown.
+    row
+        Its row of the exposures table.
+    artifacts
+        Its rows of the artifacts table.
+    """
+
+    run: Run
+    name: str
+    row: dict[str, Any]
+    artifacts: list[dict[str, Any]]
+
+    def plane(self) -> UInt8Array:
+        """Read the (H, W) uint8 mask plane of `Artifact.bit` flags."""
+        return np.asarray(self.run.masks[self.row["exposure"]], np.uint8)
+
+    def mask(self, artifact: dict[str, Any]) -> BoolArray:
+        """(H, W) bool mask of one artifact."""
+        counts = artifact["rle"].encode("ascii")
+        return np.asarray(coco_mask.decode({"size": list(PREVIEW_SHAPE), "counts": counts}), bool)
+
+
+def ghosted_exposures(run: Run) -> Iterator[GhostedExposure]:
+    """
+    The exposures with artifacts, in order; an expnum that was processed twice comes twice, under two names.
+
+    Raises
+    ------
+    StoreError
+        If the run is not complete.
+    """
+    check_complete(run)
+    artifacts: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for artifact in run.table("artifacts").to_pylist():
+        artifacts[artifact["exposure"]].append(artifact)
+    names = Names()
+    for row in run.table("exposures").to_pylist():
+        if row["status"] == "ghosted":
+            name = f"exposure{row['exposure']:06d}" if row["expnum"] is None else f"D{row['expnum']:08d}"
+            yield GhostedExposure(run, names.unique(name), row, artifacts[row["exposure"]])
+
+
+def check_complete(run: Run) -> None:
+    """
+    Refuse a run of which batches are missing.
+
+    Raises
+    ------
+    StoreError
+        If the run is not complete.
+    """
+    summary = run.summary()
+    if summary.n_done < summary.n_batches:
+        done = f"{summary.n_done} of {summary.n_batches} batches"
+        msg = f"{run.path}: expected a complete run, got {done}; run it to the end"
+        raise StoreError(msg)
+
+
+class Names:
+    """Names that differ: numbered from the second occurrence on."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = defaultdict(int)
+
+    def unique(self, name: str) -> str:
+        """The name, or one like it if it was given before."""
+        self._seen[name] += 1
+        return name if self._seen[name] == 1 else f"{name}_{self._seen[name]}"
+
+
+class SkyHeaders:
+    """
+    Finds the WCS of the CCDs of exposures: in the FITS file that was the input, in the header table beside a store of
+    previews, or in FITS files that the user names.
+
+    Parameters
+    ----------
+    camera : Camera
+    fits : sequence of str
+        FITS files to look in first, by expnum.
+
+    Raises
+    ------
+    InputError
+        If one of `fits` cannot be read.
+    """
+
+    def __init__(self, camera: Camera, fits: Sequence[str] = ()) -> None:
+        self._camera = camera
+        self._by_expnum: dict[int, list[Path]] = {}
+        if fits:
+            reader = open_fits(fits, camera=camera.name, cutouts=True)
+            for index in range(len(reader)):
+                expnum = reader.peek(index).expnum
+                if expnum is not None:
+                    self._by_expnum[expnum] = reader.files(index)
+
+    def patches(self, row: dict[str, Any]) -> Patches:
+        """The WCS by ccdnum of an exposure, from its row of the exposures table; empty if nothing has it."""
+        path = row["path"]
+        if row["expnum"] in self._by_expnum:
+            return self._of_files(self._by_expnum[row["expnum"]], path)
+        if stored := _STORED.fullmatch(path):
+            return _stored_patches(Path(stored["store"])).get(int(stored["row"]), {})
+        files = [Path(path)] if Path(path).is_file() else [Path(name) for name in sorted(glob(path))]  # noqa: PTH207
+        return self._of_files(files, path) if files and ".f" in path else {}
+
+    def _of_files(self, files: Sequence[Path], name: str) -> Patches:
+        """The WCS in the headers of an exposure; no pixel is read."""
+        try:
+            with open_exposure(files, name, self._camera, cutouts=True) as exposure:
+                found = [sky_patch(image) for image in exposure.ccds]
+        except CascadeError:
+            return {}  # the run says what is wrong with it
+        return {patch.ccdnum: patch for patch in found if patch is not None}
+
+
+@lru_cache(maxsize=_N_STORES)
+def _stored_patches(store: Path) -> dict[int, Patches]:
+    """The WCS of all exposures of a store of previews, by row."""
+    rows = header_table(store)["ccds"].to_pylist()
+    return {k: {ccd["ccdnum"]: SkyPatch(**ccd) for ccd in ccds} for k, ccds in enumerate(rows) if ccds}
+
+
+def header_cards(run: Run, exposure: GhostedExposure) -> dict[str, Any]:
+    """What FITS exports say of their making."""
+    from cascade.versions import installed_versions
+
+    segment = run.config.segment
+    return {
+        "EXPNUM": (exposure.row["expnum"], "exposure number"),
+        "BAND": (exposure.row["band"], "filter"),
+        "INSTRUME": (Camera.load(run.config.camera).instrument, "instrument"),
+        "GHMODEL": (segment.name if segment else None, "model that drew the masks"),
+        "GHSHA256": (segment.sha256[:32] if segment else None, "its weights, first half of the sha256"),
+        "GHVERS": (installed_versions().get("ghost-cascade"), "version of ghost-cascade"),
+        "GHCLASS": (" ".join(class_.label for class_ in Artifact), "classes of artifact"),
+    }

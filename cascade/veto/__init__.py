@@ -1,0 +1,26 @@
+"""CCDs that artifacts touch, and the lists of those that a survey should not use."""
+
+from cascade.veto.merge import Comparison, compare_lists, kept_entries, merged_list
+from cascade.veto.reading import DES_LIST, read_des, read_list
+from cascade.veto.rules import VETO, CcdRow, VetoList, VetoRule, ccd_rows, veto_rows
+from cascade.veto.writing import DES_HEADER, FORMATS, night, write_veto
+
+__all__ = [
+    "DES_HEADER",
+    "DES_LIST",
+    "FORMATS",
+    "VETO",
+    "CcdRow",
+    "Comparison",
+    "VetoList",
+    "VetoRule",
+    "ccd_rows",
+    "compare_lists",
+    "kept_entries",
+    "merged_list",
+    "night",
+    "read_des",
+    "read_list",
+    "veto_rows",
+    "write_veto",
+]
