@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from cascade.errors import StoreError
@@ -51,22 +49,3 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, or raise StoreError."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path}: expected JSON, got {error}; the file is damaged"
-        raise StoreError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path}: expected a JSON object, got {type(content).__name__}; the file is damaged"
-        raise StoreError(msg)
-    return content
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object whole or not at all."""
-    with written_aside(path) as aside:
-        aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

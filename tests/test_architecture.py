@@ -11,14 +11,16 @@ PACKAGE = Path(__file__).parents[1] / "cascade"
 
 # Lower layers first. A module may import from its own layer only within its own top-level name, and from any below.
 LAYERS = (
-    {"errors", "versions", "atomic", "quiet"},
+    {"errors", "versions", "atomic", "quiet", "storage"},
     {"exposure"},
     {"camera", "readers", "preview", "via", "nets", "run_config", "simulate", "paste"},
     {"models"},
     {"engines", "convert"},
-    {"screen", "segment", "veto", "tables"},
-    {"rows", "store"},
-    {"pipeline", "predict"},
+    {"screen", "segment", "stub", "veto", "tables"},
+    {"masks", "listing"},
+    {"run_files"},
+    {"lease", "run_log", "rows", "store"},
+    {"pipeline", "predict", "verify"},
     {"parallel"},
     {"season"},
     {"report", "evaluate"},
@@ -27,6 +29,8 @@ LAYERS = (
 )
 ALLOWED_WITHIN_LAYER = {
     ("atomic", "errors"),  # says what is wrong with a file
+    ("storage", "atomic"),
+    ("storage", "errors"),
     ("run_config", "errors"),
     ("segment", "screen"),  # the batching that both share
     ("simulate", "camera"),

@@ -12,14 +12,16 @@ from cascade.readers.archive import open_archive
 from cascade.readers.base import Reader, chain, input_error, reason
 from cascade.readers.images import IMAGE_SUFFIXES, open_folder, open_images, open_pattern
 from cascade.readers.manifest import open_manifest
+from cascade.readers.remote import open_remote
 from cascade.readers.stacks import open_npy, open_zarr
+from cascade.storage import is_url
 
 Predicate = Callable[[Path], bool]
 Opener = Callable[[Sequence[str]], Reader]
 
 SUPPORTED = (
     "a folder of images, a glob pattern, a JPEG or PNG image, a .zip of images, an .npy stack, "
-    "a Zarr store of previews, a manifest (.csv, .parquet)"
+    "a Zarr store of previews, a manifest (.csv, .parquet); or an s3:// URL of images, a Zarr store or a manifest"
 )
 
 
@@ -33,7 +35,8 @@ def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     ----------
     inputs : path or sequence of paths
         Each one a folder (searched recursively), a glob pattern, a JPEG or PNG image, a .zip of images, an .npy
-        stack, a Zarr store of previews, or a manifest (.csv or .parquet).
+        stack, a Zarr store of previews, or a manifest (.csv or .parquet); or an ``s3://…`` URL, see
+        `cascade.readers.remote.open_remote`.
 
     Returns
     -------
@@ -57,6 +60,8 @@ def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
 
 def _opener(name: str) -> Opener:
     """The first entry of the registry that takes an input."""
+    if is_url(name):
+        return open_remote
     path = Path(name)
     try:
         for predicate, opener in _REGISTRY:
