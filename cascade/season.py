@@ -223,7 +223,7 @@ def _run(
     on_event: Callable[..., None] | None,
 ) -> Run:
     """Run a season of any networks; `config` lacks what depends on the listing of the inputs."""
-    storage = open_storage(out if isinstance(out, str) else Path(out))
+    storage = open_storage(os.fspath(out))
     check_usable(storage)
     serial = n_workers is None and scheduler is None
     # Networks that cannot be loaded must neither claim a new directory nor cost an old run.

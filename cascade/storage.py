@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from zarr.storage import ObjectStore
 
 _S3_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
+_URL_OF_A_PATH = re.compile("s3://?")  # a Path that was made of a URL has lost a slash
 _N_CONNECTIONS = 16  # requests at a time where many small files are read
 _N_ATTEMPTS = 5  # rounds of the requests below: connections that break in an answer are not retried by obstore
 _FIRST_PAUSE_S = 0.5  # then twice as long each time
@@ -323,10 +324,12 @@ def open_storage(place: Storage | Path | str) -> Storage:
     ConfigError
         If the URL is not of that form, or obstore is not installed.
     """
-    if isinstance(place, str) and is_url(place):
-        bucket, prefix = split_url(place)
+    if not isinstance(place, str | Path):
+        return place
+    if found := _URL_OF_A_PATH.match(str(place)):
+        bucket, prefix = split_url(f"s3://{str(place)[found.end() :]}")
         return S3Storage(f"s3://{bucket}/{prefix}".rstrip("/"))
-    return LocalStorage(Path(place)) if isinstance(place, str | Path) else place
+    return LocalStorage(Path(place))
 
 
 def split_url(url: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from cascade.cli.models import models_app
 from cascade.cli.raytrace import raytrace
 from cascade.cli.run import run
 from cascade.cli.simulate import simulate
+from cascade.cli.status import status, verify
 from cascade.cli.train import train
 from cascade.cli.veto import veto
 from cascade.errors import CascadeError
@@ -76,6 +77,8 @@ def _is_ours_or_bad(record: logging.LogRecord) -> bool:
 
 app.command("demo")(demo)
 app.command("run")(run)
+app.command("status")(status)
+app.command("verify")(verify)
 app.command("veto")(veto)
 app.command("simulate")(simulate)
 app.command("raytrace")(raytrace)
