@@ -209,6 +209,7 @@ class Run:
         if n_pending:
             msg = f"{self.path}: expected every batch to be done, got {n_pending} pending; resume the run"
             raise StoreError(msg)
+        self._clear_half_written()
         summary = replace(self.summary(), status="complete")
         counts = asdict(summary.counts)
         outcome = {"status": "complete", "finished": _now(), "seconds": counts.pop("seconds"), "counts": counts}
@@ -315,11 +316,15 @@ class Run:
 
     def _prepare(self) -> None:
         """Make what is missing of a new or killed run, and clear away half-written files."""
-        for key in half_written(self.storage):
-            self.storage.delete(key)
+        self._clear_half_written()
         n_positions = self.batches()[-1].stop
         if not is_created(self.storage, n_positions):
             create_masks(self.storage, n_positions, self.config.batch_size)
+
+    def _clear_half_written(self) -> None:
+        """Delete what killed processes were writing."""
+        for key in half_written(self.storage):
+            self.storage.delete(key)
 
     def _write_listing(self, listing: pa.Table | None) -> None:
         """Keep the inputs that the newest addition, or the first call, brought."""
