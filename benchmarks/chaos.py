@@ -105,10 +105,13 @@ class Chaos:
 
     def go_through(self, n_batches: int) -> None:
         """Run the command to its end, and again if it fails, while things happen."""
-        log = self.run.with_name("client.log").open("ab")
+        with self.run.with_name("client.log").open("ab") as log:
+            self._go_through(n_batches, log)
+
+    def _go_through(self, n_batches: int, log) -> None:
         client = self._start(log)
         deadline = time.monotonic() + PATIENCE_S
-        next_event = time.monotonic() + self.random.uniform(*self.pause_s)
+        next_event, done_before = time.monotonic() + self.random.uniform(*self.pause_s), 0.0
         while (code := client.poll()) != 0:
             if time.monotonic() > deadline:
                 client.kill()
@@ -129,8 +132,10 @@ class Chaos:
                 self.events["cascade run killed"] += 1
                 for process in family(client.pid):
                     process.kill()
-            if time.monotonic() >= next_event and done < 0.95:
+            # Only after a batch was done since the last time: a slow machine must not spend its life starting workers.
+            if time.monotonic() >= next_event and done_before < done < 0.95:
                 self._happen(self.random.choice(EVENTS))
+                done_before = done
                 next_event = time.monotonic() + self.random.uniform(*self.pause_s)
             self.cluster.start()
             time.sleep(0.5)
@@ -210,7 +215,11 @@ def season_under_chaos(
             chaos.go_through(-(-n // batch))
             seconds = time.monotonic() - started
             verdicts = differences(open_run(disk / "RUN"), open_run(work / "quiet"), corrupt)
-            log = [json.loads(line) for path in sorted((disk / "RUN" / "logs").iterdir()) for line in path.open()]
+            log = [
+                json.loads(line)
+                for path in sorted((disk / "RUN" / "logs").iterdir())
+                for line in path.read_text().splitlines()
+            ]
         finally:
             cluster.stop()
     told = Counter(line["event"] for line in log)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +62,7 @@ class Cluster:
         if self.scheduler is None or self.scheduler.poll() is not None:
             words = ["scheduler", "--host", self.host, "--port", str(self.port), "--no-dashboard", "--no-show"]
             self.scheduler = self._spawn("scheduler", words, self.wrap[0] if self.wrap else ())
+            self._await_scheduler()
         for number in range(self.n_workers):
             if number not in self.workers or self.workers[number].poll() is not None:
                 self.start_worker(number)
@@ -83,6 +85,14 @@ class Cluster:
                 member.send_signal(signal.SIGCONT)
                 member.kill()
             process.wait()
+
+    def _await_scheduler(self) -> None:
+        """Wait until the scheduler answers, as busy machines take their time."""
+        deadline = time.monotonic() + 120
+        while self.scheduler.poll() is None and time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
+                return
+            time.sleep(0.1)
 
     def _spawn(self, name: str, words: list[str], wrap: tuple[str, ...]) -> subprocess.Popen[bytes]:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cascade.apart import Loader
 from cascade.camera import Camera
 from cascade.engines import check_engine
 from cascade.errors import ConfigError, ModelError
@@ -32,8 +33,6 @@ from cascade.stub import STUB, THRESHOLD, StubLoader
 from cascade.tables import BatchCounts
 
 PathLike = str | os.PathLike[str]
-
-Loader = Callable[[], tuple[Screener | None, Segmenter]]
 
 
 @dataclass(frozen=True, slots=True)

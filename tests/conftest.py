@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="cascade-tests-")
 
 REPOSITORY = Path(__file__).parents[1]
+
+# Some benchmarks have a small version among the tests.
+sys.path.append(str(REPOSITORY / "benchmarks"))
 
 
 @pytest.fixture

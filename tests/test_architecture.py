@@ -21,6 +21,7 @@ LAYERS = (
     {"run_files"},
     {"lease", "run_log", "rows", "store"},
     {"pipeline", "predict", "verify"},
+    {"apart"},
     {"parallel"},
     {"season"},
     {"report", "evaluate"},

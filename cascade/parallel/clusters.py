@@ -28,7 +28,7 @@ JOB_QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "htcondor": "HTCondo
 THREADS_PER_WORKER = 2  # one is in the networks while the other reads the next batch or stores the last one
 
 _N_DEATHS_LESS_1 = 1  # Dask's allowed-failures: a batch that kills its second worker is taken apart
-_TIMEOUT_S = 10
+_TIMEOUT_S = 30
 
 
 @contextmanager

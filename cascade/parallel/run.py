@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from cascade.apart import Loader
 from cascade.camera import Camera
 from cascade.errors import ConfigError, OutageError
 from cascade.parallel.clusters import JOB_QUEUES, connect
 from cascade.parallel.dispatch import Dispatcher, SchedulerLostError
-from cascade.parallel.tasks import Job, Loader
+from cascade.parallel.tasks import Job
 from cascade.pipeline import check_reader
 from cascade.readers import Reader
 from cascade.store import Run

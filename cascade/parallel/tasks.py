@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import BoundedSemaphore, Lock
 
+from cascade.apart import Loader, process_apart
 from cascade.camera import Camera
-from cascade.parallel.apart import process_apart
 from cascade.pipeline import Readings, process_readings, read_batch
 from cascade.readers import Reader
 from cascade.run_config import Batch
@@ -18,9 +17,6 @@ from cascade.segment import Segmenter
 from cascade.storage import Storage
 from cascade.store import open_run
 from cascade.tables import BatchCounts
-
-Loader = Callable[[], tuple[Screener | None, Segmenter]]
-"""Loads the networks; picklable and hashable, such as a module's function or a frozen dataclass with ``__call__``."""
 
 # However many threads a worker has, the networks see one batch at a time, and one more is read or stored meanwhile.
 _NETWORKS = Lock()

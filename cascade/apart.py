@@ -11,8 +11,9 @@ import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, Any, Self
 
 import cloudpickle
 
@@ -22,13 +23,15 @@ from cascade.pipeline import process_batch
 from cascade.readers import Reader
 from cascade.rows import Outcome, batch_counts, batch_tables, joined
 from cascade.run_config import Batch
+from cascade.screen import Screener
+from cascade.segment import Segmenter
 from cascade.tables import BatchResult
 
-if TYPE_CHECKING:
-    from cascade.parallel.tasks import Loader
+Loader = Callable[[], tuple[Screener | None, Segmenter]]
+"""Loads the networks; picklable and hashable, such as a module's function or a frozen dataclass with ``__call__``."""
 
 _N_DEATHS = 2  # of an exposure alone, before it is blamed: the first may have been somebody else's doing
-_START = "from cascade.parallel.apart import work; work()"
+_START = "from cascade.apart import work; work()"
 
 
 def process_apart(part: Reader, batch: Batch, loader: Loader, camera: Camera, threshold: float | None) -> BatchResult:
