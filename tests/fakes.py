@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,6 +69,18 @@ class FakeReader:
 
     def part(self, start, stop):
         return FakeReader(self.items[start:stop])
+
+
+@dataclass(frozen=True)
+class SlowReader(FakeReader):
+    """Takes its time, so that things can happen meanwhile."""
+
+    def read(self, index):
+        time.sleep(0.05)
+        return super().read(index)
+
+    def part(self, start, stop):
+        return SlowReader(self.items[start:stop])
 
 
 class FakeScreener:

@@ -10,7 +10,19 @@ import pytest
 from chaos import season_under_chaos
 from cluster import Cluster
 from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
-from fakes import BRIGHT, CLEAN, DEADLY, OVERLAP, FakeLoader, FakeReader, FakeScreener, FakeSegmenter, config, new_run
+from fakes import (
+    BRIGHT,
+    CLEAN,
+    DEADLY,
+    OVERLAP,
+    FakeLoader,
+    FakeReader,
+    FakeScreener,
+    FakeSegmenter,
+    SlowReader,
+    config,
+    new_run,
+)
 
 from cascade.camera import Camera
 from cascade.errors import OutageError
@@ -107,20 +119,6 @@ def test_scheduler_that_is_not_there_is_an_error_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("cascade.parallel.clusters._TIMEOUT_S", 1)
     with pytest.raises(OutageError, match=r"tcp://127.0.0.1:9: expected a Dask scheduler, got no answer"):
         run_dask(FakeReader(), new_run(tmp_path), FakeLoader(), CAMERA, scheduler="tcp://127.0.0.1:9")
-
-
-@dataclass(frozen=True)
-class SlowReader(FakeReader):
-    """Takes its time, so that things can happen meanwhile."""
-
-    def read(self, index):
-        """Read after a while."""
-        time.sleep(0.05)
-        return FakeReader.read(self, index)
-
-    def part(self, start, stop):
-        """Take a part."""
-        return SlowReader(self.items[start:stop])
 
 
 def test_lost_scheduler_is_waited_for(tmp_path, monkeypatch):

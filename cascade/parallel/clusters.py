@@ -27,7 +27,10 @@ JOB_QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "htcondor": "HTCondo
 
 THREADS_PER_WORKER = 2  # one is in the networks while the other reads the next batch or stores the last one
 
-_N_DEATHS_LESS_1 = 1  # Dask's allowed-failures: a batch that kills its second worker is taken apart
+# A batch that kills its second worker is taken apart.
+_SETTINGS = {"distributed.scheduler.allowed-failures": 1}
+# By default Dask gives a worker up, for good, that is not back 15 s after its death: slow disks need longer to import.
+_LOCAL_SETTINGS = {**_SETTINGS, "distributed.deploy.lost-worker-timeout": "1 hour"}
 _TIMEOUT_S = 30
 
 
@@ -51,7 +54,11 @@ def connect(n_workers: int | None, scheduler: str | None) -> Iterator[Client]:
         If it is no address, or dask-jobqueue is not installed.
     """
     if scheduler is None:
-        with local_cluster(n_workers or CPU_COUNT) as cluster, Client(cluster, set_as_default=False) as client:
+        with (
+            dask.config.set(_LOCAL_SETTINGS),
+            local_cluster(n_workers or CPU_COUNT) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
             yield client
     elif scheduler in JOB_QUEUES:
         with job_cluster(scheduler) as cluster, Client(cluster, set_as_default=False) as client:
@@ -73,17 +80,15 @@ def connect(n_workers: int | None, scheduler: str | None) -> Iterator[Client]:
 
 def local_cluster(n_workers: int) -> LocalCluster:
     """Worker processes on this machine, spawned, which share its cores and its GPU."""
-    settings = {"distributed.scheduler.allowed-failures": _N_DEATHS_LESS_1}
-    with dask.config.set(settings):
-        # Batches hold what they need and no results stay, so Dask's pausing and killing on memory would do only harm.
-        return LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=THREADS_PER_WORKER,
-            processes=True,
-            dashboard_address="127.0.0.1:0",  # None would still take port 8787
-            memory_limit=0,
-            env=worker_environment(n_workers),
-        )
+    # Batches hold what they need and no results stay, so Dask's pausing and killing on memory would do only harm.
+    return LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=THREADS_PER_WORKER,
+        processes=True,
+        dashboard_address="127.0.0.1:0",  # None would still take port 8787
+        memory_limit=0,
+        env=worker_environment(n_workers),
+    )
 
 
 def job_cluster(kind: str) -> Any:  # noqa: ANN401
@@ -102,9 +107,8 @@ def job_cluster(kind: str) -> Any:  # noqa: ANN401
         raise ConfigError(msg) from error
     (defaults,) = dask.config.collect_yaml([str(Path(__file__).with_name("jobs.yaml"))])
     dask.config.update_defaults({"jobqueue": {kind: defaults}})
-    settings = {"distributed.scheduler.allowed-failures": _N_DEATHS_LESS_1}
     try:
-        with dask.config.set(settings):
+        with dask.config.set(_SETTINGS):
             return getattr(dask_jobqueue, JOB_QUEUES[kind])()
     except ValueError as error:
         msg = f"{kind}: expected complete settings in ~/.config/dask/jobqueue.yaml, got {error}"
