@@ -68,7 +68,7 @@ def tables(run: Path) -> dict[str, list[dict[str, object]]]:
     return {name: open_run(run).table(name).to_pylist() for name in SCHEMAS}
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("veto",), ("train",), ("demo",), ("models",)])
+@pytest.mark.parametrize("command", [(), ("run",), ("status",), ("verify",), ("veto",), ("train",), ("demo",), ("models",)])
 def test_every_command_has_help(command):
     result = invoke(*command, "--help")
     assert result.exit_code == 0
