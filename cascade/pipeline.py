@@ -6,11 +6,11 @@ A bad exposure never stops a run: it becomes a row with status ``failed`` and a 
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from logging import getLogger
 from time import perf_counter
@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError, InputError, ModelError
+from cascade.errors import ConfigError, InputError, ModelError, OutageError
 from cascade.exposure import UInt8Array
 from cascade.readers import Reader
 from cascade.rows import Finding, Outcome, batch_counts, batch_tables, check_finite, finding_of, mask_planes
@@ -55,23 +55,57 @@ class _Clock:
             self.seconds[stage] += perf_counter() - start
 
 
-def process_batch(
-    part: Reader,
-    batch: Batch,
-    screener: Screener | None,
-    segmenter: Segmenter,
-    camera: Camera,
-    threshold: float | None,
-) -> BatchResult:
+@dataclass(frozen=True, slots=True)
+class Readings:
     """
-    Read, screen and segment the exposures of one batch.
+    The exposures of a batch as they were read; picklable, so that one machine can read for another.
+
+    Attributes
+    ----------
+    outcomes
+        One an exposure, with its preview or its failure.
+    seconds
+        What reading took.
+    """
+
+    outcomes: list[Outcome]
+    seconds: float
+
+
+def read_batch(part: Reader, batch: Batch, camera: Camera) -> Readings:
+    """
+    Read the exposures of one batch.
 
     Parameters
     ----------
     part : Reader
         The B exposures of the batch.
     batch : Batch
-        Their place in the input.
+        Their place in the run.
+    camera : Camera
+        CCD layout on the preview's grid.
+
+    Raises
+    ------
+    OutageError
+        If not one of many exposures can be reached, or a store is away, so that this does not become failures.
+    """
+    start = perf_counter()
+    outcomes = [_read(part, batch, index, camera.shape) for index in range(len(batch))]
+    _check_reachable(outcomes)
+    return Readings(outcomes, perf_counter() - start)
+
+
+def process_readings(
+    readings: Readings, screener: Screener | None, segmenter: Segmenter, camera: Camera, threshold: float | None
+) -> BatchResult:
+    """
+    Screen and segment the exposures of one batch.
+
+    Parameters
+    ----------
+    readings : Readings
+        The B exposures of the batch.
     screener : Screener or None
         Scores every exposure; None flags all of them.
     segmenter : Segmenter
@@ -90,8 +124,6 @@ def process_batch(
     ------
     ConfigError
         If there is a screener but no threshold, or the reverse.
-    InputError
-        If not one of many exposures can be reached, so that a file system that went away does not become failures.
     ModelError
         If a network fails on every one of several exposures.
     """
@@ -99,22 +131,25 @@ def process_batch(
         msg = f"threshold: expected one with a screener and none without, got {threshold} and {screener}"
         raise ConfigError(msg)
     clock = _Clock()
-    with clock("read"):
-        outcomes = [_read(part, batch, index, camera.shape) for index in range(len(batch))]
-        _check_reachable(outcomes)
+    clock.seconds["read"] = readings.seconds
     with clock("screen"):
-        outcomes = _screened(outcomes, screener, threshold)
+        outcomes = _screened(readings.outcomes, screener, threshold)
     outcomes = _segmented(outcomes, segmenter, camera, clock)
     with clock("tables"):
         tables, masks = batch_tables(outcomes), mask_planes(outcomes, camera)
     return BatchResult(tables, masks, batch_counts(outcomes, clock.seconds))
 
 
-def run_batch(
-    part: Reader, batch: Batch, run: Run, screener: Screener | None, segmenter: Segmenter, camera: Camera
-) -> BatchCounts:
-    """Process one batch of a run and commit it."""
-    return run.commit(batch, process_batch(part, batch, screener, segmenter, camera, run.config.threshold))
+def process_batch(
+    part: Reader,
+    batch: Batch,
+    screener: Screener | None,
+    segmenter: Segmenter,
+    camera: Camera,
+    threshold: float | None,
+) -> BatchResult:
+    """Read, screen and segment the exposures of one batch; see `read_batch` and `process_readings`."""
+    return process_readings(read_batch(part, batch, camera), screener, segmenter, camera, threshold)
 
 
 def run_serial(
@@ -127,7 +162,7 @@ def run_serial(
     on_batch: Callable[[BatchCounts], None] | None = None,
 ) -> RunSummary:
     """
-    Process the pending batches of a run in this process, one after the other.
+    Process the pending batches of a run in this process, one after the other, reading the next one meanwhile.
 
     Parameters
     ----------
@@ -155,11 +190,17 @@ def run_serial(
         If the reader or the screener is not what the run's configuration says.
     """
     check_reader(reader, run)
-    for batch in run.pending():
-        counts = run_batch(reader.part(batch.start, batch.stop), batch, run, screener, segmenter, camera)
+    for batch, readings in _read_ahead(reader, run.pending(), camera):
+        result = process_readings(readings, screener, segmenter, camera, run.config.threshold)
+        counts = run.commit(batch, result)
         if on_batch is not None:
             on_batch(counts)
     return run.finish()
+
+
+def part_of(reader: Reader, batch: Batch) -> Reader:
+    """The exposures of a batch."""
+    return reader.part(batch.first_input, batch.first_input + len(batch))
 
 
 def check_reader(reader: Reader, run: Run) -> None:
@@ -176,20 +217,17 @@ def check_reader(reader: Reader, run: Run) -> None:
         raise ConfigError(msg)
 
 
-def fingerprint(reader: Reader) -> str:
-    """
-    Hash the listed inputs, in order, by path and expnum; no pixel is read.
-
-    Returns
-    -------
-    str
-        sha256, in hex.
-    """
-    digest = hashlib.sha256()
-    for index in range(len(reader)):
-        source = reader.source(index)
-        digest.update(json.dumps([source.path, source.expnum]).encode())  # unambiguous, whatever the path holds
-    return digest.hexdigest()
+def _read_ahead(reader: Reader, batches: list[Batch], camera: Camera) -> Iterator[tuple[Batch, Readings]]:
+    """Batches and what was read of them; while one is in use, the next is being read."""
+    ahead: deque[tuple[Batch, Future[Readings]]] = deque()
+    with ThreadPoolExecutor(1, "read") as pool:
+        for batch in batches:
+            ahead.append((batch, pool.submit(read_batch, part_of(reader, batch), batch, camera)))
+            if len(ahead) > 1:
+                current, readings = ahead.popleft()
+                yield current, readings.result()
+        for current, readings in ahead:
+            yield current, readings.result()
 
 
 def _read(part: Reader, batch: Batch, index: int, shape: tuple[int, int]) -> Outcome:
@@ -201,6 +239,8 @@ def _read(part: Reader, batch: Batch, index: int, shape: tuple[int, int]) -> Out
             got = f"{exposure.image.dtype} {exposure.image.shape}"
             msg = f"{outcome.source.path}: expected a preview of uint8 {shape}, got {got}"
             raise InputError(msg)
+    except (OutageError, ConfigError):  # not the exposure's fault
+        raise
     except InputError as error:
         logger.warning("%s", error)
         cause = error.__cause__
@@ -217,7 +257,7 @@ def _check_reachable(outcomes: list[Outcome]) -> None:
     """Stop if every one of many exposures is out of reach."""
     if len(outcomes) >= _N_OUTAGE and all(outcome.lost for outcome in outcomes):
         msg = f"none of {len(outcomes)} exposures can be reached, got {outcomes[-1].failure}; the run can be resumed"
-        raise InputError(msg)
+        raise OutageError(msg)
 
 
 def _screened(outcomes: list[Outcome], screener: Screener | None, threshold: float | None) -> list[Outcome]:

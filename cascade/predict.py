@@ -14,12 +14,15 @@ import pyarrow as pa
 from cascade.camera import Camera
 from cascade.errors import CascadeError, InputError
 from cascade.exposure import HeaderFacts, Source
+from cascade.lease import hold_lease
 from cascade.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
 from cascade.run_config import Batch, ModelId, RunConfig
+from cascade.run_files import check_usable
 from cascade.simulate.catalogue import BrightStars
 from cascade.simulate.optics import GhostOptics
 from cascade.simulate.pointing import Pointing
 from cascade.simulate.raytrace import RaytraceRule, ghost_instances, predict_ghosts
+from cascade.storage import open_storage
 from cascade.store import Run
 from cascade.tables import BatchCounts, BatchResult
 
@@ -116,17 +119,20 @@ def predict_run(
     ConfigError
         If there is no exposure.
     StoreError
-        If `out` holds something else.
+        If `out` holds something else, or another run is at work on it.
     """
     listed = json.dumps([[source.path, source.expnum, asdict(source.facts)] for source in sources])
     inputs = hashlib.sha256(listed.encode()).hexdigest()
     config = RunConfig(inputs, len(sources), None, predictor.model_id(), None, batch_size)
-    run = Run.create_or_resume(out, config, fresh=fresh, details={"rule": asdict(predictor.rule)})
-    for batch in run.pending():
-        counts = run.commit(batch, _batch(batch, sources, predictor))
-        if on_batch is not None:
-            on_batch(counts)
-    run.finish()
+    storage = open_storage(out)
+    check_usable(storage)
+    with hold_lease(storage):
+        run = Run.create_or_resume(storage, config, fresh=fresh, details={"rule": asdict(predictor.rule)})
+        for batch in run.pending():
+            counts = run.commit(batch, _batch(batch, sources, predictor))
+            if on_batch is not None:
+                on_batch(counts)
+        run.finish()
     return run
 
 

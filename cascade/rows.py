@@ -11,8 +11,8 @@ from pycocotools import mask as coco_mask
 
 from cascade.camera import Camera
 from cascade.errors import InputError
-from cascade.exposure import Artifact, Float32Array, Instances, Source, UInt8Array, tight_boxes
-from cascade.tables import SCHEMAS, BatchCounts
+from cascade.exposure import PREVIEW_SHAPE, Artifact, Float32Array, Instances, Source, UInt8Array, tight_boxes
+from cascade.tables import SCHEMAS, BatchCounts, BatchResult
 from cascade.veto import CcdRow, ccd_rows
 
 
@@ -136,6 +136,18 @@ def _exposure_row(outcome: Outcome) -> dict[str, Any]:
 def _text(text: str) -> str:
     """Text that every table can hold: bytes of a file name that are no UTF-8 are written as escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def joined(results: list[BatchResult]) -> BatchResult:
+    """One result of the exposures of several, in order."""
+    tables = {name: pa.concat_tables([result.tables[name] for result in results]) for name in SCHEMAS}
+    counts = BatchCounts.total(result.counts for result in results)
+    if all(result.masks is None for result in results):
+        return BatchResult(tables, None, counts)
+    sizes = [(result.counts.n_exposures, *PREVIEW_SHAPE) for result in results]
+    masks = [np.zeros(size, np.uint8) if result.masks is None else result.masks
+             for size, result in zip(sizes, results, strict=True)]  # fmt: skip
+    return BatchResult(tables, np.concatenate(masks), counts)
 
 
 def batch_counts(outcomes: list[Outcome], seconds: dict[str, float]) -> BatchCounts:

@@ -39,6 +39,8 @@ class RunConfig:
         Exposures a batch, which is one task, one shard of masks and one part of every table.
     camera
         Name of the camera, see `cascade.camera.Camera.load`.
+    additions
+        How many of the inputs were added by each later call; they fill batches of their own.
 
     Raises
     ------
@@ -53,12 +55,17 @@ class RunConfig:
     threshold: float | None
     batch_size: int = 256
     camera: str = "decam"
+    additions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("n_exposures", "batch_size"):
             if getattr(self, name) < 1:
                 msg = f"{name}: expected at least 1, got {getattr(self, name)}"
                 raise ConfigError(msg)
+        sizes = (self.n_exposures - sum(self.additions), *self.additions)
+        if min(sizes) < 1:
+            msg = f"additions: expected at least 1 exposure at first and in each, got {sizes}"
+            raise ConfigError(msg)
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             msg = f"threshold: expected a number in [0, 1], got {self.threshold}"
             raise ConfigError(msg)
@@ -72,22 +79,49 @@ class RunConfig:
         values = {"camera": "decam", **values}  # the first runs knew no other
         known = {f.name: values[f.name] for f in fields(cls)}
         models = {name: known[name] and ModelId(**known[name]) for name in ("screen", "segment")}
-        return cls(**{**known, **models})
+        return cls(**{**known, **models, "additions": tuple(known["additions"])})
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Exposures `start` to `stop` (half-open) of the input: one task, one shard, one commit."""
+    """
+    Positions `start` to `stop` (half-open) of a run: one task, one shard, one commit.
+
+    Attributes
+    ----------
+    index
+        Number of the batch, and of its shard.
+    start, stop
+        Positions in ``masks.zarr`` and in the column ``exposure``.
+    n_skipped
+        Positions before it that hold no exposure; see `batches`.
+    """
 
     index: int
     start: int
     stop: int
+    n_skipped: int = 0
 
     def __len__(self) -> int:
         return self.stop - self.start
 
+    @property
+    def first_input(self) -> int:
+        """Number of its first exposure among the inputs of the run."""
+        return self.start - self.n_skipped
 
-def batches(n_exposures: int, size: int) -> list[Batch]:
-    """Cut a number of exposures into batches of `size`; the last may be shorter."""
-    starts = range(0, n_exposures, size)
-    return [Batch(index, start, min(start + size, n_exposures)) for index, start in enumerate(starts)]
+
+def batches(n_exposures: int, size: int, additions: tuple[int, ...] = ()) -> list[Batch]:
+    """
+    Cut a number of exposures into batches of `size`; the last may be shorter.
+
+    Those of every addition begin a new batch, and so a new shard, so that batches that are done stay as they are.
+    """
+    cut: list[Batch] = []
+    first_input = 0
+    for n_added in (n_exposures - sum(additions), *additions):
+        start = len(cut) * size
+        skipped, stop = start - first_input, start + n_added
+        cut += [Batch(at // size, at, min(at + size, stop), skipped) for at in range(start, stop, size)]
+        first_input += n_added
+    return cut

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
+import pyarrow as pa
+
+from cascade.apart import Loader
 from cascade.camera import Camera
 from cascade.engines import check_engine
 from cascade.errors import ConfigError, ModelError
+from cascade.lease import hold_lease
+from cascade.listing import fingerprint, list_inputs, order_as
 from cascade.model_info import ModelInfo, Task, read_model
 from cascade.models import DEFAULT_MODELS, find_model, verify_weights
-from cascade.pipeline import fingerprint, run_serial
-from cascade.readers import open_inputs
+from cascade.pipeline import run_serial
+from cascade.readers import Reader, open_inputs
+from cascade.readers.order import reordered
 from cascade.run_config import ModelId, RunConfig
+from cascade.run_files import check_usable
+from cascade.run_log import RunLog
 from cascade.screen import NetworkScreener, Screener
 from cascade.segment import NetworkSegmenter, Segmenter
-from cascade.store import Run
+from cascade.storage import open_storage
+from cascade.store import Run, find_run
+from cascade.stub import STUB, THRESHOLD, StubLoader
 from cascade.tables import BatchCounts
 
 logger = logging.getLogger(__name__)
@@ -81,6 +94,7 @@ def run_season(
     camera: str = "decam",
     on_start: Callable[[Run], None] | None = None,
     on_batch: Callable[[BatchCounts], None] | None = None,
+    on_event: Callable[..., None] | None = None,
 ) -> Run:
     """
     Take exposures through the cascade into a run directory; call it again to go on after a kill.
@@ -90,7 +104,8 @@ def run_season(
     inputs : path or sequence of paths
         Folders, glob patterns, zips, .npy stacks, Zarr previews, FITS exposures, images or manifests.
     out : path
-        The run directory: new, empty, or a run of the same inputs and settings.
+        The run directory, or an ``s3://bucket/prefix`` URL: new, empty, or a run of the same settings and of the same
+        inputs, to which new ones may have been added since.
     screen, segment : str
         Names of models, or paths of model folders; `screen` None segments every exposure.
     threshold : float or None
@@ -103,10 +118,10 @@ def run_season(
     batch_size : int
         Exposures a batch: one task, one shard, one commit.
     n_workers : int or None
-        Local Dask worker processes; None works in this process. A script that asks for workers needs
-        ``if __name__ == "__main__":``, since they are spawned.
+        Local Dask worker processes, or jobs of a batch system; None works in this process. A script that asks for
+        workers needs ``if __name__ == "__main__":``, since they are spawned.
     scheduler : str or None
-        Address of a running Dask scheduler to use instead.
+        Address of a running Dask scheduler to use instead, or a batch system; see `cascade.parallel.run_dask`.
     fresh : bool
         Start anew in a run directory of another configuration.
     models_dir : path or None
@@ -117,6 +132,8 @@ def run_season(
         Told of the run before the first batch.
     on_batch : callable or None
         Told of every batch that was committed.
+    on_event : callable or None
+        Told of the dashboard, of retries and of lost schedulers: a word, and facts by name. ``RUN/logs`` tells more.
 
     Returns
     -------
@@ -126,7 +143,10 @@ def run_season(
     Raises
     ------
     InputError, ModelError, StoreError, ConfigError
-        If an input, a model, the run directory or an option cannot be used; a single bad exposure is no error.
+        If an input, a model, the run directory or an option cannot be used, or another run is at work on it; a single
+        bad exposure is no error.
+    OutageError
+        If a store, file system or scheduler is away for long; call it again later.
     """
     if screen is None and (threshold, recall) != (None, None):
         msg = f"threshold and recall: expected none without a screen, got {threshold} and {recall}"
@@ -144,7 +164,7 @@ def run_season(
         logger.warning("the networks were trained on DECam; on %s expect less of them", layout.instrument)
     reader = open_inputs(inputs, camera=layout.name)
     config = RunConfig(
-        inputs=fingerprint(reader),
+        inputs="",
         n_exposures=len(reader),
         screen=None if screening is None else _identity(screening),
         segment=_identity(segmenting),
@@ -158,24 +178,20 @@ def run_season(
         tuple(_identity(info) for info in (screening, segmenting) if info is not None),
         engine,
     )
-    serial = n_workers is None and scheduler is None
-    out = Path(out)
-    # Networks that cannot be loaded must neither claim a new directory nor cost an old run.
-    networks = loader() if serial and (fresh or not (out / "run.json").exists()) else None
-    names = [os.fspath(name) for name in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
-    run = Run.create_or_resume(out, config, fresh=fresh, details={"inputs": names, "engine": engine})
-    if on_start is not None:
-        on_start(run)
-    if not run.pending():
-        if run.summary().status != "complete":
-            run.finish()
-    elif serial:
-        run_serial(reader, run, *(networks or loader()), layout, on_batch=on_batch)
-    else:
-        from cascade.parallel import run_dask
-
-        run_dask(reader, run, loader, layout, n_workers=n_workers, scheduler=scheduler, on_batch=on_batch)
-    return run
+    return _run(
+        reader,
+        config,
+        loader,
+        layout,
+        out,
+        n_workers=n_workers,
+        scheduler=scheduler,
+        fresh=fresh,
+        details={"inputs": _names(inputs), "engine": engine},
+        on_start=on_start,
+        on_batch=on_batch,
+        on_event=on_event,
+    )
 
 
 def promised_threshold(info: ModelInfo, recall: float) -> float:
@@ -198,6 +214,122 @@ def promised_threshold(info: ModelInfo, recall: float) -> float:
         info.name, best.recall, best.confidence, best.labels, best.n_ghosted, best.threshold,
     )  # fmt: skip
     return best.threshold
+
+
+def run_stub(
+    inputs: PathLike | Sequence[PathLike],
+    out: PathLike,
+    *,
+    batch_size: int = 256,
+    n_workers: int | None = None,
+    scheduler: str | None = None,
+    fresh: bool = False,
+    on_start: Callable[[Run], None] | None = None,
+    on_batch: Callable[[BatchCounts], None] | None = None,
+    on_event: Callable[..., None] | None = None,
+) -> Run:
+    """
+    Do as `run_season` does with the stand-ins of `cascade.stub` for networks; for benchmarks only.
+
+    ``run.json`` names the models ``stub``, so no real run can be taken for one, or be resumed as one.
+    """
+    reader = open_inputs(inputs)
+    return _run(
+        reader,
+        RunConfig("", len(reader), STUB, STUB, THRESHOLD, batch_size),
+        StubLoader(),
+        Camera.decam(),
+        out,
+        n_workers=n_workers,
+        scheduler=scheduler,
+        fresh=fresh,
+        details={"inputs": _names(inputs), "engine": "stub"},
+        on_start=on_start,
+        on_batch=on_batch,
+        on_event=on_event,
+    )
+
+
+def _run(
+    reader: Reader,
+    config: RunConfig,
+    loader: Loader,
+    camera: Camera,
+    out: PathLike,
+    *,
+    n_workers: int | None,
+    scheduler: str | None,
+    fresh: bool,
+    details: Mapping[str, Any],
+    on_start: Callable[[Run], None] | None,
+    on_batch: Callable[[BatchCounts], None] | None,
+    on_event: Callable[..., None] | None,
+) -> Run:
+    """Run a season of any networks; `config` lacks what depends on the listing of the inputs."""
+    storage = open_storage(os.fspath(out))
+    check_usable(storage)
+    serial = n_workers is None and scheduler is None
+    # Networks that cannot be loaded must neither claim a new directory nor cost an old run.
+    networks = loader() if serial and (fresh or find_run(storage) is None) else None
+    listing = list_inputs(reader)
+    with hold_lease(storage) as lease, closing(RunLog(storage)) as log:
+        known = None if fresh else find_run(storage)
+        reader, config, listing = _in_order_of(known, reader, config, listing)
+        run = Run.create_or_resume(storage, config, listing=listing, fresh=fresh, details=details)
+        pending = run.pending()
+        started, n_done = monotonic(), 0
+
+        def batch_done(counts: BatchCounts) -> None:
+            nonlocal n_done
+            n_done += counts.n_exposures
+            log.write("batch", **asdict(counts))
+            if on_batch is not None:
+                on_batch(counts)
+            lease.check()
+
+        def happened(event: str, **facts: object) -> None:
+            log.write(event, **facts)
+            if on_event is not None:
+                on_event(event, **facts)
+
+        log.write("start", n_exposures=config.n_exposures, n_pending=len(pending), workers=n_workers or scheduler or 1)
+        if on_start is not None:
+            on_start(run)
+        if serial and pending:
+            run_serial(reader, run, *(networks or loader()), camera, on_batch=batch_done)
+        elif pending:
+            from cascade.parallel import run_dask
+
+            run_dask(reader, run, loader, camera, n_workers=n_workers, scheduler=scheduler,
+                     on_batch=batch_done, on_event=happened)  # fmt: skip
+        if pending:
+            seconds = monotonic() - started
+            session = {"n_exposures": n_done, "seconds": seconds, "exposures_per_s": n_done / seconds}
+            run.annotate(last_session=session)
+            log.write("complete", **session)
+        elif run.summary().status != "complete":
+            run.finish()
+    return run
+
+
+def _in_order_of(
+    known: Run | None, reader: Reader, config: RunConfig, listing: pa.Table
+) -> tuple[Reader, RunConfig, pa.Table]:
+    """Reader, configuration and listing with the inputs in the order of the run that is there, new ones last."""
+    inputs = fingerprint(listing)
+    if known is None or (known.config.inputs, known.config.n_exposures) == (inputs, len(reader)):
+        additions = () if known is None else known.config.additions
+        return reader, replace(config, inputs=inputs, additions=additions), listing
+    order = order_as(known.listing(), listing, known.storage.url)
+    listing = listing.take(order)
+    n_added = len(reader) - known.config.n_exposures
+    additions = (*known.config.additions, n_added) if n_added else known.config.additions
+    return reordered(reader, order), replace(config, inputs=fingerprint(listing), additions=additions), listing
+
+
+def _names(inputs: PathLike | Sequence[PathLike]) -> list[str]:
+    """Inputs as the user named them."""
+    return [os.fspath(name) for name in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
 
 
 def _identity(info: ModelInfo) -> ModelId:

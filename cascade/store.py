@@ -3,44 +3,58 @@ The run directory: written batch by batch, resumable, and readable with any Parq
 
 ::
 
-    RUN/
-      run.json                    configuration, status, counts, seconds per stage, versions
+    RUN/                            a folder, or s3://bucket/prefix
+      run.json                      configuration, status, counts, seconds per stage, versions
+      inputs/part-00000.parquet     what the run was given, and a part for what was added by each later call
       exposures/part-00000.parquet, artifacts/, ccds/, failures/     one part per batch
-      masks.zarr/mask             (exposure, y, x) uint8, one shard per batch
-      ledger/batch-00000.json     what came of a batch; written last, so a batch is done when it is there
+      masks.zarr/mask               (exposure, y, x) uint8, one shard per batch
+      ledger/batch-00000.json       what came of a batch and the hashes of its files; written last, and only once
+      lease/, logs/                 who is working on it; what happened, as JSON lines
 
-A run that was killed may leave parts that the ledger does not name: `Run.table` skips them and a resumed run
-replaces them. One process may write a run at a time, or several that write different batches.
+A batch is done when its ledger entry is there. A run that was killed may leave parts that the ledger does not name:
+`Run.table` skips them and a resumed run replaces them. Any number of processes may commit, even the same batch: the
+same exposures give the same bytes, and one ledger entry.
 """
 
 from __future__ import annotations
 
-import re
-import shutil
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import pyarrow as pa
 import zarr
-from pyarrow import parquet
-from zarr.codecs import ZstdCodec
 
-from cascade.atomic import ASIDE_SUFFIX, read_json, sync, write_json, written_aside
 from cascade.errors import ConfigError, StoreError
-from cascade.exposure import PREVIEW_SHAPE, Artifact, UInt8Array
+from cascade.exposure import PREVIEW_SHAPE
+from cascade.masks import create_masks, encode_shard, is_created, open_masks, shard_key
 from cascade.run_config import Batch, RunConfig, batches
+from cascade.run_files import (
+    FORMAT,
+    FORMAT_VERSION,
+    Entry,
+    check_usable,
+    delete_contents,
+    entry_indices,
+    entry_key,
+    find_run_json,
+    half_written,
+    listing_key,
+    parse_entry,
+    part_bytes,
+    part_key,
+    read_part,
+    read_run_json,
+)
+from cascade.storage import LocalStorage, Storage, json_bytes, open_storage
 from cascade.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary
 from cascade.versions import installed_versions
 
-FORMAT = "ghost-cascade run"
-FORMAT_VERSION = 1
-
-_ZSTD_LEVEL = 3  # higher levels gain little on masks: a plane is a few long runs
-_LEDGER_ENTRY = re.compile(r"batch-(\d{5,})\.json")
+_OF_A_FINISHED_RUN = {"finished", "seconds", "counts", "last_session"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +64,27 @@ class Run:
 
     Attributes
     ----------
-    path
-        The directory.
+    storage
+        Where it lies.
     config
         What determines its result.
     """
 
-    path: Path
+    storage: Storage
     config: RunConfig
+
+    @property
+    def path(self) -> Path | str:
+        """The folder, or the URL on an object store."""
+        return self.storage.folder if isinstance(self.storage, LocalStorage) else self.storage.url
 
     @classmethod
     def create_or_resume(
         cls,
-        path: Path | str,
+        place: Storage | Path | str,
         config: RunConfig,
         *,
+        listing: pa.Table | None = None,
         fresh: bool = False,
         details: Mapping[str, Any] | None = None,
     ) -> Self:
@@ -73,10 +93,13 @@ class Run:
 
         Parameters
         ----------
-        path : Path or str
-            The directory: missing, empty, or a run of the same configuration.
+        place : Storage, Path or str
+            The directory or URL: missing, empty, or a run of the same configuration, or of one to which `config`
+            only adds inputs.
         config : RunConfig
             What determines the result.
+        listing : pyarrow.Table or None
+            The inputs in the order of the run, see `cascade.listing`; without it, no inputs can be added later.
         fresh : bool
             Start anew: delete what an earlier run of any configuration wrote here, and nothing else.
         details : mapping or None
@@ -88,29 +111,41 @@ class Run:
             If the directory holds something else, a damaged ``run.json`` or a run of another configuration;
             nothing is changed then.
         """
-        path = Path(path)
-        _check_usable(path)
-        if not (path / "run.json").exists():
-            path.mkdir(parents=True, exist_ok=True)
-        elif fresh:
-            _read_run_json(path)
-            _delete_contents(path)
-        else:
-            run = cls(path, open_run(path).config)
-            run._check_same(config)
+        storage = open_storage(place)
+        check_usable(storage)
+        header = find_run_json(storage)
+        if header is not None and not fresh:
+            run = cls(storage, open_run(storage).config)
+            if config != run.config:
+                run._check_grown(config)
+                run = cls(storage, config)
+                run._write_listing(listing)
+                kept = {key: header[key] for key in header.keys() - _OF_A_FINISHED_RUN}
+                storage.write("run.json", json_bytes({**kept, "status": "running", "config": asdict(config)}))
             run._prepare()
             return run
+        if header is not None:
+            delete_contents(storage)
+        run = cls(storage, config)
+        run._write_listing(listing)
         header = {"format": FORMAT, "format_version": FORMAT_VERSION, "status": "running", "started": _now()}
-        header["versions"] = installed_versions()
-        write_json(path / "run.json", {**header, "config": asdict(config), "details": dict(details or {})})
-        run = cls(path, config)
+        header |= {"versions": installed_versions(), "config": asdict(config), "details": dict(details or {})}
+        storage.write("run.json", json_bytes(header))
         run._prepare()
         return run
 
+    def batches(self) -> list[Batch]:
+        """All batches of the run."""
+        return batches(self.config.n_exposures, self.config.batch_size, self.config.additions)
+
+    def done(self) -> list[int]:
+        """Numbers of the batches in the ledger, rising."""
+        return entry_indices(self.storage.names("ledger"))
+
     def pending(self) -> list[Batch]:
         """Batches that are not in the ledger, in input order."""
-        done = self._ledger_paths()
-        return [batch for batch in self._batches() if batch.index not in done]
+        done = set(self.done())
+        return [batch for batch in self.batches() if batch.index not in done]
 
     def commit(self, batch: Batch, result: BatchResult) -> BatchCounts:
         """
@@ -119,14 +154,15 @@ class Run:
         Parameters
         ----------
         batch : Batch
-            Which batch; no other process may be writing the same one.
+            Which batch. Should another process be writing the same one, both end with one entry for it.
         result : BatchResult
             Its B exposures.
 
         Returns
         -------
         BatchCounts
-            Those of `result`, with the seconds spent here added as stage ``store``.
+            Those of `result`, with the seconds spent here added as stage ``store``; or, if the batch was already
+            done, those it was done with.
 
         Raises
         ------
@@ -134,15 +170,31 @@ class Run:
             If `result` does not hold what belongs into this batch of this run.
         """
         self._check_result(batch, result)
+        if (entry := self._find_entry(batch.index)) is not None:
+            return entry.counts
         start = perf_counter()
-        for name in SCHEMAS:
-            with written_aside(self._part(name, batch.index)) as aside:
-                parquet.write_table(result.tables[name], aside, compression="zstd")
-        self._write_masks(batch, result.masks)
-        seconds = {**result.counts.seconds, "store": perf_counter() - start}
-        counts = replace(result.counts, seconds=seconds)
-        write_json(self.path / "ledger" / f"batch-{batch.index:05d}.json", asdict(counts))
-        return counts
+        written = {part_key(name, batch.index): part_bytes(result.tables[name]) for name in SCHEMAS}
+        if result.masks is None:
+            self.storage.delete(shard_key(batch.index))  # which a killed attempt may have left
+        else:
+            written[shard_key(batch.index)] = encode_shard(result.masks, self.config.batch_size)
+        for key, data in written.items():
+            self.storage.write(key, data)
+        counts = replace(result.counts, seconds={**result.counts.seconds, "store": perf_counter() - start})
+        entry = Entry(counts, {key: hashlib.sha256(data).hexdigest() for key, data in written.items()})
+        if self.storage.create(entry_key(batch.index), json_bytes(asdict(entry))):
+            return counts
+        first = self._find_entry(batch.index)
+        if first is not None and first.files == entry.files:
+            return first.counts
+        # Another process came first, and engines that round otherwise made its files differ from ours, which now lie
+        # there: so the entry must be ours, too.
+        self.forget(batch.index)
+        return self.commit(batch, result)
+
+    def forget(self, index: int) -> None:
+        """Take a batch out of the ledger, so that it is processed again."""
+        self.storage.delete(entry_key(index))
 
     def finish(self) -> RunSummary:
         """
@@ -157,16 +209,16 @@ class Run:
         if n_pending:
             msg = f"{self.path}: expected every batch to be done, got {n_pending} pending; resume the run"
             raise StoreError(msg)
+        self._clear_half_written()
         summary = replace(self.summary(), status="complete")
         counts = asdict(summary.counts)
-        outcome = {
-            "status": "complete",
-            "finished": _now(),
-            "seconds": counts.pop("seconds"),
-            "counts": counts,
-        }
-        write_json(self.path / "run.json", {**_read_run_json(self.path), **outcome, "versions": installed_versions()})
+        outcome = {"status": "complete", "finished": _now(), "seconds": counts.pop("seconds"), "counts": counts}
+        self.annotate(**outcome, versions=installed_versions())
         return summary
+
+    def annotate(self, **facts: object) -> None:
+        """Write facts for people, or the outcome, into ``run.json``."""
+        self.storage.write("run.json", json_bytes({**read_run_json(self.storage), **facts}))
 
     def summary(self) -> RunSummary:
         """
@@ -177,10 +229,24 @@ class Run:
         StoreError
             If a ledger entry or ``run.json`` is damaged.
         """
-        counts = [_read_counts(path) for path in self._ledger_paths().values()]
-        n_batches = len(self._batches())
-        status = _read_run_json(self.path)["status"] if len(counts) == n_batches else "running"
+        done = self.done()
+        counts = [entry.counts for entry in self.entries(done)]
+        n_batches = len(self.batches())
+        status = read_run_json(self.storage)["status"] if len(counts) == n_batches else "running"
         return RunSummary(status, n_batches, len(counts), BatchCounts.total(counts))
+
+    def entries(self, indices: Iterable[int]) -> list[Entry]:
+        """
+        Read ledger entries.
+
+        Raises
+        ------
+        StoreError
+            If one is damaged.
+        """
+        keys = [entry_key(index) for index in indices]
+        found = zip(keys, self.storage.read_many(keys), strict=True)
+        return [parse_entry(data, f"{self.storage.url}/{key}") for key, data in found]
 
     def table(self, name: str) -> pa.Table:
         """
@@ -199,8 +265,33 @@ class Run:
         if name not in SCHEMAS:
             msg = f"{self.path}: expected a table of {', '.join(SCHEMAS)}, got {name!r}"
             raise StoreError(msg)
-        parts = [_read_part(self._part(name, index), SCHEMAS[name]) for index in self._ledger_paths()]
-        return pa.concat_tables([SCHEMAS[name].empty_table(), *parts])
+        keys = [part_key(name, index) for index in self.done()]
+        schema = SCHEMAS[name]
+        try:
+            found = zip(keys, self.storage.read_many(keys), strict=True)
+            parts = [read_part(data, schema, f"{self.storage.url}/{key}") for key, data in found]
+        except OSError as error:
+            msg = f"{self.path}: expected a part of the run, got {error}; `cascade verify` says what to process again"
+            raise StoreError(msg) from error
+        return pa.concat_tables([schema.empty_table(), *parts])
+
+    def listing(self) -> pa.Table:
+        """
+        Read what the run was given, in its order.
+
+        Raises
+        ------
+        StoreError
+            If it is not there or damaged.
+        """
+        keys = [listing_key(k) for k in range(1 + len(self.config.additions))]
+        try:
+            found = zip(keys, self.storage.read_many(keys), strict=True)
+            parts = [read_part(data, None, f"{self.storage.url}/{key}") for key, data in found]
+        except OSError as error:
+            msg = f"{self.path}: expected the list of its inputs, got {error}; inputs cannot be added to this run"
+            raise StoreError(msg) from error
+        return pa.concat_tables(parts)
 
     @property
     def masks(self) -> zarr.Array[Any]:
@@ -212,72 +303,43 @@ class Run:
         StoreError
             If the array is missing or damaged.
         """
-        return self._open_masks("r")
+        return open_masks(self.storage)
 
-    def _batches(self) -> list[Batch]:
-        """All batches of the run."""
-        return batches(self.config.n_exposures, self.config.batch_size)
-
-    def _ledger_paths(self) -> dict[int, Path]:
-        """Ledger entries by batch, rising."""
-        named = ((_LEDGER_ENTRY.fullmatch(path.name), path) for path in (self.path / "ledger").glob("*.json"))
-        return dict(sorted((int(match[1]), path) for match, path in named if match))
-
-    def _part(self, name: str, index: int) -> Path:
-        """The part of a table that a batch writes."""
-        return self.path / name / f"part-{index:05d}.parquet"
+    def _find_entry(self, index: int) -> Entry | None:
+        """The ledger entry of a batch, or None if it is not done."""
+        key = entry_key(index)
+        try:
+            data = self.storage.read(key)
+        except FileNotFoundError:
+            return None
+        return parse_entry(data, f"{self.storage.url}/{key}")
 
     def _prepare(self) -> None:
         """Make what is missing of a new or killed run, and clear away half-written files."""
-        for name in (*SCHEMAS, "ledger"):
-            (self.path / name).mkdir(exist_ok=True)
-        for path in _half_written(self.path):
-            path.unlink()
-        if not (self.path / "masks.zarr" / "mask" / "zarr.json").exists():
-            self._create_masks()
+        self._clear_half_written()
+        n_positions = self.batches()[-1].stop
+        if not is_created(self.storage, n_positions):
+            create_masks(self.storage, n_positions, self.config.batch_size)
 
-    def _create_masks(self) -> None:
-        """Make the empty array of mask planes; Zarr writes its metadata last and whole."""
-        bits = [class_.bit for class_ in Artifact]
-        group = zarr.create_group(self.path / "masks.zarr", overwrite=True)
-        group.create_array(
-            "mask",
-            shape=(self.config.n_exposures, *PREVIEW_SHAPE),
-            chunks=(1, *PREVIEW_SHAPE),
-            shards=(self.config.batch_size, *PREVIEW_SHAPE),
-            dtype="uint8",
-            fill_value=0,
-            compressors=ZstdCodec(level=_ZSTD_LEVEL),
-            dimension_names=("exposure", "y", "x"),
-            # CF conventions, section 3.5: bits that may be set together.
-            attributes={"flag_masks": bits, "flag_meanings": " ".join(class_.label for class_ in Artifact)},
-        )
+    def _clear_half_written(self) -> None:
+        """Delete what killed processes were writing."""
+        for key in half_written(self.storage):
+            self.storage.delete(key)
 
-    def _open_masks(self, mode: str) -> zarr.Array[Any]:
-        """The array of mask planes, for reading (``r``) or writing (``r+``)."""
-        path = self.path / "masks.zarr" / "mask"
-        try:
-            # Without empty chunks a clean exposure takes no space.
-            opened = zarr.open_array(path, mode=cast(Any, mode), config={"write_empty_chunks": False})
-        except (OSError, ValueError, KeyError) as error:
-            msg = f"{path}: expected the masks of a run, got {error!r}"
-            raise StoreError(msg) from error
-        return opened
+    def _write_listing(self, listing: pa.Table | None) -> None:
+        """Keep the inputs that the newest addition, or the first call, brought."""
+        if listing is not None:
+            n_new = self.config.additions[-1] if self.config.additions else self.config.n_exposures
+            data = part_bytes(listing.slice(len(listing) - n_new))
+            self.storage.write(listing_key(len(self.config.additions)), data)
 
-    def _write_masks(self, batch: Batch, planes: UInt8Array | None) -> None:
-        """Write the one shard of a batch, or remove what a killed attempt left of it."""
-        array = self._open_masks("r+")
-        shard = self.path / "masks.zarr" / "mask" / array.metadata.encode_chunk_key((batch.index, 0, 0))
-        if planes is None:
-            shard.unlink(missing_ok=True)
-            return
-        array[batch.start : batch.stop] = planes
-        for path in (shard, *shard.parents[:4]) if shard.exists() else ():  # the file, and the folders that name it
-            sync(path)
-
-    def _check_same(self, config: RunConfig) -> None:
-        """Refuse to go on with another configuration."""
+    def _check_grown(self, config: RunConfig) -> None:
+        """Refuse to go on with another configuration, unless it only adds inputs."""
+        n_more = config.n_exposures - self.config.n_exposures
+        grown = config.additions == (*self.config.additions, n_more)
         for f in fields(config):
+            if grown and f.name in ("inputs", "n_exposures", "additions"):
+                continue
             expected, got = getattr(self.config, f.name), getattr(config, f.name)
             if expected != got:
                 msg = (
@@ -288,7 +350,7 @@ class Run:
 
     def _check_result(self, batch: Batch, result: BatchResult) -> None:
         """Refuse a result that would damage the run."""
-        if batch not in self._batches()[batch.index : batch.index + 1]:
+        if batch not in self.batches()[batch.index : batch.index + 1]:
             msg = f"{self.path}: expected a batch of this run, got {batch}"
             raise StoreError(msg)
         for name, schema in SCHEMAS.items():
@@ -302,96 +364,33 @@ class Run:
             raise StoreError(msg)
 
 
-def open_run(path: Path | str) -> Run:
+def open_run(place: Storage | Path | str) -> Run:
     """
     Open a run to read it; it may still be running.
 
     Parameters
     ----------
-    path : Path or str
-        The run directory.
+    place : Storage, Path or str
+        The run directory, or its URL.
 
     Raises
     ------
     StoreError
         If it is not a run, or its ``run.json`` is damaged.
     """
-    path = Path(path)
-    content = _read_run_json(path)
+    storage = open_storage(place)
+    content = read_run_json(storage)
     try:
-        return Run(path, RunConfig.from_json(content["config"]))
+        return Run(storage, RunConfig.from_json(content["config"]))
     except (KeyError, TypeError, ConfigError) as error:
-        msg = f"{path / 'run.json'}: expected the configuration of a run, got {error!r}"
+        msg = f"{storage.url}/run.json: expected the configuration of a run, got {error!r}"
         raise StoreError(msg) from error
 
 
-def _check_usable(path: Path) -> None:
-    """Refuse a path that is neither free nor a run, before anything is written."""
-    if path.exists() and not path.is_dir():
-        msg = f"{path}: expected a directory, got a file"
-        raise StoreError(msg)
-    if not path.exists() or (path / "run.json").exists():
-        return
-    # A run killed before its first file was renamed leaves only that file's temporary name.
-    strangers = sorted(set(path.iterdir()) - set(path.glob(f".run.json.*{ASIDE_SUFFIX}")))
-    if strangers:
-        msg = f"{path}: expected a run or an empty directory, got {strangers[0].name} in it; choose another directory"
-        raise StoreError(msg)
-
-
-def _read_run_json(path: Path) -> dict[str, Any]:
-    """Read ``run.json``, or raise StoreError if this is not a run."""
-    file = path / "run.json"
-    if not file.is_file():
-        msg = f"{path}: expected a run directory, got no run.json in it"
-        raise StoreError(msg)
-    content = read_json(file)
-    found = (content.get("format"), content.get("format_version"))
-    if found != (FORMAT, FORMAT_VERSION) or "status" not in content:
-        msg = f"{file}: expected format {FORMAT!r} version {FORMAT_VERSION}, got {found[0]!r} version {found[1]!r}"
-        raise StoreError(msg)
-    return content
-
-
-def _read_counts(path: Path) -> BatchCounts:
-    """Read a ledger entry, or raise StoreError."""
-    content = read_json(path)
-    try:
-        return BatchCounts(**content)
-    except TypeError as error:
-        msg = f"{path}: expected the counts of a batch, got {error}; delete the file to process the batch again"
-        raise StoreError(msg) from error
-
-
-def _read_part(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read a part, or raise StoreError."""
-    try:
-        # Not parquet.read_table: that would take a folder called "night=1" on the way for a column.
-        with parquet.ParquetFile(path) as file:
-            return file.read().cast(schema)
-    except (OSError, ValueError) as error:
-        msg = f"{path}: expected a part of the run, got {error}; delete its ledger entry to process the batch again"
-        raise StoreError(msg) from error
-
-
-def _half_written(path: Path) -> list[Path]:
-    """Files that a killed run was writing."""
-    folders = [path / name for name in SCHEMAS]
-    ours = [file for folder in folders for file in folder.glob(f".part-*{ASIDE_SUFFIX}")]
-    ours += (path / "ledger").glob(f".batch-*{ASIDE_SUFFIX}")
-    ours += path.glob(f".run.json.*{ASIDE_SUFFIX}")
-    return [*ours, *(path / "masks.zarr").rglob("*.partial")]  # Zarr's own temporary name
-
-
-def _delete_contents(path: Path) -> None:
-    """Delete what a run wrote except ``run.json``; the ledger first, so that no batch is named without its parts."""
-    for file in [*(path / "ledger").glob("batch-*.json"), *_half_written(path)]:
-        file.unlink()
-    for name in SCHEMAS:
-        for file in (path / name).glob("part-*.parquet"):
-            file.unlink()
-    if (path / "masks.zarr").exists():
-        shutil.rmtree(path / "masks.zarr")
+def find_run(place: Storage | Path | str) -> Run | None:
+    """Open a run if there is one, else None; errors as `open_run`'s."""
+    storage = open_storage(place)
+    return None if find_run_json(storage) is None else open_run(storage)
 
 
 def _now() -> str:

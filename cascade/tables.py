@@ -15,7 +15,7 @@ def _column(name: str, type_: pa.DataType, meaning: str, *, nullable: bool = Fal
     return pa.field(name, type_, nullable=nullable, metadata={"meaning": meaning})
 
 
-_EXPOSURE = _column("exposure", pa.int64(), "position in the input, and in masks.zarr")
+_EXPOSURE = _column("exposure", pa.int64(), "position in the run, and in masks.zarr")
 _EXPNUM = _column("expnum", pa.int64(), "exposure number; null if unknown, may repeat", nullable=True)
 _PATH = _column("path", pa.string(), "the input, as a person would name it")
 
@@ -80,7 +80,7 @@ FAILURES = pa.schema(
         _EXPOSURE,
         _PATH,
         _EXPNUM,
-        _column("stage", pa.string(), "read, screen or segment"),
+        _column("stage", pa.string(), "read, screen, segment; worker: it killed the process"),
         _column("error", pa.string(), "what went wrong"),
     ],
     metadata={"table": "failures", "rows": "one per exposure that could not be processed"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from s3_server import FlakyS3
+
     from cascade.readers import Reader
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,6 +23,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="cascade-tests-")
 
 REPOSITORY = Path(__file__).parents[1]
+
+# Some benchmarks have a small version among the tests.
+sys.path.append(str(REPOSITORY / "benchmarks"))
 
 
 @pytest.fixture
@@ -69,3 +77,38 @@ def reader(request, tmp_path) -> Reader:
     if request.param == "chain":
         return chain([open_inputs(inputs["npy"]).part(0, 2), open_inputs(inputs["folder"]).part(2, 3)])
     return open_inputs([inputs[request.param]])
+
+
+@pytest.fixture(scope="session")
+def _s3_server() -> Iterator[tuple[FlakyS3, str]]:
+    """A server on this machine."""
+    from s3_server import serve
+
+    with serve() as served:
+        yield served
+
+
+@pytest.fixture
+def s3(_s3_server, monkeypatch) -> Iterator[FlakyS3]:
+    """The S3 server, which this process and those it starts use; it fails as its `share` says."""
+    from s3_server import ENVIRONMENT
+
+    from cascade import storage
+
+    app, url = _s3_server
+    for name, value in (*ENVIRONMENT.items(), ("AWS_ENDPOINT_URL", url)):
+        monkeypatch.setenv(name, value)
+    storage._s3_store.cache_clear()
+    app.share = 0.0
+    app.n_faults.clear()
+    yield app
+    app.share = 0.0
+    storage._s3_store.cache_clear()
+
+
+@pytest.fixture
+def s3_folder(s3, tmp_path) -> str:
+    """URL of an empty place in the bucket."""
+    from s3_server import BUCKET
+
+    return f"s3://{BUCKET}/{tmp_path.name}"

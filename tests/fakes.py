@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from cascade.store import Run
 CLEAN, BRIGHT, OVERLAP, NAN_SCORE, SCREEN_CRASH, SEGMENT_CRASH, EMPTY_MASK = 0, 7, 8, 20, 21, 9, 10
 # These cannot be read at all.
 UNREADABLE, READ_CRASH, WRONG_SHAPE = -1, -2, -3
+# This one takes its process with it.
+DEADLY = -4
 
 # (expnum, kind): a little of everything, an unknown and a repeated expnum.
 SEASON = (
@@ -57,6 +60,8 @@ class FakeReader:
         if kind == READ_CRASH:
             msg = "decoder fell over"
             raise ZeroDivisionError(msg)
+        if kind == DEADLY:
+            os.kill(os.getpid(), 9)
         image = np.zeros((4, 4) if kind == WRONG_SHAPE else PREVIEW_SHAPE, np.uint8)
         image[0, 0] = max(kind, 0)
         facts = HeaderFacts(band="g", mjd_obs=56232.0 + (source.expnum or 0) / 1000, ra=10.0, dec=-45.5, exptime=90.0)
@@ -64,6 +69,18 @@ class FakeReader:
 
     def part(self, start, stop):
         return FakeReader(self.items[start:stop])
+
+
+@dataclass(frozen=True)
+class SlowReader(FakeReader):
+    """Takes its time, so that things can happen meanwhile."""
+
+    def read(self, index):
+        time.sleep(0.05)
+        return super().read(index)
+
+    def part(self, start, stop):
+        return SlowReader(self.items[start:stop])
 
 
 class FakeScreener:

@@ -11,16 +11,19 @@ PACKAGE = Path(__file__).parents[1] / "cascade"
 
 # Lower layers first. A module may import from its own layer only within its own top-level name, and from any below.
 LAYERS = (
-    {"errors", "versions", "atomic", "quiet"},
+    {"errors", "versions", "atomic", "quiet", "storage"},
     {"exposure"},
     {"camera", "readers", "via", "nets", "run_config", "simulate", "paste", "fuse", "calibration"},
     {"model_info", "calibrate"},
     {"golden"},
     {"models"},
     {"engines", "convert", "imagenet"},
-    {"screen", "segment", "veto", "tables"},
-    {"rows", "store"},
-    {"pipeline", "predict", "preview_night"},
+    {"screen", "segment", "stub", "veto", "tables"},
+    {"masks", "listing"},
+    {"run_files"},
+    {"lease", "run_log", "rows", "store"},
+    {"pipeline", "predict", "verify", "preview_night"},
+    {"apart"},
     {"parallel"},
     {"season"},
     {"export"},
@@ -31,6 +34,8 @@ LAYERS = (
 ALLOWED_WITHIN_LAYER = {
     ("atomic", "errors"),  # says what is wrong with a file
     ("evaluate", "report"),  # the colours of the classes
+    ("storage", "atomic"),
+    ("storage", "errors"),
     ("run_config", "errors"),
     ("preview", "camera"),
     ("readers", "camera"),

@@ -71,8 +71,11 @@ def tables(run: Path) -> dict[str, list[dict[str, object]]]:
 
 @pytest.mark.parametrize(
     "command",
-    [(), ("run",), ("preview",), ("veto",), ("export",), ("train",), ("calibrate",), ("demo",), ("models",)],
-)
+    [
+        (), ("run",), ("status",), ("verify",), ("preview",), ("veto",), ("export",), ("train",), ("calibrate",),
+        ("evaluate",), ("agreement",), ("split",), ("demo",), ("models",),
+    ],
+)  # fmt: skip
 def test_every_command_has_help(command):
     result = invoke(*command, "--help")
     assert result.exit_code == 0

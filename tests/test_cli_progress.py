@@ -11,7 +11,10 @@ def test_lines_appear_where_there_is_no_terminal(capsys, monkeypatch):
     with progress("exposures", done=2, total=6, quiet=False) as advance:
         advance(1, "none failed")
         advance(3, "1 failed")
-    assert capsys.readouterr().err.splitlines() == ["3 of 6 exposures, none failed", "6 of 6 exposures, 1 failed"]
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of 6 exposures, none failed, 0:00:00 left",
+        "6 of 6 exposures, 1 failed",
+    ]
 
 
 def test_lines_are_seconds_apart_but_the_last_always_shows(capsys):
@@ -19,6 +22,14 @@ def test_lines_are_seconds_apart_but_the_last_always_shows(capsys):
         for _ in range(3):
             advance(1, "fine")
     assert capsys.readouterr().err.splitlines() == ["3 of 3 exposures, fine"]
+
+
+def test_time_left_is_that_of_what_was_done_since_the_start(capsys, monkeypatch):
+    times = iter([0.0, 60.0])
+    monkeypatch.setattr(module, "monotonic", lambda: next(times))
+    with progress("exposures", done=900, total=1000, quiet=False) as advance:
+        advance(20, "")
+    assert capsys.readouterr().err == "920 of 1000 exposures, 0:04:00 left\n"
 
 
 def test_quiet_shows_nothing(capsys):

@@ -8,10 +8,10 @@ import pytest
 from distributed import LocalCluster
 from fakes import CLEAN, FakeLoader, FakeReader, FakeScreener, FakeSegmenter, config, new_run
 
-from cascade import parallel
 from cascade.camera import Camera
 from cascade.errors import ConfigError, ModelError
-from cascade.parallel import run_dask
+from cascade.parallel import clusters, run_dask
+from cascade.parallel import run as run_module
 from cascade.pipeline import run_serial
 from cascade.store import Run, open_run
 from cascade.tables import SCHEMAS
@@ -91,7 +91,7 @@ def test_run_begun_serially_is_finished_in_parallel(tmp_path, serial, scheduler)
 
 
 def test_few_batches_are_in_flight_at_a_time(tmp_path, scheduler):
-    reader = FakeReader(tuple((number, CLEAN) for number in range(20)))
+    reader = FakeReader(tuple((number, CLEAN) for number in range(30)))
     submitted, done, most = [], [], []
 
     class Watched(FakeReader):
@@ -105,8 +105,8 @@ def test_few_batches_are_in_flight_at_a_time(tmp_path, scheduler):
 
     run = new_run(tmp_path, reader, batch_size=1)
     run_dask(Watched(reader.items), run, FakeLoader(), CAMERA, scheduler=scheduler, on_batch=on_batch)
-    assert len(submitted) == len(done) == 20
-    assert max(most) <= 2 * 2
+    assert len(submitted) == len(done) == 30
+    assert max(most) <= 3 * 2
 
 
 def test_error_of_a_whole_batch_is_raised_as_it_was_and_the_run_can_be_resumed(tmp_path, serial, scheduler):
@@ -119,7 +119,7 @@ def test_error_of_a_whole_batch_is_raised_as_it_was_and_the_run_can_be_resumed(t
 
 
 def test_finished_run_starts_no_worker(serial, monkeypatch):
-    monkeypatch.delattr(parallel, "_client")
+    monkeypatch.delattr(run_module, "connect")
     assert run_dask(FakeReader(), serial, FakeLoader(), CAMERA).status == "complete"
 
 
@@ -128,6 +128,8 @@ def test_finished_run_starts_no_worker(serial, monkeypatch):
     [
         ({"n_workers": 2, "scheduler": "tcp://head:8786"}, "n_workers: expected none with a scheduler.*, got 2"),
         ({"n_workers": 0}, "n_workers: expected at least 1, got 0"),
+        ({"scheduler": "slurm"}, "n_workers: expected how many jobs to queue on slurm, got none"),
+        ({"scheduler": "mars"}, "mars: expected tcp://host:port or one of slurm, pbs, htcondor"),
     ],
 )
 def test_workers_that_make_no_sense_are_refused(tmp_path, options, message):
@@ -141,8 +143,8 @@ def test_reader_of_another_length_is_refused(tmp_path):
 
 
 def test_workers_share_the_cores(tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, "CPU_COUNT", 7)
+    monkeypatch.setattr(clusters, "CPU_COUNT", 7)
     with pytest.raises(ModelError, match=r"^7 7$"):
         run_dask(FakeReader(), new_run(tmp_path), EnvironmentLoader(), CAMERA, n_workers=1)
-    assert parallel._worker_environment(2)["TF_NUM_INTRAOP_THREADS"] == "3"
-    assert parallel._worker_environment(9)["TF_NUM_INTRAOP_THREADS"] == "1"
+    assert clusters.worker_environment(2)["TF_NUM_INTRAOP_THREADS"] == "3"
+    assert clusters.worker_environment(9)["TF_NUM_INTRAOP_THREADS"] == "1"

@@ -1,5 +1,6 @@
 """Tests of cascade.store and what it is made of."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -10,12 +11,12 @@ import zarr
 from fakes import FakeReader, FakeScreener, FakeSegmenter, config, new_run
 from pyarrow import dataset
 
-from cascade import store
-from cascade.atomic import read_json
 from cascade.camera import Camera
 from cascade.errors import StoreError
+from cascade.listing import LISTING
 from cascade.pipeline import process_batch
 from cascade.run_config import Batch, ModelId
+from cascade.storage import LocalStorage, open_storage
 from cascade.store import Run, open_run
 from cascade.tables import SCHEMAS, BatchCounts
 from cascade.versions import installed_versions
@@ -125,7 +126,7 @@ def test_unknown_table_is_refused(run):
 def test_missing_part_is_named(run):
     commit_all(run)
     (run.path / "ccds" / "part-00002.parquet").unlink()
-    with pytest.raises(StoreError, match=r"part-00002.parquet: expected a part of the run, got .*delete its ledger"):
+    with pytest.raises(StoreError, match=r"expected a part of the run, got .*part-00002.parquet.*cascade verify"):
         run.table("ccds")
 
 
@@ -145,7 +146,10 @@ def test_missing_masks_are_named(run):
 def test_ledger_entry_holds_counts_and_seconds(run):
     counts = run.commit(run.pending()[0], result_of(run.pending()[0]))
     entry = json.loads((run.path / "ledger" / "batch-00000.json").read_text())
-    assert BatchCounts(**entry) == counts
+    assert BatchCounts(**entry["counts"]) == counts
+    assert entry["files"].keys() == {f"{name}/part-00000.parquet" for name in SCHEMAS} | {"masks.zarr/mask/c/0/0/0"}
+    for key, sha256 in entry["files"].items():
+        assert hashlib.sha256((run.path / key).read_bytes()).hexdigest() == sha256
     assert (counts.n_exposures, counts.n_flagged, counts.n_ghosted, counts.n_failed, counts.n_artifacts) == (
         3,
         1,
@@ -158,8 +162,9 @@ def test_ledger_entry_holds_counts_and_seconds(run):
 
 
 def test_damaged_ledger_entry_is_named(run):
-    (run.path / "ledger" / "batch-00000.json").write_text('{"n_moons": 1}')
-    with pytest.raises(StoreError, match=r"batch-00000.json: expected the counts of a batch, got .*n_moons.*delete"):
+    run.commit(run.pending()[0], result_of(run.pending()[0]))
+    (run.path / "ledger" / "batch-00000.json").write_text('{"counts": {"n_moons": 1}, "files": {}}')
+    with pytest.raises(StoreError, match=r"batch-00000.json: expected what came of a batch, got .*n_moons.*delete"):
         run.summary()
 
 
@@ -199,9 +204,10 @@ def test_resuming_goes_on_with_what_is_pending(run):
 def test_resuming_removes_what_a_killed_run_was_writing(run):
     half = [
         ".run.json.0.aside",
+        "inputs/.part-00000.parquet.0.aside",
         "exposures/.part-00000.parquet.0.aside",
         "ledger/.batch-00000.json.0.aside",
-        "masks.zarr/mask/c/0/0/0.0.partial",
+        "masks.zarr/mask/c/0/0/.0.0.aside",
     ]
     before = snapshot(run.path)
     for name in half:
@@ -217,7 +223,6 @@ def test_run_killed_while_it_was_being_created_can_be_created(tmp_path):
     assert not (tmp_path / ".run.json.0.aside").exists()
     for name in ("masks.zarr/mask/zarr.json", "masks.zarr/zarr.json"):
         (tmp_path / name).unlink()
-    (tmp_path / "ccds").rmdir()
     assert Run.create_or_resume(tmp_path, config()).pending() == run.pending()
     commit_all(run)
     assert run.masks[1].any()
@@ -270,7 +275,7 @@ def test_file_in_place_of_the_run_is_refused(tmp_path):
     [
         ("{half", r"run.json: expected JSON, got .*; the file is damaged"),
         ("[]", r"run.json: expected a JSON object, got list"),
-        ('{"format": "tar"}', r"run.json: expected format 'ghost-cascade run' version 1, got 'tar' version None"),
+        ('{"format": "tar"}', r"run.json: expected format 'ghost-cascade run' version 2, got 'tar' version None"),
     ],
 )
 def test_damaged_run_json_is_refused_and_nothing_changes(run, fresh, content, message):
@@ -313,7 +318,7 @@ def test_fresh_starts_anew_and_keeps_what_is_not_ours(run):
 def test_details_are_kept_but_not_compared(tmp_path):
     Run.create_or_resume(tmp_path, config(), details={"command": "cascade run a"})
     Run.create_or_resume(tmp_path, config(), details={"command": "cascade run ./a"})
-    assert read_json(tmp_path / "run.json")["details"] == {"command": "cascade run a"}
+    assert json.loads((tmp_path / "run.json").read_text())["details"] == {"command": "cascade run a"}
 
 
 @pytest.mark.parametrize("batch", [Batch(4, 12, 15), Batch(0, 0, 2), Batch(-1, 9, 11)])
@@ -341,23 +346,140 @@ def test_result_with_another_schema_is_refused(run):
 @pytest.mark.parametrize("victim", ["exposures", "failures", "masks", "ledger"])
 def test_commit_interrupted_anywhere_leaves_the_batch_pending_and_the_next_one_whole(run, monkeypatch, victim):
     batch = run.pending()[0]
-
-    def interrupt(*_args, **_options):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        if victim == "masks":
-            patch.setattr(Run, "_write_masks", interrupt)
-        elif victim == "ledger":
-            patch.setattr(store, "write_json", interrupt)
-        else:
-            write = store.parquet.write_table
-            patch.setattr(
-                store.parquet, "write_table", lambda t, p, **k: interrupt() if victim in p.parts else write(t, p, **k)
-            )
+        for name in ("write", "create"):
+            real = getattr(LocalStorage, name)
+
+            def interrupted(storage, key, data, real=real):
+                if victim in key:
+                    raise KeyboardInterrupt
+                return real(storage, key, data)
+
+            patch.setattr(LocalStorage, name, interrupted)
         with pytest.raises(KeyboardInterrupt):
             run.commit(batch, result_of(batch))
     assert batch in run.pending()
     assert run.table("exposures").num_rows == 0
     run.commit(batch, result_of(batch))
     assert run.table("exposures").equals(result_of(batch).tables["exposures"])
+
+
+def test_batch_that_is_done_is_not_stored_again(run):
+    batch = run.pending()[0]
+    counts = run.commit(batch, result_of(batch))
+    before = snapshot(run.path)
+    assert run.commit(batch, result_of(batch)) == counts
+    assert snapshot(run.path) == before
+
+
+def stored_by_another_in_between(monkeypatch, theirs):
+    """Let another process commit just before the next ledger entry is created."""
+    real = LocalStorage.create
+    queue = [theirs]
+
+    def create(storage, key, data):
+        if queue:
+            queue.pop()()
+        return real(storage, key, data)
+
+    monkeypatch.setattr(LocalStorage, "create", create)
+
+
+def test_two_that_commit_the_same_end_with_one_entry(run, monkeypatch):
+    batch = run.pending()[0]
+    first = []
+    stored_by_another_in_between(monkeypatch, lambda: first.append(run.commit(batch, result_of(batch))))
+    assert run.commit(batch, result_of(batch)) == first[0]
+    assert run.done() == [0]
+    assert run.summary().counts.n_exposures == 3
+
+
+def test_two_that_commit_otherwise_end_with_the_files_of_one(run, monkeypatch):
+    batch = run.pending()[0]
+    other = result_of(batch, FakeReader(((1, 0),) * 11))
+    stored_by_another_in_between(monkeypatch, lambda: run.commit(batch, other))
+    run.commit(batch, result_of(batch))
+    (entry,) = run.entries([0])
+    assert entry.counts.n_ghosted == 1
+    for key, sha256 in entry.files.items():
+        assert hashlib.sha256((run.path / key).read_bytes()).hexdigest() == sha256
+    assert run.table("exposures").equals(result_of(batch).tables["exposures"])
+    assert run.masks[1].any()
+
+
+def listing_of(n):
+    return pa.table([[f"night/{k}.jpg" for k in range(n)], [None] * n], schema=LISTING)
+
+
+def test_run_grows_by_batches_of_its_own(tmp_path):
+    run = Run.create_or_resume(tmp_path, config(), listing=listing_of(11))
+    commit_all(run)
+    run.finish()
+    before = snapshot(tmp_path)
+    grown = Run.create_or_resume(
+        tmp_path, config(inputs="beef", n_exposures=15, additions=(4,)), listing=listing_of(15)
+    )
+    assert grown.pending() == [Batch(4, 12, 15, 1), Batch(5, 15, 16, 1)]
+    assert grown.summary().status == "running"
+    assert "finished" not in json.loads((tmp_path / "run.json").read_text())
+    assert grown.listing().equals(listing_of(15))
+    assert grown.masks.shape == (16, 400, 400)
+    changed = {name for name, content in snapshot(tmp_path).items() if before.get(name) != content}
+    assert changed == {"run.json", "inputs/part-00001.parquet", "masks.zarr/zarr.json", "masks.zarr/mask/zarr.json"}
+    assert open_run(tmp_path).config == grown.config
+    np.testing.assert_array_equal(np.flatnonzero(grown.masks[:].any(axis=(1, 2))), [1, 3, 4, 8, 9])
+
+
+def test_run_killed_while_growing_can_grow_otherwise(tmp_path):
+    Run.create_or_resume(tmp_path, config(), listing=listing_of(11))
+    (tmp_path / "inputs" / "part-00001.parquet").write_bytes(b"of the call that was killed")
+    grown = Run.create_or_resume(
+        tmp_path, config(inputs="beef", n_exposures=12, additions=(1,)), listing=listing_of(12)
+    )
+    assert grown.listing().equals(listing_of(12))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_exposures": 15, "additions": (4,), "threshold": 0.8},
+        {"n_exposures": 15, "additions": (3,), "inputs": "beef"},
+        {"n_exposures": 15, "additions": (2, 2), "inputs": "beef"},
+    ],
+)
+def test_run_grows_by_inputs_alone(tmp_path, changes):
+    Run.create_or_resume(tmp_path, config(), listing=listing_of(11))
+    before = snapshot(tmp_path)
+    with pytest.raises(StoreError, match="holds a run of another configuration"):
+        Run.create_or_resume(tmp_path, config(**changes), listing=listing_of(15))
+    assert snapshot(tmp_path) == before
+
+
+def test_run_without_a_list_of_its_inputs_says_so(run):
+    with pytest.raises(StoreError, match=r"expected the list of its inputs.*inputs cannot be added"):
+        run.listing()
+
+
+def test_run_on_an_object_store_is_that_on_a_disk(run, s3, s3_folder):
+    s3.share = 0.1
+    remote = Run.create_or_resume(s3_folder, config(), listing=listing_of(11))
+    for batch in reversed(remote.pending()):
+        remote.commit(batch, result_of(batch))
+    commit_all(run)
+    assert remote.finish().counts.n_exposures == 11
+    remote = open_run(s3_folder)
+    assert remote.path == s3_folder
+    assert remote.pending() == []
+    for name in SCHEMAS:
+        assert remote.table(name).equals(run.table(name))
+    np.testing.assert_array_equal(remote.masks[:], run.masks[:])
+    assert [e.files for e in remote.entries(range(4))] == [e.files for e in run.entries(range(4))]
+    anew = Run.create_or_resume(s3_folder, config(threshold=0.8), fresh=True)
+    assert len(anew.pending()) == 4
+    assert not anew.masks[:].any()
+
+
+def test_place_on_an_object_store_that_is_not_a_run_is_left_alone(s3, s3_folder):
+    open_storage(s3_folder).write("thesis.tex", b"do not lose me")
+    with pytest.raises(StoreError, match=r"expected a run or an empty directory, got thesis.tex in it"):
+        Run.create_or_resume(s3_folder, config(), fresh=True)

@@ -18,6 +18,7 @@ from cascade.cli.preview import preview
 from cascade.cli.raytrace import raytrace
 from cascade.cli.run import run
 from cascade.cli.simulate import simulate
+from cascade.cli.status import status, verify
 from cascade.cli.train import train
 from cascade.cli.veto import veto
 from cascade.errors import CascadeError
@@ -84,6 +85,8 @@ def _is_ours_or_bad(record: logging.LogRecord) -> bool:
 
 app.command("demo")(demo)
 app.command("run")(run)
+app.command("status")(status)
+app.command("verify")(verify)
 app.command("preview")(preview)
 app.command("veto")(veto)
 app.command("export")(export)

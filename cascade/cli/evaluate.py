@@ -131,10 +131,10 @@ def split(
 def _opened(name: str, out: Path, *, quiet: bool) -> Run:
     """A run directory; exposures are taken through the cascade into one first."""
     from cascade.evaluate.systems import complete_run
+    from cascade.store import find_run
 
-    path = Path(name)
-    if (path / "run.json").is_file():
-        return complete_run(path)
+    if find_run(Path(name)) is not None:
+        return complete_run(Path(name))
     return show_run([name], out / "run", quiet=quiet)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from time import monotonic
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_LINES = 1.0
 
 Advance = Callable[[int, str], None]
 """Told how many more are done, and a few words on how it goes."""
@@ -48,14 +49,22 @@ def progress(what: str, *, done: int, total: int, quiet: bool) -> Iterator[Advan
 
 
 def _plain_lines(console: Console, what: str, done: int, total: int) -> Advance:
-    """A line every few seconds."""
-    last_line = monotonic()
+    """A line a second at most, with the time that is left at the speed until then."""
+    first, started = done, monotonic()
+    last_line = started
 
     def advance(n: int, words: str) -> None:
         nonlocal done, last_line
         done += n
-        if monotonic() - last_line >= _SECONDS_BETWEEN_LINES or done == total:
-            last_line = monotonic()
-            console.print(f"{done} of {total} {what}, {words}", highlight=False, soft_wrap=True)
+        now = monotonic()
+        if now - last_line >= _SECONDS_BETWEEN_LINES or done == total:
+            last_line = now
+            left = (now - started) / max(done - first, 1) * (total - done)
+            parts = [
+                f"{done} of {total} {what}",
+                words,
+                f"{timedelta(seconds=round(left))} left" if done < total else "",
+            ]
+            console.print(", ".join(filter(None, parts)), highlight=False, soft_wrap=True)
 
     return advance

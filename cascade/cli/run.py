@@ -13,6 +13,13 @@ from cascade.cli.progress import progress
 if TYPE_CHECKING:
     from cascade.store import Run
 
+_EVENTS = {
+    "cluster": "dashboard: {dashboard}",
+    "retry": "batch {batch}: attempt {attempt} failed, again in {pause_s:.0f} s: {cause}",
+    "apart": "batch {batch}: killed its workers, now on its own to find the exposure: {cause}",
+    "scheduler lost": "the scheduler is away, trying to reach it again: {cause}",
+}
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 CameraName = Annotated[str, typer.Option("--camera", help="decam, lsstcam, or a layout file like decam.toml.")]
 ModelsDir = Annotated[Path | None, typer.Option(help="Folder searched for models before the others.")]
@@ -23,10 +30,10 @@ def run(
         list[str],
         typer.Argument(
             metavar="INPUT",
-            help="Folder, glob, FITS, zip, image, .npy stack, .zarr of previews, manifest .csv or .parquet.",
+            help="Folder, glob, FITS, zip, image, .npy, .zarr of previews, manifest .csv or .parquet; or s3:// URL.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Run directory: new, empty, or a run to go on with.")],
+    out: Annotated[Path, typer.Option(help="Run directory or s3:// URL: new, empty, or a run to go on with.")],
     screen: Annotated[str | None, typer.Option(help="Screening model, by name or folder; default screen-v0.")] = None,
     segment: Annotated[
         str | None, typer.Option(help="Segmenting model, by name or folder; default segment-v0.")
@@ -41,18 +48,25 @@ def run(
     engine: Annotated[str, typer.Option(help="auto: GPU if there is one, else OpenVINO; or keras, openvino.")] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Exposures a batch: one task, one shard, one commit.")] = 256,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Local Dask worker processes; default: work in this process.")
+        int | None,
+        typer.Option(min=1, help="Local Dask workers, or jobs of a batch system; default: work in this process."),
     ] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to work on.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="tcp:// address of a Dask scheduler to work on; or slurm, pbs, htcondor.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in --out and start anew.")] = False,
     models_dir: ModelsDir = None,
     camera: CameraName = "decam",
+    stub: Annotated[
+        bool, typer.Option("--stub", help="For benchmarks only: stand-ins for the networks, see cascade.stub.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """
     Screen every exposure, mask the flagged ones.
 
-    The same command after a kill goes on with the batches that are missing.
+    The same command after a kill goes on with the batches that are missing; with inputs added since, it takes the new
+    ones.
 
     Example: cascade run previews/ --out RUN && cascade veto RUN --format des --out veto.txt
     """
@@ -64,9 +78,16 @@ def run(
     if threshold is not None and recall is not None:
         msg = "--threshold and --recall exclude each other"
         raise typer.BadParameter(msg)
-    if workers and scheduler:
+    if workers and scheduler and "://" in scheduler:
         msg = "--workers starts local workers; --scheduler has its own"
         raise typer.BadParameter(msg)
+    common: dict[str, Any] = {"batch_size": batch, "n_workers": workers, "scheduler": scheduler, "fresh": fresh}
+    if stub:
+        if no_screen or screen or segment or threshold is not None:
+            msg = "--stub goes with none of --screen, --segment, --threshold and --no-screen"
+            raise typer.BadParameter(msg)
+        show_run(inputs, out, quiet=quiet, stub=True, **common)
+        return
     show_run(
         inputs,
         out,
@@ -76,20 +97,17 @@ def run(
         threshold=threshold,
         recall=recall,
         engine=engine,
-        batch_size=batch,
-        n_workers=workers,
-        scheduler=scheduler,
-        fresh=fresh,
         models_dir=models_dir,
         camera=camera,
+        **common,
     )
 
 
-def show_run(inputs: list[str], out: Path, *, quiet: bool, **options: Any) -> Run:  # noqa: ANN401
+def show_run(inputs: list[str], out: Path, *, quiet: bool, stub: bool = False, **options: Any) -> Run:  # noqa: ANN401
     """Run a season with a progress bar and print the summary line; `options` are those of `run_season`."""
     from contextlib import ExitStack
 
-    from cascade.season import run_season
+    from cascade.season import run_season, run_stub
     from cascade.tables import BatchCounts
 
     started = monotonic()
@@ -109,15 +127,20 @@ def show_run(inputs: list[str], out: Path, *, quiet: bool, **options: Any) -> Ru
             nonlocal total
             total = BatchCounts.total((total, counts))
             speed = total.n_exposures / (monotonic() - started)
-            words = f"{total.n_flagged} flagged, {total.n_failed} failed, {speed:.1f} exposures/s"
-            bars[0](counts.n_exposures, words)
+            flagged = 100 * total.n_flagged / total.n_exposures
+            bars[0](counts.n_exposures, f"{speed:.1f} exposures/s, {flagged:.1f} % flagged, {total.n_failed} failed")
 
-        finished = run_season(inputs, out, on_start=on_start, on_batch=on_batch, **options)
+        def on_event(event: str, **facts: Any) -> None:  # noqa: ANN401
+            if not quiet:
+                typer.echo(_EVENTS[event].format(**facts), err=True)
+
+        run = run_stub if stub else run_season
+        finished = run(inputs, out, on_start=on_start, on_batch=on_batch, on_event=on_event, **options)
     seconds = monotonic() - started
     counts = finished.summary().counts
     resumed = f" ({done_before} done before)" if done_before else ""
     typer.echo(
-        f"{out}: {counts.n_exposures} exposures{resumed}, {counts.n_flagged} flagged, {counts.n_ghosted} ghosted, "
-        f"{counts.n_artifacts} artifacts, {counts.n_failed} failed, {seconds:.1f} s"
+        f"{finished.path}: {counts.n_exposures} exposures{resumed}, {counts.n_flagged} flagged, "
+        f"{counts.n_ghosted} ghosted, {counts.n_artifacts} artifacts, {counts.n_failed} failed, {seconds:.1f} s"
     )
     return finished

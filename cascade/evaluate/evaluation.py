@@ -377,6 +377,6 @@ def _expnums(run: Run, exposures: Sequence[int]) -> list[int | None]:
     return [known[exposure] for exposure in exposures]
 
 
-def _name(path: Path) -> str:
-    """What a run is called."""
-    return path.resolve().name
+def _name(path: Path | str) -> str:
+    """What a run is called; on an object store its path is text."""
+    return path.rstrip("/").rpartition("/")[-1] if isinstance(path, str) else path.resolve().name

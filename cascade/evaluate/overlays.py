@@ -14,7 +14,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from cascade.atomic import read_json
 from cascade.camera import Camera
 from cascade.errors import CascadeError
 from cascade.evaluate.bootstrap import f1_score
@@ -22,9 +21,11 @@ from cascade.evaluate.evaluation import Evaluation
 from cascade.evaluate.figures import plain, save
 from cascade.evaluate.sides import Side
 from cascade.exposure import Artifact, BoolArray, UInt8Array
-from cascade.pipeline import fingerprint
+from cascade.listing import list_inputs, order_as
 from cascade.readers import Reader, open_inputs
+from cascade.readers.order import reordered
 from cascade.report.overview import COLOURS
+from cascade.run_files import read_run_json
 from cascade.store import Run
 
 logger = logging.getLogger(__name__)
@@ -118,25 +119,23 @@ def draw_ccds(axis: Axes, camera: Camera) -> None:
     axis.add_collection(PolyCollection(outlines, facecolors="none", edgecolors="#8a8a8a", linewidths=0.3))
 
 
-def read_previews(inputs: Sequence[str], fingerprint_of_run: str | None) -> Reader | None:
-    """The inputs of a run, or None if they cannot be read any more or are others."""
+def _inputs_of(run: Run) -> Reader | None:
+    """The inputs of a run in its order, or None if they cannot be read any more or are others."""
+    details: Mapping[str, Any] = read_run_json(run.storage).get("details") or {}
+    inputs = details.get("inputs")
+    if not isinstance(inputs, list) or not inputs or not all(isinstance(name, str) for name in inputs):
+        return None
     try:
-        reader = open_inputs(inputs)
+        reader = open_inputs(inputs, camera=run.config.camera)
+        return reordered(reader, order_as(run.listing(), list_inputs(reader), run.storage.url))
     except CascadeError as error:
         logger.info("previews are not drawn: %s", error)
         return None
-    if fingerprint_of_run is not None and fingerprint(reader) != fingerprint_of_run:
-        logger.info("previews are not drawn: the inputs are not those of the run")
-        return None
-    return reader
 
 
 def _previews(run: Run, camera: Camera) -> Callable[[int], UInt8Array | None]:
     """A reader of single previews, which gives None for what it cannot read."""
-    details: Mapping[str, Any] = read_json(run.path / "run.json").get("details") or {}
-    inputs = details.get("inputs") or []
-    named = isinstance(inputs, list) and all(isinstance(name, str) for name in inputs)
-    reader = read_previews(inputs, run.config.inputs) if named and inputs else None
+    reader = _inputs_of(run)
 
     def preview(exposure: int) -> UInt8Array | None:
         if reader is None:

@@ -8,20 +8,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cascade.errors import input_error, reason
+from cascade.readers.base import Reader
 from cascade.readers.headers import HEADER_COLUMNS, header_columns
 from cascade.readers.images import FileReader
+from cascade.readers.remote import RemoteReader
+from cascade.storage import is_url, open_storage, split_url
+
+_MAX_BYTES = 2**30  # of a manifest on an object store, which is held in memory
 
 
-def open_manifest(name: str) -> FileReader:
+def open_manifest(name: str) -> Reader:
     """
     Open a manifest.
 
     Parameters
     ----------
     name : str
-        A .csv or .parquet table with a column ``path`` (a relative one starts at the manifest's folder) and,
-        if known, ``expnum``, ``band``, ``mjd_obs``, ``ra``, ``dec``, ``exptime``. Where expnum is empty, the
-        file name gives it.
+        A .csv or .parquet table, local or an ``s3://…`` URL, with a column ``path`` (a relative one starts at the
+        manifest's folder; all or none are ``s3://…`` URLs) and, if known, ``expnum``, ``band``, ``mjd_obs``, ``ra``,
+        ``dec``, ``exptime``. Where expnum is empty, the file name gives it.
 
     Raises
     ------
@@ -29,8 +34,9 @@ def open_manifest(name: str) -> FileReader:
         If it cannot be read, has no ``path`` column or no rows, or a value is missing or of the wrong type.
     """
     file = Path(name)
+    read = _read_parquet if file.suffix.lower() == ".parquet" else _read_csv
     try:
-        table = _read_parquet(file) if file.suffix.lower() == ".parquet" else _read_csv(file)
+        table = read(_download(name) if is_url(name) else file)
         table.validate(full=True)  # a Parquet file may hold text that is none
         columns = {column: table[column].combine_chunks() for column in table.column_names}
         if "path" in columns:
@@ -46,22 +52,37 @@ def open_manifest(name: str) -> FileReader:
     blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(paths), ""), fill_value=True)
     if (row := pc.index(blank, value=True).as_py()) >= 0:
         raise input_error(name, f"expected a path in every row, got none in row {row + 1}")
-    rows = {"name": paths.cast(pa.large_binary()), **header_columns(columns, name)}
-    return FileReader(pa.record_batch(rows), str(file.parent), file.parent.absolute())
+    rows = pa.record_batch({"name": paths.cast(pa.large_binary()), **header_columns(columns, name)})
+    remote = pc.match_substring_regex(paths, "^s3://")
+    if not pc.any(remote).as_py():
+        if is_url(name):
+            return RemoteReader(rows, name.rpartition("/")[0])
+        return FileReader(rows, str(file.parent), file.parent.absolute())
+    if (row := pc.index(remote, value=False).as_py()) >= 0:
+        raise input_error(name, f"expected s3:// URLs in all rows or none, got {paths[row].as_py()} in row {row + 1}")
+    return RemoteReader(rows, "")
 
 
-def _read_csv(file: Path) -> pa.Table:
+def _download(url: str) -> pa.BufferReader:
+    """A manifest from an object store."""
+    bucket, key = split_url(url)
+    return pa.BufferReader(open_storage(f"s3://{bucket}").read(key, max_bytes=_MAX_BYTES))
+
+
+def _read_csv(file: Path | pa.BufferReader) -> pa.Table:
     """Read the columns that a manifest may have, as text: a path of digits is a path."""
     import pyarrow.csv  # here and below, since a run without a manifest needs neither
 
     with pyarrow.csv.open_csv(file) as start:
         schema = start.schema
+    if isinstance(file, pa.BufferReader):
+        file.seek(0)
     types = {column: pa.large_string() for column in _known(schema)}
     options = pyarrow.csv.ConvertOptions(column_types=types, include_columns=list(types))
     return pyarrow.csv.read_csv(file, convert_options=options) if types else schema.empty_table()
 
 
-def _read_parquet(file: Path) -> pa.Table:
+def _read_parquet(file: Path | pa.BufferReader) -> pa.Table:
     """Read the columns that a manifest may have."""
     import pyarrow.parquet
 

@@ -15,7 +15,9 @@ from cascade.readers.base import Reader, chain
 from cascade.readers.fits import fits_names, is_fits_name, open_fits
 from cascade.readers.images import IMAGE_SUFFIXES, is_image_name, open_folder, open_images, open_pattern, walk
 from cascade.readers.manifest import open_manifest
+from cascade.readers.remote import open_remote
 from cascade.readers.stacks import open_npy, open_zarr
+from cascade.storage import is_url
 
 Predicate = Callable[[Path], bool]
 Opener = Callable[[Sequence[str]], Reader]
@@ -23,7 +25,8 @@ Registry = tuple[tuple[Predicate, Opener], ...]
 
 SUPPORTED = (
     "a folder of images, a glob pattern, a JPEG or PNG image, a .zip of images, an .npy stack, "
-    "a Zarr store of previews, FITS exposures or a folder of them, a manifest (.csv, .parquet)"
+    "a Zarr store of previews, FITS exposures or a folder of them, a manifest (.csv, .parquet); or an s3:// URL of "
+    "images, a Zarr store or a manifest"
 )
 
 
@@ -37,8 +40,8 @@ def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     ----------
     inputs : path or sequence of paths
         Each one a folder (searched recursively), a glob pattern, a FITS exposure, a JPEG or PNG image, a .zip of
-        images, an .npy stack, a Zarr store of previews, or a manifest (.csv or .parquet). A folder or pattern of images
-        is not searched for FITS.
+        images, an .npy stack, a Zarr store of previews, or a manifest (.csv or .parquet); or an ``s3://…`` URL, see
+        `cascade.readers.remote.open_remote`. A folder or pattern of images is not searched for FITS.
     camera : str
         The camera that FITS exposures and stores made of them must be of, see `cascade.camera.Camera.load`.
 
@@ -65,6 +68,8 @@ def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
 
 def _opener(registry: Registry, name: str) -> Opener:
     """The first entry of the registry that takes an input."""
+    if is_url(name):
+        return open_remote
     path = Path(name)
     try:
         for predicate, opener in registry:

@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cascade.errors import input_error, printable, reason
+from cascade.errors import OutageError, input_error, printable, reason
 from cascade.exposure import PREVIEW_SHAPE, UInt8Array
 from cascade.readers.base import ListedReader, Row
 from cascade.readers.decode import MAX_BYTES, grey_levels
 from cascade.readers.headers import HEADER_COLUMNS, header_columns, to_arrow
+from cascade.storage import is_url, open_storage, patiently
 
 if TYPE_CHECKING:
     import zarr
@@ -78,8 +79,14 @@ class ZarrReader(ListedReader):
 
     def pixels(self, row: Row, path: str) -> UInt8Array:
         """Read one image, that is, the chunk that holds it."""
-        try:
+
+        def image() -> UInt8Array:
             return np.array(self.array[row["row"]], np.uint8, order="C")
+
+        try:
+            return patiently(image, path) if is_url(self.store) else image()
+        except OutageError:
+            raise
         except Exception as error:  # every store and codec has its own errors
             raise input_error(path, f"cannot read the preview: {reason(error)}") from error
 
@@ -113,9 +120,9 @@ def open_zarr(name: str, *, camera: str = "decam") -> ZarrReader:
     Parameters
     ----------
     name : str
-        A folder: an (N, 400, 400) uint8 array, or a group with that array as ``preview`` and, if known, 1-D
-        arrays ``expnum`` (negative where unknown), ``band``, ``mjd_obs``, ``ra``, ``dec``, ``exptime`` of the
-        same length.
+        A folder or ``s3://…`` URL: an (N, 400, 400) uint8 array, or a group with that array as ``preview`` and, if
+        known, 1-D arrays ``expnum`` (negative where unknown), ``band``, ``mjd_obs``, ``ra``, ``dec``, ``exptime`` of
+        the same length.
     camera : str
         The camera that the store must be of, if it says one.
 
@@ -127,7 +134,7 @@ def open_zarr(name: str, *, camera: str = "decam") -> ZarrReader:
     import zarr  # here, since importing it takes a quarter of a second
 
     try:
-        node = zarr.open(Path(name).absolute(), mode="r")
+        node = zarr.open(open_storage(name).absolute().zarr(""), mode="r")
     except Exception as error:  # every store has its own errors
         raise input_error(name, f"expected a Zarr store of previews: {reason(error)}") from error
     members: dict[str, Any] = {"preview": node} if isinstance(node, zarr.Array) else _members(node, name)

@@ -1,0 +1,105 @@
+"""
+How fast is the real cascade, and where does the time go?
+
+    python benchmarks/throughput.py --out benchmarks/results [--n 2048]
+
+Drawn exposures, 4 % of them ghosted, from a Zarr store of previews and from JPEGs; in this process, and with one and
+two workers. The screen's threshold is set so that 4 % are flagged, whatever the model makes of drawn exposures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import zarr
+from cluster import PYTHON, machine
+from PIL import Image
+
+from cascade.camera import Camera
+from cascade.models import find_model
+from cascade.screen import NetworkScreener
+from cascade.simulate import simulate_season
+from cascade.store import open_run
+
+SHARE_GHOSTED = 0.04
+N_DRAWN = 512  # drawn once, then repeated
+COMPUTING = ("screen", "segment", "tables", "store")  # one after the other; reading goes on meanwhile
+
+
+def write_inputs(work: Path, n: int) -> tuple[dict[str, Path], float]:
+    """N exposures as Zarr and as JPEGs, and the threshold that flags 4 % of them."""
+    drawn = [e.image for e in simulate_season(N_DRAWN, Camera.decam(), ghosted_share=SHARE_GHOSTED, seed=1)]
+    scores = NetworkScreener.load(find_model("screen-v0")).score(np.stack(drawn))
+    threshold = float(np.quantile(scores, 1 - SHARE_GHOSTED))
+    images = np.stack([drawn[k % N_DRAWN] for k in range(n)])
+    group = zarr.open_group(work / "previews.zarr", mode="w", zarr_format=3)
+    group.create_array("preview", data=images, chunks=(1, 400, 400), shards=(256, 400, 400))
+    (work / "jpegs").mkdir()
+    for k, image in enumerate(images):
+        Image.fromarray(image).save(work / "jpegs" / f"D{k:08d}.jpg", quality=75)
+    return {"zarr": work / "previews.zarr", "jpegs": work / "jpegs"}, threshold
+
+
+def measure(inputs: Path, out: Path, threshold: float, workers: int | None) -> dict[str, float]:
+    """One run: exposures/s, and wall seconds of each stage as its workers saw them."""
+    words = [PYTHON, "-m", "cascade", "run", str(inputs), "--out", str(out), "--threshold", str(threshold), "--quiet"]
+    words += [] if workers is None else ["--workers", str(workers)]
+    started = time.monotonic()
+    subprocess.run(words, check=True, capture_output=True)
+    wall = time.monotonic() - started
+    content = json.loads((out / "run.json").read_text())
+    log = [json.loads(line) for path in (out / "logs").iterdir() for line in path.read_text().splitlines()]
+    times = [np.datetime64(line["time"][:-6]) for line in log if line["event"] == "batch"]
+    # Between the first and last commit all workers are at work: starting them and loading models is told apart.
+    steady_s = float((times[-1] - times[0]) / np.timedelta64(1, "s"))
+    n_steady = sum(line["n_exposures"] for line in log if line["event"] == "batch") - 256
+    seconds, n = content["seconds"], open_run(out).config.n_exposures
+    stages = max(seconds["read"], sum(seconds[name] for name in COMPUTING)) / (workers or 1)
+    return {
+        "wall_s": wall, "start_s": wall - steady_s * n / max(n_steady, 1), "steady_per_s": n_steady / steady_s,
+        "of the sum of stages": stages / (steady_s * n / n_steady),
+        **{f"{name}_ms": 1000 * spent / n for name, spent in seconds.items()},
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--n", type=int, default=4096)
+    options = parser.parse_args()
+    work = Path(tempfile.mkdtemp(prefix="throughput-"))
+    inputs, threshold = write_inputs(work, options.n)
+    measure(inputs["zarr"], work / "warm", threshold, None)  # prepares the networks for OpenVINO
+    rows = {
+        f"{kind}, {'no Dask' if workers is None else f'{workers} workers'}": measure(
+            inputs[kind], work / f"{kind}-{workers}", threshold, workers
+        )
+        for kind in inputs
+        for workers in (None, 1, 2)
+    }
+    shutil.rmtree(work)
+    result = {"n": options.n, "machine": machine(), "rows": rows}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "throughput.json").write_text(json.dumps(result, indent=1) + "\n")
+    columns = list(next(iter(rows.values())))
+    lines = [
+        f"{options.n} exposures, 4 % flagged, batches of 256; {result['machine']}. Milliseconds are wall time an "
+        "exposure of one worker.",
+        "",
+        f"| | {' | '.join(columns)} |",
+        "|---" * (len(columns) + 1) + "|",
+        *(f"| {name} | {' | '.join(f'{row[column]:.2f}' for column in columns)} |" for name, row in rows.items()),
+    ]
+    (options.out / "throughput.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""`cascade status` and `cascade verify`: how a run is doing, and whether all of it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cascade.cli.progress import progress
+from cascade.cli.run import Quiet
+
+if TYPE_CHECKING:
+    from cascade.store import Run
+
+_N_CAUSES = 10
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, or its s3:// URL.")]
+
+
+def status(run: RunArgument) -> None:
+    """
+    Say what is done, what failed and why, while a run is at work or later.
+
+    Example: cascade status RUN
+    """
+    from cascade.lease import find_holder
+    from cascade.store import open_run
+
+    opened = open_run(run)
+    summary = opened.summary()
+    counts, n_all = summary.counts, opened.config.n_exposures
+    holder = find_holder(opened.storage)
+    if summary.status == "complete":
+        state = "complete"
+    elif holder is None:
+        state = "not at work; `cascade run` with the same inputs goes on"
+    else:
+        state = f"at work on {holder.host} (pid {holder.pid})"
+    share = 100 * counts.n_flagged / max(counts.n_exposures, 1)
+    typer.echo(f"{opened.path}: {state}")
+    typer.echo(f"exposures: {counts.n_exposures} of {n_all} done, in {summary.n_done} of {summary.n_batches} batches")
+    typer.echo(f"flagged: {counts.n_flagged} ({share:.1f} %), ghosted: {counts.n_ghosted}, failed: {counts.n_failed}")
+    per_exposure = (
+        f"{stage} {1000 * spent / max(counts.n_exposures, 1):.2f}" for stage, spent in counts.seconds.items()
+    )
+    typer.echo(f"milliseconds an exposure, of one worker: {', '.join(per_exposure) or 'none yet'}")
+    _print_causes(opened)
+
+
+def verify(
+    run: RunArgument,
+    forget: Annotated[
+        bool,
+        typer.Option("--forget", help="Take damaged batches out of the ledger, so that `cascade run` redoes them."),
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """
+    Read everything back: hashes, rows, masks; say what must be processed again.
+
+    Example: cascade verify RUN
+    """
+    from cascade.errors import StoreError
+    from cascade.lease import hold_lease
+    from cascade.store import open_run
+    from cascade.verify import verify_run
+
+    opened = open_run(run)
+    summary = opened.summary()
+    with progress("exposures", done=0, total=summary.counts.n_exposures, quiet=quiet) as advance:
+        damages = verify_run(opened, on_batch=lambda n: advance(n, ""))
+    for damage in damages:
+        typer.echo(f"batch {damage.batch}: {damage.problem}")
+    if damages and forget:
+        with hold_lease(opened.storage):
+            for damage in damages:
+                opened.forget(damage.batch)
+        typer.echo(f"{opened.path}: {len(damages)} batches forgotten; `cascade run` with the same inputs redoes them")
+    elif damages:
+        msg = (
+            f"{opened.path}: {len(damages)} of {summary.n_done} batches are damaged; `cascade verify --forget` and the "
+            "same `cascade run` process them again"
+        )
+        raise StoreError(msg)
+    else:
+        typer.echo(
+            f"{opened.path}: {summary.counts.n_exposures} exposures in {summary.n_done} of {summary.n_batches} batches "
+            "are there and whole"
+        )
+
+
+def _print_causes(run: Run) -> None:
+    """Failures by stage and cause, the most frequent first."""
+    from collections import Counter
+
+    causes: Counter[tuple[str, str]] = Counter()
+    examples: dict[tuple[str, str], str] = {}
+    for row in run.table("failures").to_pylist():
+        cause = (row["stage"], row["error"].removeprefix(f"{row['path']}: "))
+        causes[cause] += 1
+        examples.setdefault(cause, row["path"])
+    for (stage, error), n in causes.most_common(_N_CAUSES):
+        typer.echo(f"  {n} failed at {stage}: {error} ({examples[stage, error]})")
+    if len(causes) > _N_CAUSES:
+        typer.echo(f"  and {len(causes) - _N_CAUSES} other causes; all are in the failures table")

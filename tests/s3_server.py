@@ -1,0 +1,90 @@
+"""An S3 server over HTTP on this machine (moto's), which can be told to fail as a busy store does."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager, nullcontext
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+BUCKET = "survey"
+
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "nobody",
+    "AWS_SECRET_ACCESS_KEY": "nothing",
+    "AWS_REGION": "us-east-1",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+class FlakyS3:
+    """
+    Moto's application, of whose answers a share goes wrong, in turn: refused, done but answered with an error, cut
+    off in the middle, slow.
+    """
+
+    FAULTS = ("refused", "done, but an error", "cut off", "slow")
+
+    def __init__(self):
+        self.share = 0.0
+        self.n_requests: Counter[str] = Counter()
+        self.n_faults: Counter[str] = Counter()
+        self._app = DomainDispatcherApplication(create_backend_app)
+        self._random = random.Random(1)
+        self._lock = threading.Lock()
+        self._put = threading.Lock()  # moto looks whether an object is there and writes it in two steps
+
+    def __call__(self, environ, start_response):
+        with self._lock:
+            self.n_requests[environ["REQUEST_METHOD"]] += 1
+            fault = None
+            if self._random.random() < self.share:
+                fault = self.FAULTS[self.n_faults.total() % len(self.FAULTS)]
+                self.n_faults[fault] += 1
+        if fault == "refused":
+            return _error(start_response)
+        if fault == "slow":
+            time.sleep(0.3)
+        if fault == "done, but an error":
+            with self._put:
+                list(self._app(environ, lambda *_args: None))
+            return _error(start_response)
+        with self._put if environ["REQUEST_METHOD"] == "PUT" else nullcontext():
+            body = self._app(environ, start_response)
+        if fault == "cut off":
+            return [b"".join(body)[:-1]]  # fewer bytes than the header promised
+        return body
+
+
+def _error(start_response):
+    start_response("503 Slow Down", [("Content-Length", "0")])
+    return [b""]
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, *_args):
+        pass
+
+
+@contextmanager
+def serve():
+    """The application and the URL at which it answers; it has one empty bucket."""
+    app = FlakyS3()
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    import boto3
+
+    boto3.client("s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="nobody",
+                 aws_secret_access_key="nothing").create_bucket(Bucket=BUCKET)  # fmt: skip
+    try:
+        yield app, url
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,43 @@
+"""Tests of cascade.masks."""
+
+import numpy as np
+import zarr
+
+from cascade.masks import FOLDER, create_masks, encode_shard, is_created, open_masks, shard_key
+from cascade.storage import open_storage
+
+
+def planes(n):
+    drawn = np.zeros((n, 400, 400), np.uint8)
+    drawn[1, 10:60, 20:300] = 3
+    drawn[n - 1, ::7] = 4
+    return drawn
+
+
+def test_shard_is_what_zarr_writes(tmp_path):
+    storage = open_storage(tmp_path)
+    create_masks(storage, 11, 4)
+    array = zarr.open_array(tmp_path / FOLDER / "mask", mode="r+", config={"write_empty_chunks": False})
+    array[4:8] = planes(4)
+    array[8:11] = planes(3)
+    for index, n in ((1, 4), (2, 3)):
+        assert storage.read(shard_key(index)) == encode_shard(planes(n), 4)
+
+
+def test_shard_is_read_back_by_zarr(tmp_path):
+    storage = open_storage(tmp_path)
+    create_masks(storage, 11, 4)
+    storage.write(shard_key(2), encode_shard(planes(3), 4))
+    np.testing.assert_array_equal(open_masks(storage)[8:11], planes(3))
+    assert not open_masks(storage)[:8].any()
+
+
+def test_longer_array_keeps_its_shards(tmp_path):
+    storage = open_storage(tmp_path)
+    assert not is_created(storage, 11)
+    create_masks(storage, 11, 4)
+    storage.write(shard_key(2), encode_shard(planes(3), 4))
+    create_masks(storage, 40, 4)
+    assert is_created(storage, 40)
+    assert not is_created(storage, 11)
+    np.testing.assert_array_equal(open_masks(storage)[8:12], np.concatenate([planes(3), np.zeros((1, 400, 400))]))

@@ -1,0 +1,142 @@
+"""Tests of readers on an object store."""
+
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+from reader_files import encode, expnums, one_of_each, paths, preview
+
+from cascade.camera import Camera
+from cascade.errors import InputError, OutageError
+from cascade.pipeline import read_batch
+from cascade.readers import open_inputs
+from cascade.readers.order import Reordered, reordered
+from cascade.run_config import Batch
+from cascade.storage import open_storage
+
+
+@pytest.fixture
+def night(s3_folder):
+    """URL of three previews below a prefix, and a few other things."""
+    storage = open_storage(s3_folder)
+    for k in range(3):
+        storage.write(f"night/{k}/D{k:08d}.png", encode(preview(k)))
+    storage.write("night/notes.txt", b"clouds")
+    return f"{s3_folder}/night"
+
+
+def assert_previews(reader):
+    moved = pickle.loads(pickle.dumps(reader.part(0, len(reader))))
+    assert len(moved) == 3
+    for k in range(3):
+        np.testing.assert_array_equal(moved.read(k).image, preview(k))
+
+
+def test_images_below_a_prefix_are_read(night):
+    reader = open_inputs(night)
+    assert_previews(reader)
+    assert paths(reader) == [f"{night}/{k}/D{k:08d}.png" for k in range(3)]
+    assert expnums(reader) == [0, 1, 2]
+
+
+def test_images_of_a_pattern_and_single_ones_are_read(night):
+    assert paths(open_inputs(f"{night}/*1.png")) == [f"{night}/1/D00000001.png"]
+    assert_previews(open_inputs([f"{night}/{k}/D{k:08d}.png" for k in range(3)]))
+
+
+@pytest.mark.parametrize("kind", ["csv", "zarr"])
+def test_uploaded_input_is_read(kind, s3_folder, tmp_path):
+    one_of_each(tmp_path)
+    storage = open_storage(s3_folder)
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            storage.write(path.relative_to(tmp_path).as_posix(), path.read_bytes())
+    name = {"csv": "manifest.csv", "zarr": "store.zarr"}[kind]
+    reader = open_inputs(f"{s3_folder}/{name}")
+    assert_previews(reader)
+    assert paths(reader)[1] == f"{s3_folder}/{'night/D00000001.png' if kind == 'csv' else 'store.zarr[1]'}"
+
+
+def test_local_manifest_may_list_urls(night, tmp_path):
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("expnum,path\n" + "".join(f"{7 + k},{night}/{k}/D{k:08d}.png\n" for k in range(3)))
+    reader = open_inputs(manifest)
+    assert_previews(reader)
+    assert expnums(reader) == [7, 8, 9]
+    manifest.write_text(f"path\n{night}/0/D00000000.png\nlocal.png\n")
+    with pytest.raises(InputError, match=r"expected s3:// URLs in all rows or none, got local.png in row 2"):
+        open_inputs(manifest)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.zip", "expected a local .zip file: copy it"),
+        ("x.npy", "expected a local .npy file"),
+        ("nothing", "expected images .* there, found none"),
+        ("*.png", "expected images .* there, found none"),
+        ("none.zarr", "expected a Zarr store of previews"),
+        ("none.csv", "expected a manifest: .*no such object"),
+    ],
+)
+def test_url_that_cannot_be_opened_is_an_error(name, message, s3_folder):
+    with pytest.raises(InputError, match=message):
+        open_inputs(f"{s3_folder}/{name}")
+
+
+def test_missing_or_large_object_fails_alone(s3_folder, monkeypatch):
+    monkeypatch.setattr("cascade.readers.remote.MAX_BYTES", 2**20)
+    storage = open_storage(s3_folder)
+    storage.write("big.png", b"x" * (2**20 + 1))
+    storage.write("ok.png", encode(preview(0)))
+    reader = open_inputs([f"{s3_folder}/{name}.png" for name in ("ok", "gone", "big")])
+    failures = [outcome.failure for outcome in read_batch(reader, Batch(0, 0, 3), Camera.decam()).outcomes]
+    assert failures[0] is None
+    assert failures[1] == ("read", f"{s3_folder}/gone.png: no such object")
+    assert failures[2] == ("read", f"{s3_folder}/big.png: expected at most 1 MiB, got a larger file")
+
+
+def test_flaky_store_gives_every_preview(s3, s3_folder, tmp_path):
+    shutil.copytree(one_of_each(tmp_path)["zarr"], tmp_path / "copy.zarr")
+    for path in (tmp_path / "copy.zarr").rglob("*"):
+        if path.is_file():
+            open_storage(s3_folder).write(path.relative_to(tmp_path).as_posix(), path.read_bytes())
+    reader = open_inputs(f"{s3_folder}/copy.zarr")
+    s3.share = 0.3
+    for _ in range(10):
+        assert_previews(reader)
+    assert s3.n_faults["refused"] > 2
+
+
+def test_store_that_is_away_makes_no_failed_exposure(s3, night, s3_folder, tmp_path, monkeypatch):
+    one_of_each(tmp_path)
+    for path in (tmp_path / "store.zarr").rglob("*"):
+        if path.is_file():
+            open_storage(s3_folder).write(path.relative_to(tmp_path).as_posix(), path.read_bytes())
+    readers = [open_inputs(night), open_inputs(f"{s3_folder}/store.zarr")]
+    monkeypatch.setattr("cascade.storage._N_ATTEMPTS", 1)
+    monkeypatch.setattr(s3, "FAULTS", ("cut off",))
+    s3.share = 1.0
+    for reader in readers:
+        with pytest.raises(OutageError, match="the store cannot be reached"):
+            read_batch(reader, Batch(0, 0, 3), Camera.decam())
+
+
+def test_reader_in_another_order(tmp_path):
+    reader = open_inputs(one_of_each(tmp_path)["folder"])
+    turned = reordered(reader, np.array([2, 0, 1]))
+    assert isinstance(turned, Reordered)
+    assert len(turned) == 3
+    expected = [paths(reader)[k] for k in (2, 0, 1)]
+    assert paths(turned) == expected
+    np.testing.assert_array_equal(turned.read(0).image, preview(2))
+    for start, stop in ((0, 3), (1, 3), (1, 1)):
+        part = turned.part(start, stop)
+        assert paths(part) == expected[start:stop]
+    np.testing.assert_array_equal(turned.part(0, 2).read(1).image, preview(0))
+    assert reordered(reader, np.arange(3)) is reader
+    with pytest.raises(IndexError, match="exposure 3: the reader has 3"):
+        turned.source(3)
+    with pytest.raises(IndexError, match="part 2:4: the reader has 3"):
+        turned.part(2, 4)
