@@ -121,7 +121,12 @@ class Run:
                 run = cls(storage, config)
                 run._write_listing(listing)
                 kept = {key: header[key] for key in header.keys() - _OF_A_FINISHED_RUN}
-                storage.write("run.json", json_bytes({**kept, "status": "running", "config": asdict(config)}))
+                kept |= {
+                    "status": "running",
+                    "config": asdict(config),
+                    "details": dict(details or kept.get("details", {})),
+                }
+                storage.write("run.json", json_bytes(kept))
             run._prepare()
             return run
         if header is not None:
