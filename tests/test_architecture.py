@@ -29,6 +29,7 @@ LAYERS = (
     {"export"},
     {"report", "evaluate"},
     {"training"},
+    {"bench"},
     {"cli"},
 )
 ALLOWED_WITHIN_LAYER = {
