@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,32 @@ _MULTIPLE = 16  # of channels, which vector units are made for
 _ROUNDS = 5
 
 
-def matmul_peak(engine: str, size: int) -> float:
+def machine_speed(engine: str, size: int, stacks: Sequence[tuple[float, int]]) -> dict[str, Any]:
     """
-    GFLOP/s of a product of square matrices.
+    Measure what an engine can do on this machine.
 
-    Call it in a process of its own, as `plain_speed`.
+    Call it in a process of its own, for it sets the precision of Keras.
 
     Parameters
     ----------
     engine : str
         One of `cascade.bench.networks.engines`.
     size : int
-        Of the matrices.
+        Rows and columns of the matrices.
+    stacks : sequence of (float, int)
+        For each stack of convolutions, the GFLOP an image that it is to take, and the images at a time.
+
+    Returns
+    -------
+    dict
+        `matmul`, GFLOP/s of a product of matrices, and `plain`, what `plain_speed` says of each stack.
     """
     import_keras()
+    return {"matmul": matmul_speed(engine, size), "plain": [plain_speed(engine, *stack) for stack in stacks]}
+
+
+def matmul_speed(engine: str, size: int) -> float:
+    """GFLOP/s of a product of square matrices."""
     import tensorflow as tf
 
     if engine in (KERAS_32, KERAS_16):
@@ -64,7 +76,6 @@ def plain_speed(engine: str, gflop: float, batch: int) -> dict[str, float]:
     dict
         `channels`, `gflop` (an image) and `gflop_per_s`.
     """
-    import_keras()
     import keras
 
     if engine == KERAS_16:

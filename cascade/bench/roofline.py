@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cascade.bench.networks import OPENVINO_16, OPENVINO_32, PAPER, TimedEngine, engines, measure_network, network_sizes
-from cascade.bench.peaks import matmul_peak, plain_speed
+from cascade.bench.peaks import machine_speed
 from cascade.bench.pool import Pool
 from cascade.bench.profiles import profile
 from cascade.bench.seasons import Networks, has_paper
@@ -67,11 +67,16 @@ def study_roofline(networks: Networks, pool: Path, *, scale: float, say: Say) ->
     gflop = watched(network_sizes, names).value
     matmul, rows = {}, []
     for engine in engines():
-        say(f"{engine}: product of {size}x{size} matrices")
-        matmul[engine] = watched(matmul_peak, engine, size).value
-        for name, of_network in zip(names, gflop, strict=True):
-            say(f"{engine}: {name}, and plain convolutions of its size")
-            rows.append(_row(name, engine, of_network, scale))
+        kind = engine.split()[0]
+        say(f"{engine}: product of {size}x{size} matrices, plain convolutions")
+        stacks = [
+            (of_network, 1 if name == PAPER else _BATCH[kind]) for name, of_network in zip(names, gflop, strict=True)
+        ]
+        speed = watched(machine_speed, engine, size, stacks).value
+        matmul[engine] = speed["matmul"]
+        for name, of_network, plain in zip(names, gflop, speed["plain"], strict=True):
+            say(f"{engine}: {name}")
+            rows.append({**_row(name, engine, of_network, scale), "plain": plain})
     counted = [engine for engine in engines() if engine in (OPENVINO_32, OPENVINO_16)][-1:]
     return {
         "study": "roofline", "scale": scale, "networks": networks.told(), "matmul_size": size, "matmul": matmul,
@@ -82,18 +87,13 @@ def study_roofline(networks: Networks, pool: Path, *, scale: float, say: Say) ->
 
 
 def _row(name: str, engine: str, gflop: float, scale: float) -> dict[str, Any]:
-    """One network on one engine, and a plain stack of its size."""
-    kind = engine.split()[0]
-    n_images = max(_LEAST_IMAGES, round(_N_IMAGES * min(1.0, scale)))
+    """One network on one engine."""
+    n_images, n_rounds = max(_LEAST_IMAGES, round(_N_IMAGES * min(1.0, scale))), _ROUNDS
     if name == PAPER:
-        measured = watched(measure_network, name, engine, n_images=_PAPER_IMAGES[kind], n_rounds=_PAPER_ROUNDS)
-    else:
-        measured = watched(measure_network, name, engine, n_images=n_images, n_rounds=_ROUNDS)
-    batch = 1 if name == PAPER and kind == "keras" else _BATCH[kind]
-    return {
-        **measured.value, "gflop": gflop, "gflop_per_s": gflop * measured.value["network_images_per_s"],
-        "plain": watched(plain_speed, engine, gflop, batch).value, "peak_mb": measured.peak_mb,
-    }  # fmt: skip
+        n_images, n_rounds = _PAPER_IMAGES[engine.split()[0]], _PAPER_ROUNDS
+    measured = watched(measure_network, name, engine, n_images=n_images, n_rounds=n_rounds)
+    achieved = gflop * measured.value["network_images_per_s"]
+    return {**measured.value, "gflop": gflop, "gflop_per_s": achieved, "peak_mb": measured.peak_mb}
 
 
 def end_to_end(networks: Networks, pool: Path, scale: float, say: Say) -> dict[str, Any]:
