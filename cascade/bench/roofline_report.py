@@ -109,7 +109,8 @@ def _bars(axes: Axes, study: Mapping[str, Any]) -> None:
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     axes.legend(fontsize=8, ncols=2, loc="upper left")
-    axes.set_ylim(top=axes.get_ylim()[1] * 6)  # room for the legend
+    low, high = (pick(patch.get_height() for patch in axes.patches) for pick in (min, max))
+    axes.set_ylim(low / 3, high * 8)  # room for the legend
 
 
 def _season(axes: Axes, season: Mapping[str, Any]) -> None:
@@ -130,4 +131,4 @@ def _season(axes: Axes, season: Mapping[str, Any]) -> None:
         bottom += share
     axes.set_xticks([])
     axes.set(ylabel="% of the time", title="A season, 4 % ghosted", xlim=(-0.5, 0.5))
-    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.02))
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))

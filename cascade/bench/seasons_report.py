@@ -72,9 +72,9 @@ def _remarks(study: Mapping[str, Any], first: Mapping[str, Any] | None) -> list[
         f"{n:,} exposures a season, {n_alone} for Mask R-CNN alone (`--no-screen`, {study['networks']['segment']}), "
         "from Zarr stores of previews in one process, networks loaded before the clock starts. Milliseconds are per "
         "exposure; reading goes on beside the rest; *in these*: share of the time in screen and segment. The seasons "
-        f"are made of one pool of {study['pool']['n_clean']:,} clean and {study['pool']['n_ghosted']:,} ghosted exposures: "
-        f"they share exposures, none holds one twice. In {same:.1%} or more of the flagged exposures the cascade found "
-        "what Mask R-CNN alone found, to the pixel.",
+        f"are made of one pool of {study['pool']['n_clean']:,} clean and {study['pool']['n_ghosted']:,} ghosted "
+        f"exposures: they share exposures, none holds one twice. In {same:.1%} or more of the flagged exposures the "
+        "cascade found what Mask R-CNN alone found, to the pixel.",
         "",
         f"**Model**: t = {model['t_screen_ms']:.2f} ms + p_flag x {model['t_segment_ms']:.1f} ms; no season is farther "
         f"than {model['worst']:.0%} from it. At the threshold of {study['networks']['screen']}, "
@@ -176,5 +176,8 @@ def _trade_off(axes: Axes, study: Mapping[str, Any]) -> None:
         xscale="log", xlabel="speed-up over Mask R-CNN alone, 4 % ghosted", ylabel="in flagged exposures (%)",
         title=f"Any threshold; point: {in_use:.3g}, in use", ylim=(50, 100.5),
     )  # fmt: skip
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis("{x:g}")
+    axes.tick_params(axis="x", which="both", labelsize=8)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower left")
