@@ -104,8 +104,8 @@ def test_season_larger_than_the_pool_is_refused():
 
 
 def test_facts_keep_no_absolute_path():
-    about = facts(["cascade", "bench", "seasons", "--pool", "/home/me/pool", "--out", "results"], [])
-    assert about["command"] == "cascade bench seasons --pool pool --out results"
+    about = facts(["cascade", "bench", "seasons", "--pool", "/home/me/pool", "--out=/home/me/results"], [])
+    assert about["command"] == "cascade bench seasons --pool pool --out=results"
     assert "numpy" in about["versions"]
 
 

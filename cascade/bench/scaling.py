@@ -28,7 +28,7 @@ N_STAND_INS = (100, 1_000, 10_000, 100_000)
 """Through stand-ins for the networks: everything else."""
 
 CLUSTER = (1, 2, 4, 8)
-N_CLUSTER = 4_000
+N_CLUSTER = 2_000
 _PAUSE_S = 0.01  # an exposure, of networks that compute elsewhere; so that workers do not share the cores
 _CLUSTER_BATCH = 64
 

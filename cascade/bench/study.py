@@ -39,7 +39,7 @@ def facts(command: Sequence[str], models: Sequence[str]) -> dict[str, Any]:
     dict
         `command`, `date`, `machine`, `load_average` of the last minute, `versions`, and `models` with their sha256.
     """
-    words = [Path(word).name if Path(word).is_absolute() else word for word in command]
+    words = [_without_folders(word) for word in command]
     return {
         "command": shlex.join(words),
         "date": datetime.now(UTC).date().isoformat(),
@@ -48,6 +48,12 @@ def facts(command: Sequence[str], models: Sequence[str]) -> dict[str, Any]:
         "versions": installed_versions(),
         "models": {info.name: info.sha256 for info in map(find_model, models)},
     }
+
+
+def _without_folders(word: str) -> str:
+    """A word of a command line, or of an ``--option=word``, with only the last part of an absolute path."""
+    option, equals, value = word.rpartition("=")
+    return f"{option}{equals}{Path(value).name if Path(value).is_absolute() else value}"
 
 
 def machine() -> str:
