@@ -32,7 +32,7 @@ def models(tmp_path_factory, tiny_architectures) -> list[str]:
     for task, threshold in (("screen", 0.5), ("segment", 0.05)):
         network = build_network(tiny_architectures[task])
         write_model(folder / task, network, task=task, architecture=tiny_architectures[task], threshold=threshold,
-                    training={}, semantic=0.5 if task == "segment" else None)  # fmt: skip
+                    training={"exposures": [101]}, semantic=0.5 if task == "segment" else None)  # fmt: skip
     return ["--screen", str(folder / "screen"), "--segment", str(folder / "segment")]
 
 

@@ -129,7 +129,7 @@ def study_real(networks: Networks, data: Path, folds: Folds, *, say: Say) -> dic
         "study": "real", "scale": 1, "networks": networks.told(),
         "n": len(names), "n_annotators": len(truth.annotators),
         "groups": list(GROUPS), "area_thresholds": list(AREA_THRESHOLDS), "n_flagged": n_flagged, "n_seen": seen,
-        **_figures(truth, names, sides, cells, alive_ccds(expnums, camera)),
+        **_figures(truth, names, sides, cells, alive_ccds(expnums, camera), learned=any(seen.values())),
     }  # fmt: skip
 
 
@@ -143,7 +143,13 @@ def _side(name: str, run: Run, exposures: Sequence[int], cells: CcdCells) -> Sid
 
 
 def _figures(
-    truth: Truth, names: Sequence[str], sides: dict[str, Side], cells: CcdCells, alive: npt.NDArray[np.bool_]
+    truth: Truth,
+    names: Sequence[str],
+    sides: dict[str, Side],
+    cells: CcdCells,
+    alive: npt.NDArray[np.bool_],
+    *,
+    learned: bool,
 ) -> dict[str, Any]:
     """F1 of everyone by area threshold and group, by the paper's boxes, against the majority of the annotators."""
     truths = annotator_sides(truth, names, cells)
@@ -156,7 +162,7 @@ def _figures(
             name: {
                 "f1": entry(interval(f1_score, one, rng, n_resamples=_N_RESAMPLES)),
                 "f1_per_exposure": numbers(mean_f1(one)),
-                "seen": "cross-validated" not in name,
+                "seen": learned and "cross-validated" not in name,
             }
             for name, one in hits.items()
         },
