@@ -22,7 +22,7 @@ LAYERS = (
     {"masks", "listing"},
     {"run_files"},
     {"lease", "run_log", "rows", "store"},
-    {"pipeline", "predict", "verify", "preview_night", "run_inputs"},
+    {"pipeline", "predict", "verify", "preview_night", "run_inputs", "verdicts"},
     {"apart"},
     {"parallel"},
     {"season"},

@@ -35,6 +35,7 @@ def export_run(
     onto: Sequence[str] = (),
     bit: int = GHOST_BIT,
     code: int = GHOST_CODE,
+    reviewed: bool = False,
 ) -> Written:
     """
     Write the artifacts of a run for others.
@@ -53,6 +54,8 @@ def export_run(
         For ``fits-mask``: masks of a pipeline, in copies of which the artifacts are marked.
     bit, code : int
         For ``fits-mask``: see `write_onto`; `bit` counts without `onto`, too.
+    reviewed : bool
+        For ``via``: what people judged, see `write_via`.
 
     Returns
     -------
@@ -73,6 +76,9 @@ def export_run(
     if onto and format != "fits-mask":
         msg = f"onto: expected it with the format fits-mask, got {format}"
         raise ConfigError(msg)
+    if reviewed and format != "via":
+        msg = f"reviewed: expected it with the format via, got {format}"
+        raise ConfigError(msg)
     for package in FORMATS[format]:
         if find_spec(package) is None:
             msg = f"export format {format}: expected the package {package}: pip install 'ghost-cascade[export]'"
@@ -87,7 +93,7 @@ def export_run(
         "lsst": lambda: write_masks(run, out, lsst_format(), headers),
         "ds9": lambda: write_regions(run, out, headers),
         "coco": lambda: write_coco(run, out),
-        "via": lambda: write_via(run, out),
+        "via": lambda: write_via(run, out, reviewed=reviewed),
         "healsparse": lambda: write_maps(run, out, headers),
     }
     return writers[format]()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from glob import glob
@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from cascade.camera import Camera
 from cascade.errors import CascadeError, StoreError
-from cascade.exposure import PREVIEW_SHAPE, Artifact, BoolArray, UInt8Array
+from cascade.exposure import Artifact, BoolArray, UInt8Array
 from cascade.preview.ccds import open_exposure
 from cascade.preview.library import header_table
 from cascade.preview.sky_patches import SkyPatch, sky_patch
 from cascade.readers.fits import open_fits
 from cascade.store import Run
+from cascade.verdicts.reviewed import reviewed_run, row_mask
 
 _STORED = re.compile(r"(?P<store>.+\.zarr)\[(?P<row>\d+)\]")
 _N_STORES = 8  # header tables of stores that are held at a time
@@ -78,8 +78,7 @@ class GhostedExposure:
 
     def mask(self, artifact: dict[str, Any]) -> BoolArray:
         """(H, W) bool mask of one artifact."""
-        counts = artifact["rle"].encode("ascii")
-        return np.asarray(coco_mask.decode({"size": list(PREVIEW_SHAPE), "counts": counts}), bool)
+        return row_mask(artifact)
 
 
 def ghosted_exposures(run: Run) -> Iterator[GhostedExposure]:
@@ -98,8 +97,45 @@ def ghosted_exposures(run: Run) -> Iterator[GhostedExposure]:
     names = Names()
     for row in run.table("exposures").to_pylist():
         if row["status"] == "ghosted":
-            name = f"exposure{row['exposure']:06d}" if row["expnum"] is None else f"D{row['expnum']:08d}"
-            yield GhostedExposure(run, names.unique(name), row, artifacts[row["exposure"]])
+            yield GhostedExposure(run, names.unique(_name(row)), row, artifacts[row["exposure"]])
+
+
+def judged_exposures(run: Run) -> tuple[list[GhostedExposure], dict[str, int]]:
+    """
+    The exposures that people judged, as they corrected them, with and without artifacts; to train on.
+
+    Returns
+    -------
+    tuple
+        The exposures, in order; and how many are left out, by reason: those of which as many reviewers are for an
+        artifact as against it, and those whose verdicts are from before the run was made anew.
+
+    Raises
+    ------
+    StoreError
+        If the run is not complete, or nobody has judged anything.
+    """
+    check_complete(run)
+    reviewed = reviewed_run(run)
+    artifacts: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for artifact in reviewed.tables["artifacts"].to_pylist():
+        artifacts[artifact["exposure"]].append(artifact)
+    names = Names()
+    chosen = [
+        GhostedExposure(run, names.unique(_name(one.row)), dict(one.row), artifacts[exposure])
+        for exposure, one in sorted(reviewed.judged.items())
+        if not one.disputed
+    ]
+    skipped = {
+        "exposures are disputed and left out": reviewed.n_disputed,
+        "have verdicts from before the run was made anew": reviewed.n_stale,
+    }
+    return chosen, skipped
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """What files of an exposure are called."""
+    return f"exposure{row['exposure']:06d}" if row["expnum"] is None else f"D{row['expnum']:08d}"
 
 
 def check_complete(run: Run) -> None:
