@@ -28,7 +28,7 @@ LAYERS = (
     {"season"},
     {"export"},
     {"report"},
-    {"evaluate"},
+    {"evaluate", "review"},
     {"training"},
     {"cli"},
 )
