@@ -28,7 +28,7 @@ LAYERS = (
     {"season"},
     {"export"},
     {"report"},
-    {"evaluate", "review"},
+    {"evaluate", "review", "notebook"},
     {"training"},
     {"cli"},
 )
