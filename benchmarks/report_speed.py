@@ -128,7 +128,7 @@ def in_browser(index: Path) -> dict[str, Any]:
             return {"js_heap_mb": now["JSHeapUsedSize"] / 1e6, "dom_nodes": now["Nodes"]}
 
         page.goto(index.as_uri())
-        page.wait_for_function("document.querySelectorAll('#gallery img').length > 8")
+        page.locator("#gallery img").nth(8).wait_for(state="attached")
         timing = page.evaluate("performance.getEntriesByType('navigation')[0].toJSON()")
         loaded = metrics()
         after_load = memory()

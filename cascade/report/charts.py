@@ -8,11 +8,13 @@ from html import escape
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.report.facts import Int64Array, NightRow, band_rank
+from cascade.report.facts import Int64Array, NightRow, band_rank, highest_share
 
 _WIDTH = 1000
 _LEFT = 70  # room for the names of bands and counts
-_BAND_HEIGHT = 58
+_BANDS_HEIGHT = 400  # shared by the bands
+_BAND_HEIGHTS = (58, 100)  # least and most of one
+_MIN_DATE = 90  # room for a date
 _MAX_BAR = 22.0
 _N_DATES = 8
 _HISTOGRAM_HEIGHT = 260
@@ -24,20 +26,20 @@ def nights_chart(rows: Sequence[NightRow]) -> str:
     nights = list(dict.fromkeys(row.night for row in rows))
     bands = sorted({row.band for row in rows}, key=band_rank)
     found = {(row.night, row.band): row for row in rows}
-    most = max((row.n_flagged / row.n_exposures for row in rows), default=0.0) or 1.0
+    most = highest_share(rows) or 1.0
     step = (_WIDTH - _LEFT) / max(len(nights), 1)
+    band_height = int(np.clip(_BANDS_HEIGHT / max(len(bands), 1), *_BAND_HEIGHTS))
     width = min(step * 0.85, _MAX_BAR)
     parts = []
     for k, band in enumerate(bands):
-        base = (k + 1) * _BAND_HEIGHT
-        parts.append(_text(_LEFT - 10, base - 18, band, "end", "label"))
-        parts.append(_text(_LEFT - 10, base - 3, f"max {most:.0%}" if k == 0 else "", "end", "tick"))
+        base = (k + 1) * band_height
+        parts.append(_text(_LEFT - 10, base - 6, band, "end", "label"))
         parts.append(f'<path class="axis" d="M{_LEFT} {base}H{_WIDTH}"/>')
         for n, night in enumerate(nights):
             row = found.get((night, band))
             if row is None:
                 continue
-            height = (_BAND_HEIGHT - 12) * row.n_flagged / row.n_exposures / most
+            height = (band_height - 12) * row.n_flagged / row.n_exposures / most
             said = f"{night} {band}: {row.n_flagged} of {row.n_exposures} flagged, {row.n_ghosted} ghosted"
             x = _LEFT + step * n + (step - width) / 2
             # A night without flagged exposures shows as a thin line.
@@ -45,10 +47,12 @@ def nights_chart(rows: Sequence[NightRow]) -> str:
                 f'<rect class="bar" x="{x:.1f}" y="{base - height - 1:.1f}" width="{width:.1f}" '
                 f'height="{height + 1:.1f}"><title>{escape(said)}</title></rect>'
             )
-    bottom = len(bands) * _BAND_HEIGHT
+    bottom = len(bands) * band_height
     shown = sorted({round(k) for k in np.linspace(0, len(nights) - 1, min(_N_DATES, len(nights)))}) if nights else []
     for n in shown:
-        anchor = "end" if n == len(nights) - 1 and len(nights) > 1 else "middle" if n else "start"
+        anchor = "middle"
+        if step < _MIN_DATE and n in (0, len(nights) - 1):
+            anchor = "end" if n else "start"
         parts.append(_text(_LEFT + step * (n + 0.5), bottom + 20, nights[n], anchor, "tick"))
     words = f"Flagged fraction of {len(nights)} nights in the bands {', '.join(bands)}; highest {most:.1%}."
     return _svg(_WIDTH, bottom + _AXIS, parts, words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +140,11 @@ def band_rank(band: str) -> tuple[int, str]:
     """Where a band comes in a list of bands."""
     place = BAND_ORDER.find(band)
     return (place if place >= 0 else len(BAND_ORDER), band)
+
+
+def highest_share(rows: Sequence[NightRow]) -> float:
+    """The largest flagged share of a night in a band, in [0, 1]."""
+    return max((row.n_flagged / row.n_exposures for row in rows), default=0.0)
 
 
 def vetoes_per_ccd(facts: RunFacts) -> dict[int, int]:

@@ -12,7 +12,7 @@ from typing import Any
 from cascade.errors import CascadeError
 from cascade.models import find_model
 from cascade.report.charts import focal_plane_chart, histogram_chart, nights_chart, stages_chart
-from cascade.report.facts import RunFacts, causes, per_night, score_histogram, vetoes_per_ccd
+from cascade.report.facts import RunFacts, causes, highest_share, per_night, score_histogram, vetoes_per_ccd
 from cascade.run_config import ModelId
 
 _N_CAUSES = 50
@@ -53,6 +53,7 @@ def report_page(facts: RunFacts, assets: Assets, sections: Iterable[str]) -> str
     threshold = facts.run.config.threshold
     title = f"Ghosts and scattered light: {facts.run.path}"
     histogram = score_histogram(facts)
+    nights = per_night(facts)
     if histogram.sum():
         n_without = facts.summary.counts.n_exposures - int(histogram.sum())
         words = "Exposures by score; those right of the threshold were flagged."
@@ -66,7 +67,11 @@ def report_page(facts: RunFacts, assets: Assets, sections: Iterable[str]) -> str
         title=escape(title),
         subtitle=escape(_subtitle(facts)),
         cards="".join(_cards(facts)),
-        nights=nights_chart(per_night(facts)),
+        nights=nights_chart(nights),
+        nights_words=escape(
+            f"Share of the exposures that went to the segmenter, up to {highest_share(nights):.1%}; each bar tells its "
+            "numbers to the pointer, and nights.csv has all."
+        ),
         focal_plane=focal_plane_chart(facts.camera, vetoes_per_ccd(facts)),
         rule=escape(str(facts.vetoes.rule)),
         histogram=histogram_chart(histogram, threshold) if histogram.sum() else "",

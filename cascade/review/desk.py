@@ -65,7 +65,7 @@ class ReviewDesk:
         Returns
         -------
         dict
-            Columns ``exposure``, ``title``, ``band``, ``score``, ``doubt``, ``n_artifacts``, ``flagged``, ``mine``
+            Columns ``exposure``, ``title``, ``band``, ``doubt``, ``n_artifacts``, ``flagged``, ``mine``
             (what the reviewer judged), ``n_others`` (how many others judged); the CCDs in half pixels, the run's name,
             and whether its previews can be read.
         """
@@ -78,7 +78,6 @@ class ReviewDesk:
             "exposure": positions,
             "title": [self._title(row) for row in range(len(positions))],
             "band": facts.bands.tolist(),
-            "score": [None if score is None else round(score, 4) for score in exposures["screen_score"].to_pylist()],
             "doubt": [round(float(doubt), 4) for doubt in facts.doubt],
             "n_artifacts": exposures["n_artifacts"].to_pylist(),
             "flagged": (facts.flagged | (np.array(exposures["n_artifacts"]) > 0)).tolist(),

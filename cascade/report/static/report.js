@@ -221,5 +221,10 @@ globalThis.addEventListener("beforeprint", () => {
   byId("gallery").scrollTop = 0;
   gallery.redraw();
 });
+// The heads of columns stand over them, whether or not a scroll bar takes room beside the rows.
+new ResizeObserver(() => {
+  const room = byId("table").offsetWidth - byId("table").clientWidth;
+  document.querySelector(".row.head").style.paddingRight = `calc(0.7rem + ${room}px)`;
+}).observe(byId("table"));
 themeButton(byId("theme"));
 apply();

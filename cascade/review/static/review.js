@@ -19,11 +19,10 @@ const list = new VirtualList(byId("queue"), {
 function entry(position) {
   const place = listed[position];
   const mine = queue.mine[place];
-  const score = queue.score[place] === null ? "–" : queue.score[place].toFixed(2);
   return htmlElement("div", { class: "entry" },
     htmlElement("div", { title: queue.title[place] }, htmlElement("b", {}, queue.title[place]), " ",
       htmlElement("span", { class: mine }, mine)),
-    htmlElement("small", {}, `doubt ${queue.doubt[place].toFixed(2)} · ${queue.band[place]} · score ${score} · ${queue.n_artifacts[place]} found`));
+    htmlElement("small", {}, `${queue.band[place]} · doubt ${queue.doubt[place].toFixed(2)} · ${queue.n_artifacts[place]} found`));
 }
 
 function refilter() {
