@@ -11,6 +11,7 @@ from reader_files import preview
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
+from cascade.evaluate.figures import COLOURS, _line
 from cascade.evaluate.write import claim
 
 A, B, CLEAN, C = (f"D0000000{k}.jpg" for k in range(1, 5))
@@ -77,6 +78,11 @@ def test_evaluation_leaves_numbers_figures_and_pages(tmp_path, run, truth):
     }  # fmt: skip
     row = next(r for r in tables["exposures"] if r["image"] == B and r["group"] == "Faint")
     assert (row["n_hits"], row["n_true"], row["n_found"], row["ccd_f1"]) == ("1", "1", "1", "1.0")
+
+
+def test_curves_of_many_competitors_differ():
+    looks = [tuple(map(str, _line(k).values())) for k in range(4 * len(COLOURS))]
+    assert len(set(looks)) == len(looks)
 
 
 def test_folder_of_an_earlier_evaluation_is_taken_over(tmp_path, run, truth, blank_figures):
