@@ -17,6 +17,7 @@ from pycocotools import mask as coco_mask
 from cascade.camera import Camera
 from cascade.errors import CascadeError, StoreError
 from cascade.exposure import PREVIEW_SHAPE, Artifact, BoolArray, UInt8Array
+from cascade.masks import read_planes
 from cascade.preview.ccds import open_exposure
 from cascade.preview.library import header_table
 from cascade.preview.sky_patches import SkyPatch, sky_patch
@@ -74,7 +75,9 @@ class GhostedExposure:
 
     def plane(self) -> UInt8Array:
         """Read the (H, W) uint8 mask plane of `Artifact.bit` flags."""
-        return np.asarray(self.run.masks[self.row["exposure"]], np.uint8)
+        position = self.row["exposure"]
+        plane: UInt8Array = read_planes(self.run.storage, position, position + 1)[0]
+        return plane
 
     def mask(self, artifact: dict[str, Any]) -> BoolArray:
         """(H, W) bool mask of one artifact."""

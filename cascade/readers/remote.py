@@ -13,6 +13,7 @@ from cascade.errors import input_error, printable, reason
 from cascade.exposure import UInt8Array
 from cascade.readers.base import ListedReader, Reader, Row, chain
 from cascade.readers.decode import MAX_BYTES, decode_image
+from cascade.readers.fits import is_fits_name
 from cascade.readers.images import IMAGE_SUFFIXES, is_image_name, name_array
 from cascade.storage import open_storage, split_url
 
@@ -82,8 +83,9 @@ def _open_one(name: str) -> Reader:
         from cascade.readers.manifest import open_manifest
 
         return open_manifest(name)
-    if suffix in (".zip", ".npy"):
-        raise input_error(name, f"expected a local {suffix} file: copy it, or make it a Zarr store of previews")
+    if suffix in (".zip", ".npy") or is_fits_name(name):
+        kind = "FITS" if is_fits_name(name) else suffix
+        raise input_error(name, f"expected a local {kind} file: copy it, or make it a Zarr store of previews")
     if any(character in name for character in _WILD):
         folder = name[: min(name.index(c) for c in _WILD if c in name)].rpartition("/")[0]
         pattern = name[len(folder) + 1 :]
