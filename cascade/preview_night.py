@@ -19,6 +19,7 @@ from cascade.errors import InputError
 from cascade.preview.entry import Entry
 from cascade.preview.library import PreviewLibrary, open_library
 from cascade.readers.fits import FitsReader, find_fits, open_fits
+from cascade.storage import local_path
 
 logger = getLogger(__name__)
 
@@ -88,10 +89,11 @@ def preview_night(
         If an input is no FITS, the store cannot be used, or the camera is unknown; a bad exposure is no error.
     """
     started = perf_counter()
+    store = local_path(out)
     reader = open_fits(find_fits(inputs), camera=camera, cutouts=cutouts)
     on_start(len(reader))
     n_added = n_failed = 0
-    with open_library(Path(out), Camera.load(camera).name) as library:
+    with open_library(store, Camera.load(camera).name) as library:
         new = [index for index in range(len(reader)) if not _is_known(reader, index, library)]
         for index in set(range(len(reader))) - set(new):
             on_exposure(reader.source(index).path, None)
