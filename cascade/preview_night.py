@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from logging import getLogger
 from multiprocessing import get_context
@@ -135,15 +136,36 @@ def _made(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterato
         for index in indices:
             yield reader.source(index).path, _make(reader, index)
         return
+    left = list(indices)
+    while left:
+        try:
+            for made in _made_in_processes(reader, left, n_workers):
+                yield reader.source(left.pop(0)).path, made
+        except BrokenProcessPool:
+            # One of those under way killed its process, and all others of the pool went with it.
+            for index in left[: 2 * n_workers]:
+                yield reader.source(left.pop(0)).path, _make_apart(reader, index)
+
+
+def _made_in_processes(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterator[Entry | str]:
+    """Each exposure's preview or what is wrong with it, in order; twice as many as processes are under way."""
     with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
-        waiting: deque[tuple[str, Future[Entry | str]]] = deque()
+        waiting: deque[Future[Entry | str]] = deque()
         for index in indices:
-            waiting.append((reader.source(index).path, pool.submit(_make, reader.part(index, index + 1), 0)))
+            waiting.append(pool.submit(_make, reader.part(index, index + 1), 0))
             if len(waiting) >= 2 * n_workers:
-                name, future = waiting.popleft()
-                yield name, future.result()
-        for name, future in waiting:
-            yield name, future.result()
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _make_apart(reader: FitsReader, index: int) -> Entry | str:
+    """The preview of an exposure, or what is wrong with it, from a process that may die of it."""
+    try:
+        (made,) = _made_in_processes(reader, [index], 1)
+    except BrokenProcessPool:
+        return f"{reader.source(index).path}: the process that read it died: a damaged file, or too little memory"
+    return made
 
 
 def _make(reader: FitsReader, index: int) -> Entry | str:
