@@ -86,8 +86,8 @@ def _write_des(vetoes: VetoList, path: Path) -> None:
         file.write(f"{DES_HEADER}\n# cascade veto {vetoes.rule}\n{_DES_HINT}\n")
         for row in vetoes.table.to_pylist():
             day = "nan" if row["mjd_obs"] is None else f"{night(row['mjd_obs']):%Y%m%d}"
-            # The lists mark what people added by leaving out the name of the CCD.
-            detpos = "nan" if row["analyst"] == HAND else row["detpos"]
+            # The lists mark what people added by leaving out the name of the CCD; so is kept what others listed, too.
+            detpos = row["detpos"] if row["analyst"] == ANALYST else "nan"
             file.write(f"{day} {row['expnum']} nan {detpos} {row['ccdnum']}\n")
 
 
