@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -93,6 +94,19 @@ def steps(files: list[Path], camera: Camera) -> dict[str, float]:
     return found
 
 
+def threads(files: list[Path], camera: Camera, numbers: list[int]) -> list[dict[str, float]]:
+    """Seconds of the clock to read all CCDs of an exposure, with several threads of one process."""
+    rows = []
+    with open_exposure(files, "x", camera) as exposure:
+        for n_threads in numbers:
+            start = time.perf_counter()
+            with ThreadPoolExecutor(n_threads) as pool:
+                for _ in pool.map(lambda image: read_ccd(image, "x").values.shape, exposure.ccds):
+                    pass
+            rows.append({"threads": n_threads, "seconds": round(time.perf_counter() - start, 2)})
+    return rows
+
+
 def peak_memory_mb(file: Path) -> float:
     """Largest resident size of a process that makes one preview."""
     code = "import sys; from cascade.readers.fits import open_fits; open_fits([sys.argv[1]], camera='decam').entry(0)"
@@ -145,6 +159,8 @@ def markdown(report: dict[str, object]) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [f"| {' | '.join(map(str, row.values()))} |" for row in report["nights"]]
+    lines += ["", "| threads of one process | s to decompress an exposure |", "|---|---|"]
+    lines += [f"| {' | '.join(map(str, row.values()))} |" for row in report["threads"]]
     return "\n".join(lines) + "\n"
 
 
@@ -152,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--ccds", type=int, default=62, help="CCDs an exposure; fewer for a quick look")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="processes, and threads")
     parser.add_argument("--note", default="Idle machine.")
     options = parser.parse_args()
     camera = Camera.decam()
@@ -173,6 +189,7 @@ def main() -> None:
             report["layouts"][layout] = {"MB": round(size, 1), "seconds": steps(files, camera)}
             if layout == "instcal":
                 report["peak_memory_mb"] = peak_memory_mb(files[0])
+                report["threads"] = threads(files, camera, options.workers)
                 report["nights"] = nights(files[0], options.workers, folder)
             for file in files:
                 file.unlink()

@@ -332,6 +332,21 @@ def open_storage(place: Storage | Path | str) -> Storage:
     return LocalStorage(Path(place))
 
 
+def local_path(place: Path | str) -> Path:
+    """
+    Give the path of what is written to a disk alone.
+
+    Raises
+    ------
+    ConfigError
+        If it is a URL.
+    """
+    if _URL_OF_A_PATH.match(str(place)):
+        msg = f"{place}: expected a place on this machine: write there, and copy it to the object store"
+        raise ConfigError(msg)
+    return Path(place)
+
+
 def split_url(url: str) -> tuple[str, str]:
     """
     Split an S3 URL into bucket and key.

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "cascade"
 LAYERS = (
     {"errors", "versions", "atomic", "quiet", "storage"},
     {"exposure"},
-    {"camera", "readers", "via", "nets", "run_config", "simulate", "paste", "fuse", "calibration"},
+    {"camera", "preview", "readers", "via", "nets", "run_config", "simulate", "paste", "fuse", "calibration"},
     {"model_info", "calibrate"},
     {"golden"},
     {"models"},

@@ -83,8 +83,8 @@ def run(
         raise typer.BadParameter(msg)
     common: dict[str, Any] = {"batch_size": batch, "n_workers": workers, "scheduler": scheduler, "fresh": fresh}
     if stub:
-        if no_screen or screen or segment or threshold is not None:
-            msg = "--stub goes with none of --screen, --segment, --threshold and --no-screen"
+        if no_screen or screen or segment or threshold is not None or recall is not None:
+            msg = "--stub goes with none of --screen, --segment, --threshold, --recall and --no-screen"
             raise typer.BadParameter(msg)
         show_run(inputs, out, quiet=quiet, stub=True, **common)
         return

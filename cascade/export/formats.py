@@ -13,6 +13,7 @@ from cascade.export.ds9 import write_regions
 from cascade.export.fits_masks import GHOST_BIT, GHOST_CODE, bit_format, lsst_format, write_masks, write_onto
 from cascade.export.ghosted import SkyHeaders, Written
 from cascade.export.healsparse_maps import write_maps
+from cascade.storage import local_path
 from cascade.store import Run
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
@@ -64,7 +65,7 @@ def export_run(
     Raises
     ------
     ConfigError
-        If the format is unknown, an option does not belong to it, or a package is missing.
+        If the format is unknown, an option does not belong to it, a package is missing, or `out` is a URL.
     StoreError
         If the run is not complete.
     InputError
@@ -83,7 +84,7 @@ def export_run(
         if find_spec(package) is None:
             msg = f"export format {format}: expected the package {package}: pip install 'ghost-cascade[export]'"
             raise ConfigError(msg)
-    out = Path(out)
+    out = local_path(out)
     out.mkdir(parents=True, exist_ok=True)
     if onto:
         return write_onto(run, out, onto, bit=bit, code=code)

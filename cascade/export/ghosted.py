@@ -11,11 +11,12 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pyarrow.compute as pc
 
 from cascade.camera import Camera
-from cascade.errors import CascadeError, StoreError
+from cascade.errors import CascadeError, StoreError, printable
 from cascade.exposure import Artifact, BoolArray, UInt8Array
+from cascade.masks import read_planes
 from cascade.preview.ccds import open_exposure
 from cascade.preview.library import header_table
 from cascade.preview.sky_patches import SkyPatch, sky_patch
@@ -74,7 +75,9 @@ class GhostedExposure:
 
     def plane(self) -> UInt8Array:
         """Read the (H, W) uint8 mask plane of `Artifact.bit` flags."""
-        return np.asarray(self.run.masks[self.row["exposure"]], np.uint8)
+        position = self.row["exposure"]
+        plane: UInt8Array = read_planes(self.run.storage, position, position + 1)[0]
+        return plane
 
     def mask(self, artifact: dict[str, Any]) -> BoolArray:
         """(H, W) bool mask of one artifact."""
@@ -91,12 +94,12 @@ def ghosted_exposures(run: Run) -> Iterator[GhostedExposure]:
         If the run is not complete.
     """
     check_complete(run)
-    artifacts: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for artifact in run.table("artifacts").to_pylist():
-        artifacts[artifact["exposure"]].append(artifact)
     names = Names()
-    for row in run.table("exposures").to_pylist():
-        if row["status"] == "ghosted":
+    for rows, found in zip(run.parts("exposures"), run.parts("artifacts"), strict=True):  # a batch in memory at a time
+        artifacts: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for artifact in found.to_pylist():
+            artifacts[artifact["exposure"]].append(artifact)
+        for row in rows.filter(pc.equal(rows["status"], "ghosted")).to_pylist():
             yield GhostedExposure(run, names.unique(_name(row)), row, artifacts[row["exposure"]])
 
 
@@ -199,7 +202,7 @@ class SkyHeaders:
         if row["expnum"] in self._by_expnum:
             return self._of_files(self._by_expnum[row["expnum"]], path)
         if stored := _STORED.fullmatch(path):
-            return _stored_patches(Path(stored["store"])).get(int(stored["row"]), {})
+            return _stored_patches(stored["store"]).get(int(stored["row"]), {})
         files = [Path(path)] if Path(path).is_file() else [Path(name) for name in sorted(glob(path))]  # noqa: PTH207
         return self._of_files(files, path) if files and ".f" in path else {}
 
@@ -214,10 +217,15 @@ class SkyHeaders:
 
 
 @lru_cache(maxsize=_N_STORES)
-def _stored_patches(store: Path) -> dict[int, Patches]:
-    """The WCS of all exposures of a store of previews, by row."""
+def _stored_patches(store: str) -> dict[int, Patches]:
+    """The WCS of all exposures of a store of previews, a path or URL, by row."""
     rows = header_table(store)["ccds"].to_pylist()
     return {k: {ccd["ccdnum"]: SkyPatch(**ccd) for ccd in ccds} for k, ccds in enumerate(rows) if ccds}
+
+
+def fits_text(value: Any) -> Any:  # noqa: ANN401
+    """A value of a card; FITS has printable ASCII alone, and a band may come from any manifest."""
+    return printable(value).encode("ascii", "replace").decode("ascii") if isinstance(value, str) else value
 
 
 def header_cards(run: Run, exposure: GhostedExposure) -> dict[str, Any]:
