@@ -11,7 +11,7 @@ import numpy as np
 from cascade.camera import Camera
 from cascade.errors import ConfigError, InputError
 from cascade.exposure import UInt8Array
-from cascade.masks import FOLDER
+from cascade.masks import FOLDER, read_planes
 from cascade.run_inputs import RunPreviews
 from cascade.storage import Storage
 from cascade.store import Run
@@ -82,7 +82,8 @@ class NotebookRun(Run):
         InputError
             If the run has no such exposure; of several, the first counts.
         """
-        return np.asarray(self.masks[self._row(expnum)["exposure"]], np.uint8)
+        exposure = self._row(expnum)["exposure"]
+        return read_planes(self.storage, exposure, exposure + 1)[0]
 
     def plot(self, expnum: int, *, ax: Axes | None = None) -> Axes:
         """

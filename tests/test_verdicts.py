@@ -6,7 +6,9 @@ import threading
 import numpy as np
 import pytest
 from looked_at import DECAM, looked_at
+from typer.testing import CliRunner
 
+from cascade.cli.app import app
 from cascade.errors import ConfigError, InputError, StoreError
 from cascade.export import export_run
 from cascade.exposure import Artifact
@@ -238,6 +240,21 @@ def test_the_training_set_holds_what_people_judged(run, tmp_path):
     assert square.mask().sum() == 1600
     with pytest.raises(ConfigError, match="reviewed: expected it with the format via"):
         export_run(run, "coco", tmp_path, reviewed=True)
+
+
+def test_a_veto_list_honours_verdicts_and_says_so(run, tmp_path):
+    def veto(*words):
+        return CliRunner().invoke(app, ["veto", str(run.path), "--out", str(tmp_path / "veto.csv"), *words])
+
+    assert veto().exit_code == 0
+    assert "700002," in (tmp_path / "veto.csv").read_text()
+    assert "expected verdicts of people, got none; cascade review collects them" in veto("--reviewed").output
+    Reviewer(run, "Ada")("reject", 2)
+    result = veto("--reviewed", "--min-score", "0.99")
+    assert "1 exposures as people judged them" in result.output
+    text = (tmp_path / "veto.csv").read_text()
+    assert "700002," not in text
+    assert text.splitlines()[0].endswith("reviewed=yes")
 
 
 def test_networks_that_contradict_each_other_are_in_doubt(run):

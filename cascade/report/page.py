@@ -109,8 +109,9 @@ def _subtitle(facts: RunFacts) -> str:
         state = f"complete, finished {facts.header.get('finished', 'at an unknown time')}"
     else:
         state = f"not complete: {summary.n_done} of {summary.n_batches} batches are in this report"
-    version = (facts.header.get("versions") or {}).get("ghost-cascade", "unknown")
-    return f"{facts.camera.instrument}; {state}; ghost-cascade {version}"
+    version = (facts.header.get("versions") or {}).get("ghost-cascade")
+    made_by = f"; ghost-cascade {version}" if version else ""
+    return f"{facts.camera.instrument}; {state}{made_by}"
 
 
 def _cards(facts: RunFacts) -> Iterable[str]:

@@ -105,7 +105,7 @@ function tableRow(position) {
 }
 
 const tileColumns = () => Math.max(1, Math.floor(byId("gallery").clientWidth / 215));
-const tileHeight = () => Math.round(byId("gallery").clientWidth / tileColumns()) + 72;
+const tileHeight = () => Math.round(byId("gallery").clientWidth / tileColumns()) + 80;
 const gallery = new VirtualList(byId("gallery"), {
   columns: tileColumns, rowHeight: tileHeight, render: tile, role: "option",
   open: (position) => openOne(flagged, position),
