@@ -71,7 +71,8 @@ class NotebookRun(Run):
         except ImportError as error:
             msg = "dataset: expected xarray: pip install 'ghost-cascade[notebook]'"
             raise ConfigError(msg) from error
-        return xarray.open_zarr(self.storage.zarr(FOLDER), consolidated=False, chunks=None)
+        masks: Any = self.storage.zarr(FOLDER)  # any store of Zarr will do, which xarray's types do not say
+        return xarray.open_zarr(masks, consolidated=False, chunks=None)
 
     def mask(self, expnum: int) -> UInt8Array:
         """

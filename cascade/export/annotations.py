@@ -60,7 +60,10 @@ def write_via(run: Run, out: Path, *, reviewed: bool = False) -> Written:
         Those exposures that people judged, as they corrected them; one without artifacts has no regions. Without it,
         those in which the networks found artifacts.
     """
-    exposures, skipped = judged_exposures(run) if reviewed else (ghosted_exposures(run), {})
+    exposures: Iterable[GhostedExposure] = ghosted_exposures(run)
+    skipped: dict[str, int] = {}
+    if reviewed:
+        exposures, skipped = judged_exposures(run)
     path = out / "via.json"
     n_exposures = 0
     with written_aside(path) as aside:

@@ -91,7 +91,7 @@ def agreement_section(facts: RunFacts, verdicts: Sequence[Verdict]) -> str:
 
 def _reviewer_rows(judged: Mapping[int, Judged]) -> list[tuple[object, ...]]:
     """What each reviewer did."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for reviewer in sorted({name for one in judged.values() for name in one.opinions}):
         theirs = [(one, one.opinions[reviewer]) for one in judged.values() if reviewer in one.opinions]
         counts = Counter(opinion.judgement for _, opinion in theirs)

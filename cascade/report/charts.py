@@ -28,7 +28,8 @@ def nights_chart(rows: Sequence[NightRow]) -> str:
     found = {(row.night, row.band): row for row in rows}
     most = highest_share(rows) or 1.0
     step = (_WIDTH - _LEFT) / max(len(nights), 1)
-    band_height = int(np.clip(_BANDS_HEIGHT / max(len(bands), 1), *_BAND_HEIGHTS))
+    least, greatest = _BAND_HEIGHTS
+    band_height = min(max(_BANDS_HEIGHT // max(len(bands), 1), least), greatest)
     width = min(step * 0.85, _MAX_BAR)
     parts = []
     for k, band in enumerate(bands):

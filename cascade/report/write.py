@@ -153,7 +153,8 @@ def _write_single(
     styles = "".join(f"<style>\n{static_text(name)}</style>" for name in _STYLES)
     scripts = "\n".join(f"<script>{block}</script>" for block in blocks)
     downloads = _downloads(facts, verdicts)
-    n_bytes, links = 0, []
+    n_bytes = 0
+    links: list[tuple[str, str, int]] = []
     for name, data in sorted(downloads.items(), key=lambda item: len(item[1])):
         n_bytes += len(data)
         if n_bytes <= _MAX_DOWNLOADS:
@@ -178,8 +179,8 @@ def _worth_a_preview(facts: RunFacts, flagged: Sequence[int], limit: int) -> lis
     rows = np.asarray(flagged, np.intp)
     if len(rows) > limit:
         area = np.nan_to_num(exposures["artifact_area"].to_numpy(zero_copy_only=False).astype(float))[rows]
-        ranks = (np.argsort(np.argsort(-values, kind="stable")) for values in (area, facts.doubt[rows]))
-        rows = np.sort(rows[np.argsort(np.minimum(*ranks), kind="stable")[:limit]])
+        by_area, by_doubt = (np.argsort(np.argsort(-values, kind="stable")) for values in (area, facts.doubt[rows]))
+        rows = np.sort(rows[np.argsort(np.minimum(by_area, by_doubt), kind="stable")[:limit]])
     return [int(exposure) for exposure in exposures["exposure"].to_numpy()[rows]]
 
 

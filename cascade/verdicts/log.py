@@ -153,9 +153,10 @@ class VerdictLog:
             if version not in (0, _VERSION):
                 msg = f"{self._path}: expected a log of version {_VERSION}, got {version}"
                 raise StoreError(msg)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
+            if version == 0:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(_SCHEMA)
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def append(self, verdict: NewVerdict) -> int:
         """Log a verdict; it is on the disk when this returns its number."""
