@@ -72,7 +72,8 @@ class NotebookRun(Run):
             msg = "dataset: expected xarray: pip install 'ghost-cascade[notebook]'"
             raise ConfigError(msg) from error
         masks: Any = self.storage.zarr(FOLDER)  # any store of Zarr will do, which xarray's types do not say
-        return xarray.open_zarr(masks, consolidated=False, chunks=None)
+        dataset: xarray.Dataset = xarray.open_zarr(masks, consolidated=False, chunks=None)
+        return dataset
 
     def mask(self, expnum: int) -> UInt8Array:
         """
@@ -84,7 +85,8 @@ class NotebookRun(Run):
             If the run has no such exposure; of several, the first counts.
         """
         exposure = self._row(expnum)["exposure"]
-        return read_planes(self.storage, exposure, exposure + 1)[0]
+        planes = read_planes(self.storage, exposure, exposure + 1)
+        return np.asarray(planes[0], np.uint8)
 
     def plot(self, expnum: int, *, ax: Axes | None = None) -> Axes:
         """

@@ -37,7 +37,8 @@ def data_uri(data: bytes, media_type: str) -> str:
 
 def _stretched(image: UInt8Array) -> UInt8Array:
     """The (H, W) uint8 preview with `WHITE_LEVEL` as white."""
-    return np.clip(image * (255 / WHITE_LEVEL), 0, 255).astype(np.uint8)
+    stretched: UInt8Array = np.clip(image * (255 / WHITE_LEVEL), 0, 255).astype(np.uint8)
+    return stretched
 
 
 def _encoded(picture: Image.Image, format: str, **options: int) -> bytes:

@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cascade.errors import ConfigError, InputError, StoreError
 from cascade.exposure import PREVIEW_SHAPE, Artifact
@@ -287,12 +288,12 @@ def read_verdicts(storage: Storage) -> list[Verdict]:
         raise StoreError(msg) from error
 
 
-def _verdict(row: tuple[object, ...]) -> Verdict:
+def _verdict(row: tuple[Any, ...]) -> Verdict:
     """A row of the table."""
-    *facts, class_, polygon, undoes = row
-    corners = None if polygon is None else tuple((float(x), float(y)) for x, y in json.loads(str(polygon)))
-    label = None if class_ is None else Artifact.from_label(str(class_))
-    return Verdict(*facts, label, corners, undoes)  # type: ignore[arg-type]
+    number, time, reviewer, exposure, known, action, artifact, class_, polygon, undoes = row
+    corners = None if polygon is None else tuple((float(x), float(y)) for x, y in json.loads(polygon))
+    label = None if class_ is None else Artifact.from_label(class_)
+    return Verdict(number, time, reviewer, exposure, known, action, artifact, label, corners, undoes)
 
 
 def _check_polygon(polygon: Corners) -> None:
