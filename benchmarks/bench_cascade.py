@@ -44,6 +44,6 @@ def test_screen(benchmark, previews):
 def test_segment(benchmark, previews):
     from cascade.segment import NetworkSegmenter
 
-    segmenter = NetworkSegmenter.load(find_model("segment-v0"))
+    segmenter = NetworkSegmenter.load(find_model("segment-lite-v1"))
     found = benchmark(segmenter.segment, previews)
     assert len(found) == N

@@ -36,7 +36,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Run directory or s3:// URL: new, empty, or a run to go on with.")],
     screen: Annotated[str | None, typer.Option(help="Screening model, by name or folder; default screen-v0.")] = None,
     segment: Annotated[
-        str | None, typer.Option(help="Segmenting model, by name or folder; default segment-v0.")
+        str | None, typer.Option(help="Segmenting model, by name or folder; default segment-lite-v1.")
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Screen score from which to flag; default the model's own.")
