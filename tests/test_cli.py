@@ -280,7 +280,10 @@ def test_veto_list_in_every_format(finished, tmp_path):
     [
         (("run", "NOWHERE", "--out", "RUN"), "error: NOWHERE: no such file or folder"),
         (("run", "PREVIEWS", "--out", "RUN", "--screen", "none"), "error: model 'none': not found in ZOO"),
-        (("run", "PREVIEWS", "--out", "RUN", "--screen", "segment-lite-v1"), "expected one to screen, got one to segment"),
+        (
+            ("run", "PREVIEWS", "--out", "RUN", "--screen", "segment-lite-v1"),
+            "expected one to screen, got one to segment",
+        ),
         (("run", "PREVIEWS", "--out", "PREVIEWS"), "expected a run or an empty directory"),
         (("run", "PREVIEWS", "--out", "FINISHED", "--threshold", "0.7"), "holds a run of another configuration"),
         (("veto", "PREVIEWS", "--out", "F"), "expected a run directory, got no run.json in it"),
