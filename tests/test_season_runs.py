@@ -295,15 +295,19 @@ def test_workers_are_queued_on_a_batch_system(night, run, tmp_path):
     pytest.importorskip("dask_jobqueue")
     bin_ = tmp_path / "bin"
     bin_.mkdir()
-    (bin_ / "sbatch").write_text('#!/bin/sh\nsetsid sh "$1" >/dev/null 2>&1 &\necho "Submitted batch job $!"\n')
+    # Like the real one, it keeps a copy of the script, which is removed as soon as it answers.
+    (bin_ / "sbatch").write_text(
+        '#!/bin/sh\njob=$(mktemp)\ncp "$1" "$job"\nsetsid sh "$job" >/dev/null 2>&1 &\necho "Submitted batch job $!"\n'
+    )
     (bin_ / "scancel").write_text('#!/bin/sh\nkill -- -"$1"\n')
     for path in bin_.iterdir():
         path.chmod(0o755)
     environment = {**os.environ, "PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}", "DASK_CONFIG": str(tmp_path)}
     words = ["run", str(night), "--stub", "--batch", "8", "--out", str(tmp_path / "queued"), "--scheduler", "slurm"]
+    environment["TMPDIR"] = str(tmp_path)
     result = subprocess.run(
         [sys.executable, "-m", "cascade", *words, "--workers", "1"],
-        capture_output=True, text=True, env=environment, cwd=tmp_path, check=False,
+        capture_output=True, text=True, env=environment, cwd=tmp_path, check=False, timeout=240,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     queued = open_run(tmp_path / "queued")
