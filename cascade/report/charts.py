@@ -11,7 +11,7 @@ from cascade.camera import Camera
 from cascade.report.facts import Int64Array, NightRow, band_rank, highest_share
 
 _WIDTH = 1000
-_LEFT = 70  # room for the names of bands and counts
+_LEFT = 90  # room for the names of bands and counts
 _BANDS_HEIGHT = 400  # shared by the bands
 _BAND_HEIGHTS = (58, 100)  # least and most of one
 _MIN_DATE = 90  # room for a date
