@@ -29,6 +29,7 @@ from typing import Any, Self
 import pyarrow as pa
 import zarr
 
+from cascade.atomic import json_bytes
 from cascade.errors import ConfigError, StoreError
 from cascade.exposure import PREVIEW_SHAPE
 from cascade.masks import create_masks, encode_shard, is_created, open_masks, shard_key
@@ -50,7 +51,7 @@ from cascade.run_files import (
     read_part,
     read_run_json,
 )
-from cascade.storage import LocalStorage, Storage, json_bytes, open_storage
+from cascade.storage import LocalStorage, Storage, open_storage
 from cascade.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary
 from cascade.versions import installed_versions
 
