@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from cascade.camera import Camera
     from cascade.errors import CascadeError, ConfigError, InputError, ModelError, StoreError
     from cascade.exposure import Artifact, Exposure, Instances
+    from cascade.notebook import open_run
     from cascade.readers import open_inputs
     from cascade.season import run_season
-    from cascade.store import Run, open_run
+    from cascade.store import Run
     from cascade.veto import VetoRule, veto_rows, write_veto
 
 _HOME = {
@@ -32,7 +33,7 @@ _HOME = {
     "StoreError": "errors",
     "VetoRule": "veto",
     "open_inputs": "readers",
-    "open_run": "store",
+    "open_run": "notebook",
     "run_season": "season",
     "veto_rows": "veto",
     "write_veto": "veto",

@@ -53,20 +53,35 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """A JSON object as it is written."""
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def parse_json(data: bytes | str, name: str) -> dict[str, Any]:
+    """Parse a JSON object, or raise StoreError about the file called `name`."""
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        msg = f"{name}: expected JSON, got {error}; the file is damaged"
+        raise StoreError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{name}: expected a JSON object, got {type(content).__name__}; the file is damaged"
+        raise StoreError(msg)
+    return content
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object, or raise StoreError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         msg = f"{path}: expected JSON, got {error}; the file is damaged"
         raise StoreError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path}: expected a JSON object, got {type(content).__name__}; the file is damaged"
-        raise StoreError(msg)
-    return content
+    return parse_json(text, str(path))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object whole or not at all."""
     with written_aside(path) as aside:
-        aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        aside.write_bytes(json_bytes(content))

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from cascade.atomic import json_bytes, parse_json
 from cascade.errors import CascadeError, StoreError
-from cascade.storage import Storage, json_bytes, parse_json
+from cascade.storage import Storage
 
 logger = getLogger(__name__)
 

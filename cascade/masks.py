@@ -15,7 +15,7 @@ from zarr.storage import MemoryStore
 
 from cascade.errors import StoreError
 from cascade.exposure import PREVIEW_SHAPE, Artifact, UInt8Array
-from cascade.storage import Storage
+from cascade.storage import LocalStorage, Storage, patiently
 
 FOLDER = "masks.zarr"
 """The Zarr group in a run directory."""
@@ -93,3 +93,22 @@ def open_masks(storage: Storage) -> zarr.Array[Any]:
         msg = f"{storage.url}/{FOLDER}/{_ARRAY}: expected the masks of a run, got {error!r}"
         raise StoreError(msg) from error
     return opened
+
+
+def read_planes(storage: Storage, start: int, stop: int) -> UInt8Array:
+    """
+    Read the (stop - start, 400, 400) planes of some positions; zeros where there is no exposure.
+
+    Raises
+    ------
+    StoreError
+        If the array is missing or damaged.
+    OutageError
+        If the store is away.
+    """
+
+    def read() -> UInt8Array:
+        return np.asarray(open_masks(storage)[start:stop], np.uint8)
+
+    # Zarr asks a store once only.
+    return read() if isinstance(storage, LocalStorage) else patiently(read, f"{storage.url}/{FOLDER}")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MODELS_VARIABLE = "CASCADE_MODELS"
 """Environment variable that names a folder of models."""
 
-DEFAULT_MODELS: Mapping[Task, str] = {"screen": "screen-v0", "segment": "segment-v0"}
+DEFAULT_MODELS: Mapping[Task, str] = {"screen": "screen-v0", "segment": "segment-lite-v1"}
 """Models used where none is named."""
 
 MAX_WEIGHTS_BYTES = 2 * 2**30

@@ -88,11 +88,12 @@ def read_batch(part: Reader, batch: Batch, camera: Camera) -> Readings:
     Raises
     ------
     OutageError
-        If not one of many exposures can be reached, or a store is away, so that this does not become failures.
+        If not one of many exposures can be reached, or one that was read no longer, or a store is away, so that this
+        does not become failures.
     """
     start = perf_counter()
     outcomes = [_read(part, batch, index, camera.shape) for index in range(len(batch))]
-    _check_reachable(outcomes)
+    _check_reachable(outcomes, lambda index: _read(part, batch, index, camera.shape))
     return Readings(outcomes, perf_counter() - start)
 
 
@@ -253,10 +254,15 @@ def _read(part: Reader, batch: Batch, index: int, shape: tuple[int, int]) -> Out
     return replace(outcome, source=exposure.source, image=exposure.image)
 
 
-def _check_reachable(outcomes: list[Outcome]) -> None:
-    """Stop if every one of many exposures is out of reach."""
-    if len(outcomes) >= _N_OUTAGE and all(outcome.lost for outcome in outcomes):
+def _check_reachable(outcomes: list[Outcome], read_again: Callable[[int], Outcome]) -> None:
+    """Stop if every one of many exposures is out of reach, or what could be read before the last one that is."""
+    lost = [k for k, outcome in enumerate(outcomes) if outcome.lost]
+    if len(lost) == len(outcomes) >= _N_OUTAGE:
         msg = f"none of {len(outcomes)} exposures can be reached, got {outcomes[-1].failure}; the run can be resumed"
+        raise OutageError(msg)
+    readable = [k for k, outcome in enumerate(outcomes) if outcome.image is not None]
+    if lost and readable and (again := read_again(readable[0])).lost:
+        msg = f"exposures that could be read are out of reach, got {again.failure}; the run can be resumed"
         raise OutageError(msg)
 
 

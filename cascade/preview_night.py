@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from logging import getLogger
 from multiprocessing import get_context
@@ -19,6 +20,7 @@ from cascade.errors import InputError
 from cascade.preview.entry import Entry
 from cascade.preview.library import PreviewLibrary, open_library
 from cascade.readers.fits import FitsReader, find_fits, open_fits
+from cascade.storage import local_path
 
 logger = getLogger(__name__)
 
@@ -88,10 +90,11 @@ def preview_night(
         If an input is no FITS, the store cannot be used, or the camera is unknown; a bad exposure is no error.
     """
     started = perf_counter()
+    store = local_path(out)
     reader = open_fits(find_fits(inputs), camera=camera, cutouts=cutouts)
     on_start(len(reader))
     n_added = n_failed = 0
-    with open_library(Path(out), Camera.load(camera).name) as library:
+    with open_library(store, Camera.load(camera).name) as library:
         new = [index for index in range(len(reader)) if not _is_known(reader, index, library)]
         for index in set(range(len(reader))) - set(new):
             on_exposure(reader.source(index).path, None)
@@ -133,15 +136,36 @@ def _made(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterato
         for index in indices:
             yield reader.source(index).path, _make(reader, index)
         return
+    left = list(indices)
+    while left:
+        try:
+            for made in _made_in_processes(reader, left, n_workers):
+                yield reader.source(left.pop(0)).path, made
+        except BrokenProcessPool:
+            # One of those under way killed its process, and all others of the pool went with it.
+            for index in left[: 2 * n_workers]:
+                yield reader.source(left.pop(0)).path, _make_apart(reader, index)
+
+
+def _made_in_processes(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterator[Entry | str]:
+    """Each exposure's preview or what is wrong with it, in order; twice as many as processes are under way."""
     with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
-        waiting: deque[tuple[str, Future[Entry | str]]] = deque()
+        waiting: deque[Future[Entry | str]] = deque()
         for index in indices:
-            waiting.append((reader.source(index).path, pool.submit(_make, reader.part(index, index + 1), 0)))
+            waiting.append(pool.submit(_make, reader.part(index, index + 1), 0))
             if len(waiting) >= 2 * n_workers:
-                name, future = waiting.popleft()
-                yield name, future.result()
-        for name, future in waiting:
-            yield name, future.result()
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _make_apart(reader: FitsReader, index: int) -> Entry | str:
+    """The preview of an exposure, or what is wrong with it, from a process that may die of it."""
+    try:
+        (made,) = _made_in_processes(reader, [index], 1)
+    except BrokenProcessPool:
+        return f"{reader.source(index).path}: the process that read it died: a damaged file, or too little memory"
+    return made
 
 
 def _make(reader: FitsReader, index: int) -> Entry | str:

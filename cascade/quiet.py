@@ -1,4 +1,4 @@
-"""Importing TensorFlow without the lines that its C++ side prints whatever it is told."""
+"""Importing Keras so that its backend neither prints what nobody asked for nor takes a whole GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import os
 import sys
 import tempfile
 
-_ERRORS_ONLY = "3"  # of TensorFlow's levels 0 to 3
+_SETTINGS = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # errors only
+    # A GPU's memory is taken as it is needed: other workers, or the process of `cascade.apart`, may be on it, too.
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the same for JAX
+}
 
 
 def import_keras() -> None:
@@ -19,7 +24,8 @@ def import_keras() -> None:
     """
     if "keras" in sys.modules:
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _ERRORS_ONLY)
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
         kept = os.dup(2)
     except OSError:  # no standard error at all, as under some schedulers

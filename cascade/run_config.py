@@ -26,7 +26,7 @@ class RunConfig:
     Attributes
     ----------
     inputs
-        Fingerprint of the listed inputs, see `cascade.pipeline.fingerprint`.
+        Fingerprint of the listed inputs, see `cascade.listing.fingerprint`.
     n_exposures
         Number of inputs, at least 1.
     screen

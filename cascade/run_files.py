@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from cascade.atomic import ASIDE_SUFFIX
+from cascade.atomic import ASIDE_SUFFIX, parse_json
 from cascade.errors import StoreError
 from cascade.masks import FOLDER
-from cascade.storage import LocalStorage, Storage, parse_json
+from cascade.storage import LocalStorage, Storage
 from cascade.tables import SCHEMAS, BatchCounts
 
 FORMAT = "ghost-cascade run"

@@ -7,7 +7,6 @@ both; an S3 store that cannot be reached is asked again for a while, and then ra
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import uuid4
 
 from cascade.atomic import ASIDE_SUFFIX, sync, written_aside
-from cascade.errors import ConfigError, OutageError, StoreError
+from cascade.errors import ConfigError, OutageError
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -332,6 +331,21 @@ def open_storage(place: Storage | Path | str) -> Storage:
     return LocalStorage(Path(place))
 
 
+def local_path(place: Path | str) -> Path:
+    """
+    Give the path of what is written to a disk alone.
+
+    Raises
+    ------
+    ConfigError
+        If it is a URL.
+    """
+    if _URL_OF_A_PATH.match(str(place)):
+        msg = f"{place}: expected a place on this machine: write there, and copy it to the object store"
+        raise ConfigError(msg)
+    return Path(place)
+
+
 def split_url(url: str) -> tuple[str, str]:
     """
     Split an S3 URL into bucket and key.
@@ -347,24 +361,6 @@ def split_url(url: str) -> tuple[str, str]:
         msg = f"{url}: expected s3://bucket/prefix, got another form"
         raise ConfigError(msg)
     return found[1], key
-
-
-def json_bytes(content: Mapping[str, Any]) -> bytes:
-    """A JSON object as it is written."""
-    return (json.dumps(content, indent=2) + "\n").encode()
-
-
-def parse_json(data: bytes, name: str) -> dict[str, Any]:
-    """Parse a JSON object, or raise StoreError about the file called `name`."""
-    try:
-        content = json.loads(data)
-    except ValueError as error:
-        msg = f"{name}: expected JSON, got {error}; the file is damaged"
-        raise StoreError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{name}: expected a JSON object, got {type(content).__name__}; the file is damaged"
-        raise StoreError(msg)
-    return content
 
 
 @lru_cache(maxsize=64)

@@ -19,7 +19,7 @@ same exposures give the same bytes, and one ledger entry.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from typing import Any, Self
 import pyarrow as pa
 import zarr
 
+from cascade.atomic import json_bytes
 from cascade.errors import ConfigError, StoreError
 from cascade.exposure import PREVIEW_SHAPE
 from cascade.masks import create_masks, encode_shard, is_created, open_masks, shard_key
@@ -50,7 +51,7 @@ from cascade.run_files import (
     read_part,
     read_run_json,
 )
-from cascade.storage import LocalStorage, Storage, json_bytes, open_storage
+from cascade.storage import LocalStorage, Storage, open_storage
 from cascade.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary
 from cascade.versions import installed_versions
 
@@ -267,18 +268,21 @@ class Run:
         StoreError
             If there is no such table, or a part is missing or damaged.
         """
+        parts = list(self.parts(name))
+        return pa.concat_tables([SCHEMAS[name].empty_table(), *parts])
+
+    def parts(self, name: str) -> Iterator[pa.Table]:
+        """Read a table as `table` does, a finished batch at a time."""
         if name not in SCHEMAS:
             msg = f"{self.path}: expected a table of {', '.join(SCHEMAS)}, got {name!r}"
             raise StoreError(msg)
         keys = [part_key(name, index) for index in self.done()]
-        schema = SCHEMAS[name]
         try:
-            found = zip(keys, self.storage.read_many(keys), strict=True)
-            parts = [read_part(data, schema, f"{self.storage.url}/{key}") for key, data in found]
+            for key, data in zip(keys, self.storage.read_many(keys), strict=True):
+                yield read_part(data, SCHEMAS[name], f"{self.storage.url}/{key}")
         except OSError as error:
             msg = f"{self.path}: expected a part of the run, got {error}; `cascade verify` says what to process again"
             raise StoreError(msg) from error
-        return pa.concat_tables([schema.empty_table(), *parts])
 
     def listing(self) -> pa.Table:
         """

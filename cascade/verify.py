@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from cascade.errors import StoreError
 from cascade.exposure import PREVIEW_SHAPE, Artifact, UInt8Array
-from cascade.masks import shard_key
+from cascade.masks import read_planes, shard_key
 from cascade.run_config import Batch
 from cascade.run_files import Entry, part_key, read_part
 from cascade.store import Run
@@ -96,8 +96,8 @@ def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None) -> None
     counts = entry.counts
     rows = (len(statuses), len(of["ghosted"]), len(of["failed"]), tables["artifacts"].num_rows)
     _expect("counts", (counts.n_exposures, counts.n_ghosted, counts.n_failed, counts.n_artifacts), rows)
-    planes = run.masks[batch.start : batch.stop]
-    wrong = np.flatnonzero((np.asarray(planes) != _drawn(batch, tables["artifacts"])).any(axis=(1, 2)))
+    planes = read_planes(run.storage, batch.start, batch.stop)
+    wrong = np.flatnonzero((planes != _drawn(batch, tables["artifacts"])).any(axis=(1, 2)))
     _expect("masks that differ from the artifacts", [], (batch.start + wrong).tolist())
 
 

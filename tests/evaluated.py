@@ -29,7 +29,7 @@ Rectangle = tuple[Artifact, float, int, int, int, int]
 
 
 def write_run(
-    path: Path, found: Mapping[str, Sequence[Rectangle]], *, scores: Mapping[str, float] | None = None,
+    path: Path | str, found: Mapping[str, Sequence[Rectangle]], *, scores: Mapping[str, float] | None = None,
     failed: Sequence[str] = (),
 ) -> Run:  # fmt: skip
     """A complete run over images of these names and artifacts; with `scores`, one that screened at 0.5."""

@@ -17,7 +17,7 @@ from cascade.tables import BatchResult
 DECAM = Camera.decam()
 
 
-def run_of(path: Path, items: list[tuple[Source, Instances]], camera: Camera = DECAM) -> Run:
+def run_of(path: Path | str, items: list[tuple[Source, Instances]], camera: Camera = DECAM) -> Run:
     """A complete run in one batch."""
     settings = config(n_exposures=len(items), batch_size=len(items), camera=camera.name)
     run = Run.create_or_resume(path, settings)

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -80,8 +80,10 @@ def serve():
     url = f"http://127.0.0.1:{server.server_port}"
     import boto3
 
-    boto3.client("s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="nobody",
-                 aws_secret_access_key="nothing").create_bucket(Bucket=BUCKET)  # fmt: skip
+    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="nobody",
+                          aws_secret_access_key="nothing")  # fmt: skip
+    with closing(client):  # else its socket is found open later, in another test
+        client.create_bucket(Bucket=BUCKET)
     try:
         yield app, url
     finally:

@@ -22,19 +22,19 @@ LAYERS = (
     {"masks", "listing"},
     {"run_files"},
     {"lease", "run_log", "rows", "store"},
-    {"pipeline", "predict", "verify", "preview_night"},
+    {"pipeline", "predict", "verify", "preview_night", "run_inputs", "verdicts"},
     {"apart"},
     {"parallel"},
     {"season"},
     {"export"},
-    {"report", "evaluate"},
+    {"report"},
+    {"evaluate", "review", "notebook"},
     {"training"},
     {"bench"},
     {"cli"},
 )
 ALLOWED_WITHIN_LAYER = {
     ("atomic", "errors"),  # says what is wrong with a file
-    ("evaluate", "report"),  # the colours of the classes
     ("storage", "atomic"),
     ("storage", "errors"),
     ("run_config", "errors"),

@@ -34,7 +34,7 @@ def zoo(tmp_path_factory, tiny_architectures) -> Path:
 
     folder = tmp_path_factory.mktemp("zoo")
     keras.utils.set_random_seed(1)
-    for task, name in (("screen", "screen-v0"), ("segment", "segment-v0")):
+    for task, name in (("screen", "screen-v0"), ("segment", "segment-lite-v1")):
         architecture = tiny_architectures[task]
         network = build_network(architecture)
         write_model(folder / name, network, task=task, architecture=architecture, threshold=0.0, training={})
@@ -176,7 +176,7 @@ def test_network_that_cannot_be_loaded_costs_no_old_run(finished, zoo, previews,
 
     shutil.copytree(finished, tmp_path / "run")
     shutil.copytree(zoo, tmp_path / "zoo")
-    description = tmp_path / "zoo" / "segment-v0" / "model.toml"
+    description = tmp_path / "zoo" / "segment-lite-v1" / "model.toml"
     description.write_text(description.read_text().replace("mask_depth = 1", "mask_depth = 2"))
     result = invoke("run", previews, "--out", tmp_path / "run", "--models-dir", tmp_path / "zoo", "--fresh")
     assert result.exit_code == 1
@@ -189,7 +189,7 @@ def test_changed_threshold_of_a_model_is_another_configuration(finished, zoo, pr
 
     shutil.copytree(finished, tmp_path / "run")
     shutil.copytree(zoo, tmp_path / "zoo")
-    description = tmp_path / "zoo" / "segment-v0" / "model.toml"
+    description = tmp_path / "zoo" / "segment-lite-v1" / "model.toml"
     description.write_text(description.read_text().replace("score = 0.0", "score = 0.8"))
     result = invoke("run", previews, "--out", tmp_path / "run", "--models-dir", tmp_path / "zoo", "--batch", 2)
     assert result.exit_code == 1
@@ -280,7 +280,10 @@ def test_veto_list_in_every_format(finished, tmp_path):
     [
         (("run", "NOWHERE", "--out", "RUN"), "error: NOWHERE: no such file or folder"),
         (("run", "PREVIEWS", "--out", "RUN", "--screen", "none"), "error: model 'none': not found in ZOO"),
-        (("run", "PREVIEWS", "--out", "RUN", "--screen", "segment-v0"), "expected one to screen, got one to segment"),
+        (
+            ("run", "PREVIEWS", "--out", "RUN", "--screen", "segment-lite-v1"),
+            "expected one to screen, got one to segment",
+        ),
         (("run", "PREVIEWS", "--out", "PREVIEWS"), "expected a run or an empty directory"),
         (("run", "PREVIEWS", "--out", "FINISHED", "--threshold", "0.7"), "holds a run of another configuration"),
         (("veto", "PREVIEWS", "--out", "F"), "expected a run directory, got no run.json in it"),
@@ -334,7 +337,7 @@ def test_damaged_weights_are_refused_before_anything_is_written(zoo, previews, t
     import shutil
 
     shutil.copytree(zoo, tmp_path / "zoo")
-    weights = tmp_path / "zoo" / "segment-v0" / "model.weights.h5"
+    weights = tmp_path / "zoo" / "segment-lite-v1" / "model.weights.h5"
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
@@ -366,6 +369,7 @@ def test_demo_leaves_tables_a_list_and_a_picture(zoo, tmp_path, monkeypatch):
     assert "4 exposures, 4 flagged" in result.output
     assert "drawn: 2 ghosted exposures, of which the screen flagged 2" in result.output
     assert len(list((tmp_path / "demo" / "previews").glob("*.png"))) == 4
+    assert (tmp_path / "demo" / "report" / "index.html").is_file()
     assert (tmp_path / "demo" / "veto.txt").read_text().startswith("#date expnum ccd id ccdnum\n")
     with Image.open(tmp_path / "demo" / "overview.png") as picture:
         assert picture.width > 800

@@ -11,6 +11,8 @@ from reader_files import preview
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
+from cascade.evaluate.figures import COLOURS, _line
+from cascade.evaluate.write import claim
 
 A, B, CLEAN, C = (f"D0000000{k}.jpg" for k in range(1, 5))
 TRUTH = {A: [BRIGHT_28, RAYS_1], B: [FAINT_35], CLEAN: [], C: []}
@@ -78,22 +80,32 @@ def test_evaluation_leaves_numbers_figures_and_pages(tmp_path, run, truth):
     assert (row["n_hits"], row["n_true"], row["n_found"], row["ccd_f1"]) == ("1", "1", "1", "1.0")
 
 
+def test_curves_of_many_competitors_differ():
+    looks = [tuple(map(str, _line(k).values())) for k in range(4 * len(COLOURS))]
+    assert len(set(looks)) == len(looks)
+
+
 def test_folder_of_an_earlier_evaluation_is_taken_over(tmp_path, run, truth, blank_figures):
     out = tmp_path / "out"
-    (out / "figures").mkdir(parents=True)
-    (out / "figures" / "differences.png").touch()
+    (out / "figures").mkdir(parents=True)  # as one leaves them that stopped before it wrote anything
     for _ in range(2):
         result = invoke("evaluate", run, "--truth", truth, "--out", out, "--resamples", 5)
         assert result.exit_code == 0, result.output
+        (out / "figures" / "differences.png").touch(exist_ok=False)
+    assert (out / "metrics.json").is_file()
+    claim(out)
     assert not (out / "figures" / "differences.png").exists()
 
 
-def test_folder_with_anything_else_is_refused(tmp_path, run, truth):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "thesis.tex").touch()
+@pytest.mark.parametrize("file", ["thesis.tex", "figures/sky.png", "tables"])
+def test_folder_with_anything_else_is_refused(tmp_path, run, truth, file):
+    theirs = tmp_path / "out" / file
+    theirs.parent.mkdir(parents=True)
+    theirs.touch()
     result = invoke("evaluate", run, "--truth", truth, "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert "expected a new folder or that of an earlier evaluation" in result.output
+    assert theirs.is_file()
     result = invoke("evaluate", run, "--truth", truth, "--out", truth)
     assert "expected a folder, got a file" in result.output
 

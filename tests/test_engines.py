@@ -251,7 +251,7 @@ def test_what_counts_as_the_same(models, got, close):
 
 
 def test_segmenters_of_the_zoo_find_artifacts_of_every_class_in_the_images_of_comparison():
-    info = find_model("segment-v0")
+    info = find_model("segment-lite-v1")
     said = load_engine(info, "keras")(agreement_images())
     found = said["classes"][said["scores"] >= info.threshold]
     assert set(found.tolist()) == {0, 1, 2}

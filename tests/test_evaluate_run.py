@@ -7,9 +7,12 @@ import jsonschema
 import numpy as np
 import pytest
 from evaluated import BRIGHT_28, BRIGHT_35, CAMERA, FAINT_35, RAYS_1, write_run, write_via
+from export_runs import corner_marks, run_of
 
-from cascade.errors import ConfigError, StoreError
+from cascade.camera import Camera
+from cascade.errors import ConfigError, InputError, StoreError
 from cascade.evaluate import Settings, evaluate_labels, evaluate_run, read_human_line, read_truth, study_agreement
+from cascade.exposure import Source
 from cascade.store import open_run
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "metrics.schema.json").read_text(encoding="utf-8"))
@@ -58,6 +61,7 @@ def test_figures_by_hand(run, truth):
     assert answers["screen"]["roc_auc"]["value"] == pytest.approx(2 / 3)
     assert metrics["exposures"] == {"n": 4, "n_ghosted": 3, "left_out": {}, "problems": {}}
     assert metrics["human"] is None
+    assert metrics["models"] == {"screen": "screen-fake", "segment": "segment-fake", "threshold": 0.5}
 
 
 def test_an_artifact_of_another_class_counts_for_all_but_not_for_its_class(tmp_path, truth):
@@ -159,6 +163,7 @@ def test_agreement_is_symmetric_and_fits_the_schema(tmp_path):
     assert matrix[0][0] is None
     assert metrics["leave_one_out"]["pixel_iou"]["Bright"]["each"] == [pytest.approx(2 / 3)] * 2
     assert metrics["leave_one_out"]["instance_f1"]["All"]["median"]["value"] == pytest.approx(2 * 3 / 9)
+    assert metrics["human"]["boxes"] == metrics["human"]["instances"]  # what is drawn are rectangles
     assert metrics["human"]["screening"] == {"true_positive_rate": 0.875, "false_positive_rate": 0.25}
     out = tmp_path / "metrics.json"
     out.write_text(json.dumps(study.metrics))
@@ -191,6 +196,10 @@ def test_bad_requests_are_refused(tmp_path, run, truth):
         ConfigError, match=r"expected the metrics.json of cascade agreement, got format 'ghost-cascade run'"
     ):
         read_human_line(run.path / "run.json")
+    other = {"format": "ghost-cascade agreement", "format_version": 1, "human": {"n_annotators": 8}}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    with pytest.raises(ConfigError, match=r"expected the metrics.json of cascade agreement, got format"):
+        read_human_line(tmp_path / "other.json")
 
 
 def test_veto_list_needs_exposure_numbers(tmp_path):
@@ -199,6 +208,51 @@ def test_veto_list_needs_exposure_numbers(tmp_path):
     (tmp_path / "list.txt").write_text("nan 1 nan nan 28\n")
     with pytest.raises(ConfigError, match="needs the exposure number of every exposure, got 1 without"):
         evaluate_run(run, truth, CAMERA, QUICK, veto=[str(tmp_path / "list.txt")])
+
+
+def test_veto_lists_of_any_format_are_taken_for_what_they_say_of_ghosts(tmp_path, run, truth):
+    table = tmp_path / "compiled.csv"
+    table.write_text("EXPNUM,CCDNUM,REASON,ANALYST\n1,28,Ghost/Scatter,someone\n3,28,Streak,someone\n")
+    metrics = valid(evaluate_run(run, truth, CAMERA, QUICK, veto=[str(table)]).metrics)
+    assert metrics["ccd"]["systems"]["compiled"]["paper"]["All"]["n_found"][0] == 1
+    table.write_text("EXPNUM,CCDNUM,REASON\n3,28,Streak\n")
+    with pytest.raises(ConfigError, match="expected entries with the reason Ghost/Scatter, got none of 1"):
+        evaluate_run(run, truth, CAMERA, QUICK, veto=[str(table)])
+
+
+@pytest.mark.parametrize("line", ["nan nan nan nan 28", "nan 1 nan nan nan", "nan 1 nan nan 63", "nan 1 28"])
+def test_veto_list_that_names_no_ccd_of_an_exposure_is_refused(tmp_path, run, truth, line):
+    (tmp_path / "list.txt").write_text(f"# comment\n{line}\n")
+    with pytest.raises(InputError, match=r"list\.txt"):
+        evaluate_run(run, truth, CAMERA, QUICK, veto=[str(tmp_path / "list.txt")])
+
+
+def test_run_of_another_camera_is_refused(tmp_path, run, truth):
+    lsst = Camera.load("lsstcam")
+    other = run_of(tmp_path / "LSST", [(Source(f"night/{A}", 1), corner_marks(5, lsst))], lsst)
+    message = "LSST: expected a run of decam, whose CCDs are counted, got one of lsstcam"
+    with pytest.raises(ConfigError, match=message):
+        evaluate_run(other, truth, CAMERA, QUICK)
+    with pytest.raises(ConfigError, match=message):
+        evaluate_run(run, truth, CAMERA, QUICK, against=[other.path])
+
+
+def test_runs_on_an_object_store_are_compared(tmp_path, run, truth, s3_folder):
+    urls = [f"{s3_folder}/{name}" for name in ("STORED", "RIVAL")]
+    stored, _ = (write_run(url, FOUND, scores=SCORES) for url in urls)
+    result = evaluate_run(stored, truth, CAMERA, QUICK, against=[urls[1], run.path])
+    metrics = valid(result.metrics)
+    assert metrics["run"] == urls[0]
+    assert metrics["systems"] == ["STORED", "RIVAL", "RUN"]
+    assert metrics["differences"]["RUN"]["ccd_f1"]["paper"]["0.00"]["All"] == {"value": 0, "low": 0, "high": 0}
+
+
+def test_stack_of_which_all_failed_is_refused(tmp_path):
+    names = {f"x.npy[{k}]": [] for k in range(2)}
+    run = write_run(tmp_path / "RUN", names, failed=list(names))
+    np.save(tmp_path / "y.npy", np.array([0, 1]))
+    with pytest.raises(ConfigError, match="expected exposures to compare, got none of 2 that did not fail"):
+        evaluate_labels(run, tmp_path / "y.npy", QUICK)
 
 
 def test_damaged_masks_of_a_run_are_an_error(tmp_path, run, truth):

@@ -1,6 +1,7 @@
 """Tests of the FITS exports: on the right CCD, the right way up, nothing else touched."""
 
 import hashlib
+from pathlib import Path
 
 import fitsio
 import numpy as np
@@ -13,7 +14,7 @@ from cascade.camera import Camera
 from cascade.errors import ConfigError, InputError, StoreError
 from cascade.export import export_run
 from cascade.export.ccd_masks import ccd_mask, sampled_mask
-from cascade.exposure import Instances, Source
+from cascade.exposure import HeaderFacts, Instances, Source
 from cascade.preview.render import GREY_PER_SIGMA
 from cascade.simulate.full_resolution import FullExposure
 from cascade.store import Run
@@ -194,6 +195,34 @@ def test_mask_is_never_overwritten_and_a_cutout_is_refused(marked_run, tmp_path,
         export_run(marked_run, "fits-mask", tmp_path / "out", onto=[str(small)])
 
 
+def test_mask_that_is_the_first_image_of_its_file_stays_so(marked_run, tmp_path, old_mask):
+    source = tmp_path / "a_ood.fits"
+    header = fits.Header({"EXPNUM": 158776, "CCDNUM": 28, "DETPOS": "S4"})
+    fits.PrimaryHDU(old_mask.astype(np.int16), header).writeto(source)
+    export_run(marked_run, "fits-mask", tmp_path / "out", onto=[str(source)])
+    with fits.open(tmp_path / "out" / "a_ood_ghost.fits", checksum=True) as copy:
+        (hdu,) = copy
+        assert set(np.unique(hdu.data ^ old_mask)) == {0, 32768}
+    assert fitsio.read(str(tmp_path / "out" / "a_ood_ghost.fits")).shape == old_mask.shape
+
+
+def test_images_and_weights_beside_the_masks_are_not_marked(marked_run, tmp_path, old_mask):
+    source = mask_file(tmp_path / "c4d_121101_000000_ood_g_v1.fits", {("S4", 28): old_mask})
+    others = [source.with_name(source.name.replace("ood", product)) for product in ("ori", "ooi", "oow")]
+    for other in others:
+        other.write_bytes(source.read_bytes())
+    written = export_run(marked_run, "fits-mask", tmp_path / "out", onto=[str(path) for path in (source, *others)])
+    assert written.n_files == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["c4d_121101_000000_ood_g_v1_ghost.fits"]
+
+
+def test_band_that_fits_cannot_hold_is_spelt_out(tmp_path):
+    facts = HeaderFacts("é\n", None, None, None, None)
+    run = run_of(tmp_path / "run", [(Source("a.jpg", 5, facts), corner_marks(28))])
+    export_run(run, "fits-mask", tmp_path / "out")
+    assert fits.getheader(tmp_path / "out" / "D00000005_ghost.fits.fz")["BAND"] == r"?\n"
+
+
 def test_exposure_without_a_mask_to_write_onto_is_counted(marked_run, tmp_path, old_mask):
     source = mask_file(tmp_path / "a_ood.fits", {("S4", 28): old_mask})
     with fits.open(source, mode="update") as file:
@@ -208,11 +237,12 @@ def test_exposure_without_a_mask_to_write_onto_is_counted(marked_run, tmp_path, 
         ({"format": "png"}, "expected one of fits-mask, lsst, ds9, coco, via, healsparse, got 'png'"),
         ({"format": "lsst", "onto": ["x"]}, "onto: expected it with the format fits-mask, got lsst"),
         ({"format": "fits-mask", "onto": ["x"], "code": 0}, "code: expected a number from 1 to 32767, got 0"),
+        ({"format": "coco", "out": Path("s3://survey/masks")}, "s3:/survey/masks: expected a place on this machine"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(marked_run, tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):
-        export_run(marked_run, out=tmp_path, **options)
+        export_run(marked_run, **{"out": tmp_path, **options})
 
 
 def test_missing_package_is_named(marked_run, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from cascade.export.outlines import outlines
 from cascade.exposure import HeaderFacts, Instances, Source
 from cascade.preview_night import preview_night
 from cascade.simulate.full_resolution import FullExposure, write_exposure
+from cascade.storage import open_storage
 from cascade.via import read_via, region_instances
 
 
@@ -163,6 +164,20 @@ def test_wcs_is_found_beside_a_store_of_previews_and_in_files_that_are_named(fit
         assert SkyHeaders(DECAM).patches({"path": path, "expnum": None}) == {}
 
 
+def test_run_and_previews_on_an_object_store_are_exported(s3_folder, fits_exposure, tmp_path):
+    preview_night([fits_exposure], tmp_path / "p.zarr")
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            open_storage(s3_folder).write(path.relative_to(tmp_path).as_posix(), path.read_bytes())
+    source = Source(f"{s3_folder}/p.zarr[0]", 700001, HeaderFacts("g", 56232.5, 150.0, -30.0, 90.0))
+    run = run_of(f"{s3_folder}/run", [(source, corner_marks(28))])
+    for format_ in ("fits-mask", "lsst", "ds9", "coco", "via", "healsparse"):
+        written = export_run(run, format_, tmp_path / format_)
+        assert (written.n_exposures, written.n_files) == (1, 2 if format_ in ("ds9", "healsparse") else 1)
+    assert (tmp_path / "ds9" / "D00700001_sky.reg").is_file()
+    assert "CTYPE1" in fits.getheader(tmp_path / "fits-mask" / "D00700001_ghost.fits.fz", 1)
+
+
 def test_damaged_input_has_no_wcs_but_a_named_one_is_an_error(tmp_path):
     (tmp_path / "bad.fits").write_bytes(b"rubbish")
     assert SkyHeaders(DECAM).patches({"path": str(tmp_path / "bad.fits"), "expnum": 1}) == {}
@@ -200,6 +215,15 @@ def test_area_of_the_map_is_that_of_the_mask(fits_exposure):
     assert set(marked) <= set(looked)
     # Both CCDs, each of 2048x4096 pixels.
     assert len(looked) * pixel_area == pytest.approx(2 * 2048 * 4096 * ccd_pixel, rel=0.01)
+
+
+def test_name_of_a_band_leads_no_map_elsewhere(fits_exposure, tmp_path):
+    facts = [HeaderFacts(band, 56232.5, 150.0, -30.0, 90.0) for band in ("g/../é", "g_.._é")]
+    items = [(Source(str(fits_exposure), 700001, fact), Instances.empty()) for fact in facts]
+    write_maps(run_of(tmp_path / "run", items), tmp_path, SkyHeaders(DECAM), nside=8192)
+    made = sorted(path.name for path in tmp_path.glob("exposures_*"))
+    assert made == ["exposures_g_..__.hsp", "exposures_g_..___2.hsp"]
+    assert healsparse.HealSparseMap.read(str(tmp_path / made[0])).metadata["BAND"] == "g/../?"
 
 
 def test_run_without_any_wcs_gives_no_map(tmp_path):

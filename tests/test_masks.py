@@ -3,7 +3,7 @@
 import numpy as np
 import zarr
 
-from cascade.masks import FOLDER, create_masks, encode_shard, is_created, open_masks, shard_key
+from cascade.masks import FOLDER, create_masks, encode_shard, is_created, open_masks, read_planes, shard_key
 from cascade.storage import open_storage
 
 
@@ -41,3 +41,15 @@ def test_longer_array_keeps_its_shards(tmp_path):
     assert is_created(storage, 40)
     assert not is_created(storage, 11)
     np.testing.assert_array_equal(open_masks(storage)[8:12], np.concatenate([planes(3), np.zeros((1, 400, 400))]))
+
+
+def test_planes_are_read_though_the_store_breaks_off(s3, s3_folder, monkeypatch):
+    storage = open_storage(s3_folder)
+    create_masks(storage, 8, 4)
+    storage.write(shard_key(1), encode_shard(planes(4), 4))
+    monkeypatch.setattr(s3, "FAULTS", ("cut off",))
+    monkeypatch.setattr("cascade.storage._N_ATTEMPTS", 50)
+    monkeypatch.setattr("cascade.storage._FIRST_PAUSE_S", 0.0)
+    s3.share = 0.3
+    np.testing.assert_array_equal(read_planes(storage, 3, 8), np.concatenate([np.zeros((1, 400, 400)), planes(4)]))
+    assert s3.n_faults["cut off"] > 0

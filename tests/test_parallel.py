@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,13 @@ from cascade.camera import Camera
 from cascade.errors import ConfigError, ModelError
 from cascade.parallel import clusters, run_dask
 from cascade.parallel import run as run_module
+from cascade.parallel.dispatch import Dispatcher
+from cascade.parallel.tasks import Job
 from cascade.pipeline import run_serial
+from cascade.run_config import batches
+from cascade.storage import LocalStorage
 from cascade.store import Run, open_run
-from cascade.tables import SCHEMAS
+from cascade.tables import SCHEMAS, BatchCounts
 
 CAMERA = Camera.decam()
 
@@ -107,6 +112,67 @@ def test_few_batches_are_in_flight_at_a_time(tmp_path, scheduler):
     run_dask(Watched(reader.items), run, FakeLoader(), CAMERA, scheduler=scheduler, on_batch=on_batch)
     assert len(submitted) == len(done) == 30
     assert max(most) <= 3 * 2
+
+
+@dataclass
+class PromisedBatch:
+    """A future that has ended as soon as it is asked for."""
+
+    key: str
+    status: str
+
+    def add_done_callback(self, callback):
+        callback(self)
+
+    def result(self):
+        return BatchCounts(n_exposures=1)
+
+
+class LargeCluster:
+    """A client of eight workers, whose scheduler tells of five unless asked for all."""
+
+    status = "running"
+
+    def __init__(self, *statuses):
+        self.statuses = list(statuses)
+        self.keys = []
+
+    def scheduler_info(self, n_workers=5):
+        addresses = [f"tcp://worker:{port}" for port in range(8)]
+        return {
+            "workers": {
+                address: {"resources": {}} for address in (addresses if n_workers < 0 else addresses[:n_workers])
+            }
+        }
+
+    def submit(self, _function, *_args, key):
+        self.keys.append(key)
+        return PromisedBatch(key, self.statuses.pop(0) if self.statuses else "finished")
+
+    def cancel(self, _futures):
+        pass
+
+
+def dispatched(client, n_batches):
+    """How many tasks had been submitted as each batch came back."""
+    submitted = []
+    job = Job(LocalStorage(Path("run")), FakeLoader(), CAMERA)
+    reader = FakeReader(tuple((number, CLEAN) for number in range(n_batches)))
+    dispatcher = Dispatcher(
+        client, reader, job, on_batch=lambda _counts: submitted.append(len(client.keys)), on_event=print
+    )
+    dispatcher.run(batches(n_batches, 1))
+    return submitted
+
+
+def test_every_worker_of_a_large_cluster_is_kept_busy():
+    assert dispatched(LargeCluster(), 30)[0] == 3 * 8
+
+
+def test_batch_whose_result_went_away_with_its_worker_is_done_again():
+    client = LargeCluster("finished", "lost")
+    assert len(dispatched(client, 3)) == 3
+    assert [key.rsplit("-", 1)[0] for key in client.keys] == [f"cascade-batch-{k}" for k in (0, 1, 2, 1)]
 
 
 def test_error_of_a_whole_batch_is_raised_as_it_was_and_the_run_can_be_resumed(tmp_path, serial, scheduler):

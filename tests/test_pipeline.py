@@ -27,13 +27,14 @@ from fakes import (
     config,
     new_run,
 )
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from cascade import pipeline
 from cascade.camera import Camera
 from cascade.errors import ConfigError, ModelError, OutageError
 from cascade.exposure import Instances
-from cascade.pipeline import process_batch, run_serial
+from cascade.pipeline import process_batch, read_batch, run_serial
 from cascade.run_config import Batch
 from cascade.store import Run
 from cascade.tables import SCHEMAS
@@ -338,3 +339,30 @@ def test_outage_stops_the_run_instead_of_failing_every_exposure(tmp_path):
     assert few.counts.n_failed == 7
     with pytest.raises(OutageError, match=r"none of 8 exposures can be reached, got .*no such file.* can be resumed"):
         process_batch(reader, Batch(0, 0, 8), None, FakeSegmenter(), Camera.decam(), None)
+
+
+def test_disk_that_goes_away_within_a_batch_makes_no_failed_exposure(tmp_path):
+    from cascade.readers import open_inputs
+
+    for number in range(4):
+        Image.fromarray(np.full((400, 400), 50, np.uint8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").unlink()
+    names = [str(tmp_path / f"{number}.png") for number in range(4)]
+    (tmp_path / "m.csv").write_text("path\n" + "\n".join(names) + "\n")
+    reader = open_inputs(tmp_path / "m.csv")
+    assert [outcome.lost for outcome in read_batch(reader, Batch(0, 0, 4), CAMERA).outcomes] == [False, True] + [
+        False
+    ] * 2
+
+    class Unplugged(type(reader)):
+        """Its disk goes away before the third exposure."""
+
+        def read(self, index):
+            if index == 2:
+                for name in names:
+                    Path(name).unlink(missing_ok=True)
+            return reader.read(index)
+
+    unplugged = Unplugged(reader.rows, reader.folder, reader.root)
+    with pytest.raises(OutageError, match=r"exposures that could be read are out of reach, got .*no such file"):
+        read_batch(unplugged, Batch(0, 0, 4), CAMERA)

@@ -110,6 +110,8 @@ def test_planes_beside_the_image_and_guide_ccds_are_no_ccds(tmp_path):
     assert [image.hdu.header["EXTNAME"] for image in exposure.ccds] == ["SCI"]
     assert exposure.ccds[0].mask is not None
     assert not exposure.ccds[0].mask.codes
+    change(file, 2, CCDNUM="S4")  # then the name of the file says which CCD its mask is of
+    assert opened([file]).ccds[0].mask is not None
     change(file, 1, CCDNUM=63, DETPOS="FS1")
     with pytest.raises(InputError, match="x: expected images of CCDs of DECam, got none"):
         opened([file])

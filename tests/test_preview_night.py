@@ -8,18 +8,18 @@ import pyarrow as pa
 import pytest
 import zarr
 from astropy.io import fits
-from fits_files import change, night
+from fits_files import DeadlyReader, change, night
 from reader_files import paths, write, write_zarr
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
-from cascade.errors import InputError, StoreError
+from cascade.errors import ConfigError, InputError, StoreError
 from cascade.exposure import HeaderFacts, Source
 from cascade.preview.entry import Entry
 from cascade.preview.library import header_table, open_library
 from cascade.preview.sky_patches import SkyPatch
 from cascade.preview.structure import read_structure
-from cascade.preview_night import preview_night
+from cascade.preview_night import _made, preview_night
 from cascade.readers import open_inputs
 from cascade.readers.fits import find_fits, open_fits
 
@@ -83,6 +83,10 @@ def test_input_without_fits_is_refused(tmp_path):
     for name in (tmp_path, tmp_path / "none.fits", tmp_path / "*.fits"):
         with pytest.raises(InputError, match="expected FITS files, found none"):
             find_fits([name])
+    with pytest.raises(InputError, match="s3://survey/night: expected FITS files on this machine"):
+        find_fits(["s3://survey/night"])
+    with pytest.raises(InputError, match=r"s3://survey/a\.fits\.fz: expected FITS files on this machine"):
+        open_inputs("s3://survey/a.fits.fz")
 
 
 def test_store_of_another_camera_is_refused(tmp_path):
@@ -150,6 +154,11 @@ def test_damaged_store_is_refused(tmp_path, spoil, message):
         pass
 
 
+def test_store_is_not_written_to_an_object_store(two_exposures):
+    with pytest.raises(ConfigError, match=r"s3://survey/p\.zarr: expected a place on this machine"):
+        preview_night([two_exposures], "s3://survey/p.zarr")
+
+
 def test_second_writer_and_wrong_name_are_refused(tmp_path):
     with (
         open_library(tmp_path / "p.zarr", "decam"),
@@ -197,6 +206,14 @@ def test_night_is_the_same_with_several_processes(two_exposures, tmp_path):
         one, other = (open_inputs(tmp_path / name).read(k) for name in ("a.zarr", "b.zarr"))
         assert one.source.expnum == other.source.expnum
         np.testing.assert_array_equal(one.image, other.image)
+
+
+def test_exposure_that_kills_its_process_is_found_and_the_rest_is_done():
+    names = ("a", "deadly", "b", "c", "d")
+    made = list(_made(DeadlyReader(names), range(len(names)), 2))
+    assert [name for name, _ in made] == list(names)
+    assert [isinstance(entry, str) for _, entry in made] == [name == "deadly" for name in names]
+    assert "deadly: the process that read it died" in made[1][1]
 
 
 def test_exposure_that_is_there_under_another_name_is_skipped(two_exposures, tmp_path):

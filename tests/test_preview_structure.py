@@ -82,6 +82,8 @@ def header(*cards):
         (header("SIMPLE  = T", "NAXIS   = 2"), "HDU 0: expected a FITS header with axes, got .*NAXIS1"),
         (header("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 1", "NAXIS1  = -5"), "expected axes of positive length"),
         (header("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 'x'"), "expected a FITS header with axes"),
+        (header("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 1E999"), "with axes, got cannot convert float infinity"),
+        (header("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 1", "NAXIS1  = 1E999"), "got cannot convert float infinity"),
         (
             header("SIMPLE  = T", "BITPIX  = 64", "NAXIS   = 2", "NAXIS1  = 900000000", "NAXIS2  = 900000000"),
             "truncated: its data end at byte",

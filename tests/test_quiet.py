@@ -13,6 +13,16 @@ def test_importing_keras_prints_nothing_and_gives_standard_error_back():
     assert printed == "back"
 
 
+def test_keras_takes_the_memory_of_a_gpu_as_it_needs_it():
+    code = (
+        "import os, sys, cascade.quiet as q\n"
+        "q.importlib.import_module = lambda name: None\n"
+        "q.import_keras()\n"
+        "print(os.environ['TF_FORCE_GPU_ALLOW_GROWTH'], os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'], file=sys.stderr)"
+    )
+    assert _stderr(code) == "true false\n"
+
+
 def test_failed_import_shows_what_was_printed():
     code = (
         "import os, sys, cascade.quiet as q\n"

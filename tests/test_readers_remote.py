@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import zarr
 from reader_files import encode, expnums, one_of_each, paths, preview
 
 from cascade.camera import Camera
@@ -74,6 +75,7 @@ def test_local_manifest_may_list_urls(night, tmp_path):
     [
         ("a.zip", "expected a local .zip file: copy it"),
         ("x.npy", "expected a local .npy file"),
+        ("c4d_180908_000426_ooi_g_v1.fits.fz", "expected FITS files on this machine"),
         ("nothing", "expected images .* there, found none"),
         ("*.png", "expected images .* there, found none"),
         ("none.zarr", "expected a Zarr store of previews"),
@@ -107,6 +109,18 @@ def test_flaky_store_gives_every_preview(s3, s3_folder, tmp_path):
     for _ in range(10):
         assert_previews(reader)
     assert s3.n_faults["refused"] > 2
+
+
+def test_store_of_another_camera_is_taken_when_asked_for(s3_folder, tmp_path):
+    store = one_of_each(tmp_path)["zarr"]
+    zarr.open_group(store).attrs["camera"] = "lsstcam"
+    for path in store.rglob("*"):
+        if path.is_file():
+            open_storage(s3_folder).write(path.relative_to(tmp_path).as_posix(), path.read_bytes())
+    url = f"{s3_folder}/{store.name}"
+    with pytest.raises(InputError, match="expected previews of decam, got previews of lsstcam"):
+        open_inputs(url)
+    assert len(open_inputs(url, camera="lsstcam")) == 3
 
 
 def test_store_that_is_away_makes_no_failed_exposure(s3, night, s3_folder, tmp_path, monkeypatch):

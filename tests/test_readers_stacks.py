@@ -186,6 +186,14 @@ def test_sharded_zarr_array_is_read(tmp_path):
     np.testing.assert_array_equal(open_inputs(tmp_path / "s.zarr").read(3).image, preview(3))
 
 
+def test_preview_whose_chunk_is_missing_is_an_error_and_no_dark_sky(tmp_path):
+    reader = open_inputs(write_zarr(tmp_path / "s.zarr"))
+    (tmp_path / "s.zarr").rename(tmp_path / "elsewhere.zarr")
+    with pytest.raises(InputError, match=r"s\.zarr\[1\]: expected a preview, got none: its chunk is missing") as caught:
+        reader.read(1)
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
 def test_folder_that_is_no_zarr_store_is_refused(tmp_path):
     (tmp_path / "s.zarr").mkdir()
     with pytest.raises(InputError, match=r"s\.zarr: expected a Zarr store of previews: ."):

@@ -8,8 +8,9 @@ import pytest
 from s3_server import BUCKET
 
 from cascade import storage as module
+from cascade.atomic import json_bytes, parse_json
 from cascade.errors import ConfigError, OutageError, StoreError
-from cascade.storage import LocalStorage, S3Storage, json_bytes, open_storage, parse_json, split_url
+from cascade.storage import LocalStorage, S3Storage, open_storage, split_url
 
 
 @pytest.fixture(params=["disk", "s3"])

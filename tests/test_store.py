@@ -14,6 +14,7 @@ from pyarrow import dataset
 from cascade.camera import Camera
 from cascade.errors import StoreError
 from cascade.listing import LISTING
+from cascade.masks import read_planes
 from cascade.pipeline import process_batch
 from cascade.run_config import Batch, ModelId
 from cascade.storage import LocalStorage, open_storage
@@ -472,6 +473,8 @@ def test_run_on_an_object_store_is_that_on_a_disk(run, s3, s3_folder):
     assert remote.pending() == []
     for name in SCHEMAS:
         assert remote.table(name).equals(run.table(name))
+    np.testing.assert_array_equal(read_planes(remote.storage, 0, 12), read_planes(run.storage, 0, 12))
+    s3.share = 0.0
     np.testing.assert_array_equal(remote.masks[:], run.masks[:])
     assert [e.files for e in remote.entries(range(4))] == [e.files for e in run.entries(range(4))]
     anew = Run.create_or_resume(s3_folder, config(threshold=0.8), fresh=True)

@@ -178,6 +178,14 @@ def test_hand_made_entries_survive_that_the_list_is_written_anew(tmp_path, forma
         assert "146001 by eye" in path.read_text().splitlines()
 
 
+def test_line_of_a_ray_tracer_survives_any_number_of_times(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("#date expnum ccd id ccdnum\n20121101 145507 66 S14 13\n")
+    for _ in range(3):
+        write_veto(merged_list(veto_list((158776, 28)), [kept_entries(path, CAMERA, "des")]), path, "des")
+        assert path.read_text().splitlines()[-2:] == ["20121101 145507 nan nan 13", "20121031 158776 nan S4 28"]
+
+
 def test_nothing_is_kept_where_there_is_no_list_and_strangers_are_not_overwritten(tmp_path):
     assert kept_entries(tmp_path / "none", CAMERA, "des").num_rows == 0
     (tmp_path / "thesis.txt").write_text("Chapter 1\n")

@@ -157,7 +157,13 @@ def _problems(tmp_path, *records: dict[str, object]):
         ({"shape_attributes": POLYGON}, "unclassed", "no 'Type', got None", 0, True),
         (_region({"name": "star"}), "malformed", "expected a shape of VIA that has an area, got 'star'", 0, True),
         (_region({"name": "circle", "cx": 5, "cy": 5}), "malformed", "no 'r'", 0, True),
-        (_region({"name": "circle", "cx": 5, "cy": 5, "r": None}), "malformed", "must be a string or", 0, True),
+        (_region({"name": "circle", "cx": 5, "cy": 5, "r": None}), "malformed", "expected numbers as", 0, True),
+        (_region({"name": "circle", "cx": 5, "cy": 5, "r": "9"}), "malformed", "expected numbers as", 0, True),
+        (_region({"name": "circle", "cx": 5, "cy": 5, "r": True}), "malformed", "expected numbers as", 0, True),
+        (_region({"name": "circle", "cx": 5, "cy": 10**400, "r": 9}), "malformed", "at most 1000000 px", 0, True),
+        (_region({"name": "rect", "x": 0, "y": 0, "width": 1e300, "height": 9}), "malformed", "at most", 0, True),
+        (_region({**POLYGON, "all_points_x": "159"}), "malformed", "points of an outline, got a str", 0, True),
+        (_region({**POLYGON, "all_points_x": {"1": 0, "5": 0, "9": 0}}), "malformed", "got a dict", 0, True),
         (_region({"name": "circle", "cx": 5, "cy": 5, "r": -3}), "no area", "expected a positive size", 0, False),
         (_region({"name": "rect", "x": 5, "y": 5, "width": 0, "height": 9}), "no area", "got 0 by 9", 0, False),
         (_region({"name": "circle", "cx": -50, "cy": 5, "r": 9}), "outside", "columns -59 to -41", 1, False),
@@ -198,7 +204,7 @@ def test_unbearable_list_of_regions_makes_the_image_incomplete(tmp_path, regions
 def test_outline_of_too_many_points_is_left_out(tmp_path):
     shape = {"name": "polygon", "all_points_x": [1] * 10_001, "all_points_y": [1] * 10_001}
     read = _problems(tmp_path, {"filename": "a.jpg", "regions": [_region(shape)]})
-    assert "expected at most 10000 points" in read.problems[0].message
+    assert "expected a list of at most 10000 points" in read.problems[0].message
 
 
 def test_deeply_nested_file_is_an_error(tmp_path):

@@ -17,6 +17,8 @@ from cascade.cli.export import export
 from cascade.cli.models import models_app
 from cascade.cli.preview import preview
 from cascade.cli.raytrace import raytrace
+from cascade.cli.report import report
+from cascade.cli.review import review
 from cascade.cli.run import run
 from cascade.cli.simulate import simulate
 from cascade.cli.status import status, verify
@@ -91,6 +93,8 @@ app.command("verify")(verify)
 app.command("preview")(preview)
 app.command("veto")(veto)
 app.command("export")(export)
+app.command("report")(report)
+app.command("review")(review)
 app.command("simulate")(simulate)
 app.command("raytrace")(raytrace)
 app.command("train")(train)

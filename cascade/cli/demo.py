@@ -34,6 +34,7 @@ def demo(
     from PIL import Image
 
     from cascade.camera import Camera
+    from cascade.report import write_report
     from cascade.simulate import simulate_season
     from cascade.veto import VetoRule, veto_rows, write_veto
 
@@ -53,7 +54,10 @@ def demo(
     seconds = run.summary().counts.seconds
     typer.echo("seconds: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in seconds.items()))
     _draw(run, season, vetoes.table.to_pylist(), out / "overview.png")
-    typer.echo(f"{out}: previews/, run/ (tables and masks), veto.txt (DES exclude list), overview.png")
+    write_report(run, out / "report")
+    typer.echo(
+        f"{out}: previews/, run/ (tables and masks), veto.txt (DES exclude list), overview.png, report/index.html"
+    )
 
 
 def _claim(out: Path) -> None:

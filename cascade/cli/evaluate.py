@@ -31,17 +31,17 @@ def evaluate(
     ] = None,
     veto: Annotated[
         list[str] | None,
-        typer.Option(help="Competitor: a DES exclude list, or 'NAME=ghost-scatter-y*.txt' for several as one."),
+        typer.Option(help="Competitor: a veto list of any format, or 'NAME=ghost-scatter-y*.txt' for several as one."),
     ] = None,
     against: Annotated[
-        list[Path] | None, typer.Option(help="Competitor: another run, or the VIA file of another annotator.")
+        list[str] | None, typer.Option(help="Competitor: another run, or the VIA file of another annotator.")
     ] = None,
     consensus: Annotated[str, typer.Option(help="majority, or the annotator who is right.")] = "majority",
     human: Annotated[
         Path | None, typer.Option(help="Human line from what `cascade agreement` wrote; default: from --truth.")
     ] = None,
     prevalence: Annotated[float, typer.Option(help="Share of ghosted exposures in the survey.")] = 0.04,
-    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap over exposures.")] = 1000,
+    resamples: Annotated[int, typer.Option(min=1, max=10_000, help="Of the bootstrap over exposures.")] = 1000,
     quiet: Quiet = False,
 ) -> None:
     """
@@ -85,7 +85,7 @@ def agreement(
         Path | None,
         typer.Option(help="Image whose votes to draw, a file or only its name; default: the most contested."),
     ] = None,
-    resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap over images.")] = 1000,
+    resamples: Annotated[int, typer.Option(min=1, max=10_000, help="Of the bootstrap over images.")] = 1000,
 ) -> None:
     """
     Compare annotators with each other, in pairs and each with the majority of the others.
@@ -133,8 +133,8 @@ def _opened(name: str, out: Path, *, quiet: bool) -> Run:
     from cascade.evaluate.systems import complete_run
     from cascade.store import find_run
 
-    if find_run(Path(name)) is not None:
-        return complete_run(Path(name))
+    if find_run(name) is not None:
+        return complete_run(name)
     return show_run([name], out / "run", quiet=quiet)
 
 

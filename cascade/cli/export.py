@@ -33,6 +33,9 @@ def export(
     ] = None,
     bit: Annotated[int, typer.Option(help="Bit of ghost pixels, with fits-mask.")] = 32768,
     code: Annotated[int, typer.Option(help="Code of ghost pixels where masks hold codes, with --onto.")] = 9,
+    reviewed: Annotated[
+        bool, typer.Option("--reviewed", help="What people judged, as they corrected it, to train on; with via.")
+    ] = False,
 ) -> None:
     """
     Write masks, regions, annotations or sky maps of a run.
@@ -51,6 +54,7 @@ def export(
         onto=find_fits(onto or ()),
         bit=bit,
         code=code,
+        reviewed=reviewed,
     )
     remarks = "".join(f"; {number} {reason}" for reason, number in written.skipped.items() if number)
     typer.echo(

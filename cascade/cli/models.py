@@ -34,7 +34,7 @@ def show(model: Name, models_dir: ModelsDir = None) -> None:
     """
     Print the card of a model.
 
-    Example: cascade models show segment-v0
+    Example: cascade models show segment-lite-v1
     """
     from cascade.errors import ModelError
     from cascade.models import find_model
@@ -56,7 +56,7 @@ def verify(
     """
     Check the hash of the weights, the golden outputs, and that OpenVINO answers as Keras does.
 
-    Example: cascade models verify segment-v0
+    Example: cascade models verify segment-lite-v1
     """
     from cascade.engines import exports, has_openvino, openvino_engines
     from cascade.errors import ModelError

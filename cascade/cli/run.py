@@ -36,7 +36,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Run directory or s3:// URL: new, empty, or a run to go on with.")],
     screen: Annotated[str | None, typer.Option(help="Screening model, by name or folder; default screen-v0.")] = None,
     segment: Annotated[
-        str | None, typer.Option(help="Segmenting model, by name or folder; default segment-v0.")
+        str | None, typer.Option(help="Segmenting model, by name or folder; default segment-lite-v1.")
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Screen score from which to flag; default the model's own.")
@@ -83,8 +83,8 @@ def run(
         raise typer.BadParameter(msg)
     common: dict[str, Any] = {"batch_size": batch, "n_workers": workers, "scheduler": scheduler, "fresh": fresh}
     if stub:
-        if no_screen or screen or segment or threshold is not None:
-            msg = "--stub goes with none of --screen, --segment, --threshold and --no-screen"
+        if no_screen or screen or segment or threshold is not None or recall is not None:
+            msg = "--stub goes with none of --screen, --segment, --threshold, --recall and --no-screen"
             raise typer.BadParameter(msg)
         show_run(inputs, out, quiet=quiet, stub=True, **common)
         return

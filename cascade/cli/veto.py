@@ -34,6 +34,7 @@ def veto(
         int, typer.Option("--min-ccds", min=1, help="Smallest number of such CCDs for an exposure to be listed.")
     ] = 1,
     keep_dead: Annotated[bool, typer.Option("--keep-dead", help="List CCDs that were dead, too.")] = False,
+    reviewed: Annotated[bool, typer.Option("--reviewed", help="As people corrected it with cascade review.")] = False,
     merge: Annotated[
         list[Path] | None, typer.Option(metavar="LIST", help="List whose entries are added; any format, many times.")
     ] = None,
@@ -50,20 +51,23 @@ def veto(
     from cascade.errors import InputError, StoreError
     from cascade.exposure import Artifact
     from cascade.store import open_run
+    from cascade.verdicts import reviewed_run
     from cascade.veto import VetoRule, compare_lists, kept_entries, merged_list, read_list, veto_rows, write_veto
 
     try:
         chosen = tuple(Artifact.from_label(label) for label in classes.split(","))
     except InputError as error:
         raise typer.BadParameter(str(error), param_hint="--classes") from error
-    rule = VetoRule(min_area, chosen, min_score, min_ccds, keep_dead)
+    rule = VetoRule(min_area, chosen, min_score, min_ccds, keep_dead, reviewed)
     opened = open_run(run)
     camera = Camera.load(opened.config.camera)
     summary = opened.summary()
     if summary.n_done < summary.n_batches:
         msg = f"{run}: expected a complete run, got {summary.n_done} of {summary.n_batches} batches; run it to the end"
         raise StoreError(msg)
-    found = veto_rows(opened.table("ccds"), opened.table("exposures"), rule, camera)
+    corrected = reviewed_run(opened) if reviewed else None
+    ccds, exposures = (corrected.tables[name] if corrected else opened.table(name) for name in ("ccds", "exposures"))
+    found = veto_rows(ccds, exposures, rule, camera)
     by_hand = kept_entries(out, camera, format.value)
     others = [read_list(path, camera) for path in merge or ()]
     comparison = None if compare is None else compare_lists(found.table, read_list(compare, camera))
@@ -74,6 +78,9 @@ def veto(
     n_exposures = len(vetoes.table["expnum"].unique())
     n_undated = vetoes.table["mjd_obs"].null_count if format is Format.DES else 0
     remarks = (
+        (len(corrected.judged) if corrected else 0, "exposures as people judged them"),
+        (corrected.n_disputed if corrected else 0, "of these are disputed: artifacts in doubt count"),
+        (corrected.n_stale if corrected else 0, "have verdicts from before the run was made anew, which do not count"),
         (summary.counts.n_failed, "exposures failed and are not in it"),
         (vetoes.n_unnamed, "CCDs have no expnum and are not in it"),
         (by_hand.num_rows, "entries that were made by hand were kept"),

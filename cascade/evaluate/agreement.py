@@ -29,6 +29,8 @@ from cascade.readers import expnum_from_name
 AGREEMENT_FORMAT = "ghost-cascade agreement"
 FORMAT_VERSION = 1
 
+_HUMAN = {"n_annotators", "area_thresholds", "ccd", "pixels", "instances", "boxes", "screening"}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Agreement:
@@ -59,6 +61,7 @@ class _Mutual:
     pixel_others: IntArray  # (N, J, group, 3)
     pixel_pairs: IntArray  # (J, J, group, 3)
     match_pairs: IntArray  # (J, J, N, overlap, kind, 3)
+    box_pairs: IntArray  # the same of boxes
 
     @classmethod
     def of(cls, sides: Sequence[Side], cells: CcdCells, alive: BoolArray) -> _Mutual:
@@ -67,13 +70,15 @@ class _Mutual:
         pixel_pairs, pixel_others = mutual_overlap_px(sides)
         ccd_pairs = np.zeros((n, n, len(GROUPS), 3), np.int32)
         match_pairs = np.zeros((n, n, len(sides[0]), len(OVERLAPS), len(MATCHED), 3), np.int32)
+        box_pairs = np.zeros_like(match_pairs)
         for a, b in combinations(range(n), 2):
             ccd_pairs[a, b] = ccd_hits([sides[a]], sides[b], cells, alive, (0.0,))[:, 0, 0].sum(axis=0)
             match_pairs[a, b] = all_match_counts(sides[a], sides[b])
-            for pairs in (ccd_pairs, match_pairs):
+            box_pairs[a, b] = all_match_counts(sides[a], sides[b], boxes=True)
+            for pairs in (ccd_pairs, match_pairs, box_pairs):
                 pairs[b, a] = pairs[a, b][..., [0, 2, 1]]
         others = human_hits(sides, cells, alive, AREA_THRESHOLDS)
-        return cls(others, ccd_pairs, pixel_others, pixel_pairs.sum(axis=0), match_pairs)
+        return cls(others, ccd_pairs, pixel_others, pixel_pairs.sum(axis=0), match_pairs, box_pairs)
 
 
 def study_agreement(truth: Truth, camera: Camera, *, n_resamples: int = 1000, seed: int = 0) -> Agreement:
@@ -153,7 +158,7 @@ def read_human_line(path: Path) -> dict[str, Any]:
     content = read_json(file)
     found = (content.get("format"), content.get("format_version"))
     human = content.get("human")
-    if found != (AGREEMENT_FORMAT, FORMAT_VERSION) or not isinstance(human, dict):
+    if found != (AGREEMENT_FORMAT, FORMAT_VERSION) or not isinstance(human, dict) or human.keys() != _HUMAN:
         msg = f"{file}: expected the metrics.json of cascade agreement, got format {found[0]!r} version {found[1]!r}"
         raise ConfigError(msg)
     return human
@@ -219,21 +224,24 @@ def _others_section(mutual: _Mutual, rng: np.random.Generator, n_resamples: int)
 def _human_section(mutual: _Mutual, sides: Sequence[Side]) -> dict[str, Any]:
     """Medians over annotators, in the forms of an evaluation."""
     pixels = np.nanmedian(_zero_where_undefined(iou(mutual.pixel_others.sum(axis=0, dtype=np.int64))), axis=0)
-    counts = mutual.match_pairs.sum(axis=2, dtype=np.int64)
-    pairs = [(a, b) for a, b in permutations(range(len(sides)), 2)]
-    matched = np.stack([counts[pair] for pair in pairs])  # (pair, overlap, kind, 3)
     return {
         "n_annotators": len(sides),
         "area_thresholds": list(AREA_THRESHOLDS),
         "ccd": human_ccd_section(medians(mutual.ccd_others)),
         "pixels": {group: numbers(pixels[k]) for k, group in enumerate(GROUPS)},
-        "instances": {
-            name: {
-                metric: numbers(np.median(figure(matched[:, :, k]), axis=0)) for metric, figure in CCD_METRICS.items()
-            }
-            for k, name in enumerate(MATCHED)
-        },
+        "instances": _matched_medians(mutual.match_pairs),
+        "boxes": _matched_medians(mutual.box_pairs),
         "screening": _screening(np.stack([side.ghosted() for side in sides])),
+    }
+
+
+def _matched_medians(match_pairs: IntArray) -> dict[str, Any]:
+    """Medians over pairs of annotators, at each of `OVERLAPS`."""
+    counts = match_pairs.sum(axis=2, dtype=np.int64)
+    matched = np.stack([counts[pair] for pair in permutations(range(len(counts)), 2)])  # (pair, overlap, kind, 3)
+    return {
+        name: {metric: numbers(np.median(figure(matched[:, :, k]), axis=0)) for metric, figure in CCD_METRICS.items()}
+        for k, name in enumerate(MATCHED)
     }
 
 

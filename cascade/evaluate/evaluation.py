@@ -117,7 +117,7 @@ def evaluate_run(
     camera: Camera,
     settings: Settings = Settings(),
     *,
-    against: Sequence[Path] = (),
+    against: Sequence[Path | str] = (),
     veto: Sequence[str] = (),
     human: Mapping[str, Any] | None = None,
 ) -> Evaluation:
@@ -134,10 +134,10 @@ def evaluate_run(
     camera : Camera
         DECam.
     settings : Settings
-    against : sequence of Path
-        Competitors: run directories, or VIA files of annotators that are not in `truth`.
+    against : sequence of Path or str
+        Competitors: run directories or their URLs, or VIA files of annotators that are not in `truth`.
     veto : sequence of str
-        Competitors: veto lists in the format of DES; see `cascade.evaluate.systems.veto_system`.
+        Competitors: veto lists; see `cascade.evaluate.systems.veto_system`.
     human : mapping or None
         The human line, from `read_human_line`; None makes one of the annotators of `truth`, if there are several.
 
@@ -146,7 +146,7 @@ def evaluate_run(
     InputError, StoreError
         If a competitor cannot be read.
     ConfigError
-        If no exposure is left to compare, or two competitors have one name.
+        If no exposure is left to compare, two competitors have one name, or a run is of another camera than DECam.
     """
     matches = match_exposures(
         run.table("exposures"), [*truth.names, *truth.left_out["with regions that are not known"]]
@@ -163,9 +163,9 @@ def evaluate_run(
     cells = CcdCells.of(camera)
     exposures = [matches.exposures[name] for name in names]
     system = run_system(_name(run.path), run, exposures, cells)
-    competitors = [_rival_system(path, one, names, cells) for path, one in rivals]
+    competitors = [_rival_system(one, names, cells) for one in rivals]
     expnums = _expnums(run, exposures)
-    competitors += [veto_system(spec, expnums, len(camera.ccds)) for spec in veto]
+    competitors += [veto_system(spec, expnums, camera) for spec in veto]
     systems = [system, *competitors]
     _check_names(systems)
     annotators = annotator_sides(truth, names, cells)
@@ -195,7 +195,7 @@ def evaluate_labels(
     labels: Path,
     settings: Settings = Settings(),
     *,
-    against: Sequence[Path] = (),
+    against: Sequence[Path | str] = (),
 ) -> Evaluation:
     """
     Compare a run over a stack of previews with labels of whole exposures, 1 for ghosted.
@@ -207,8 +207,8 @@ def evaluate_labels(
     labels : Path
         A ``y_*.npy``, as beside Chang's stacks.
     settings : Settings
-    against : sequence of Path
-        Run directories over the same stack.
+    against : sequence of Path or str
+        Run directories over the same stack, or their URLs.
 
     Raises
     ------
@@ -218,14 +218,17 @@ def evaluate_labels(
     ghosted = read_labels(labels)
     matches = match_labels(run.table("exposures"), ghosted, labels)
     names = sorted(matches.exposures, key=int)
+    if not names:
+        msg = f"{run.path}: expected exposures to compare, got none of {len(ghosted)} that did not fail"
+        raise ConfigError(msg)
     systems = [run_system(_name(run.path), run, [matches.exposures[name] for name in names], None)]
-    for path in against:
-        rival = complete_run(path)
+    for place in against:
+        rival = complete_run(place)
         found = match_labels(rival.table("exposures"), ghosted, labels)
         if found.exposures.keys() != matches.exposures.keys():
-            msg = f"{path}: expected the same exposures to have failed as in {run.path}"
+            msg = f"{rival.path}: expected the same exposures to have failed as in {run.path}"
             raise ConfigError(msg)
-        systems.append(run_system(_name(path), rival, [found.exposures[name] for name in names], None))
+        systems.append(run_system(_name(rival.path), rival, [found.exposures[name] for name in names], None))
     _check_names(systems)
     truth = ghosted[[int(name) for name in names]]
     metrics = _head(run, settings, names, (labels.stem,), systems)
@@ -250,6 +253,11 @@ def _head(
         "format_version": FORMAT_VERSION,
         "versions": installed_versions(),
         "run": str(run.path),
+        "models": {
+            "screen": None if run.config.screen is None else run.config.screen.name,
+            "segment": None if run.config.segment is None else run.config.segment.name,
+            "threshold": run.config.threshold,
+        },
         "truth": {"annotators": list(truth), "consensus": settings.consensus},
         "systems": [system.name for system in systems],
         "bootstrap": {"n_resamples": settings.n_resamples, "level": LEVEL, "seed": settings.seed},
@@ -314,31 +322,29 @@ def _screening(systems: Sequence[System], ghosted: BoolArray, settings: Settings
     }
 
 
-def _rivals(
-    against: Sequence[Path], names: list[str]
-) -> tuple[list[tuple[Path, Any]], list[str], dict[str, tuple[str, ...]]]:
+def _rivals(against: Sequence[Path | str], names: list[str]) -> tuple[list[Any], list[str], dict[str, tuple[str, ...]]]:
     """Open competitors; the images that all of them have, and those that one has not."""
-    opened: list[tuple[Path, Any]] = []
+    opened: list[Any] = []
     known = set(names)
-    for path in against:
-        if path.suffix.lower() == ".json":
-            annotations = read_annotations(path)
-            opened.append((path, annotations))
+    for place in against:
+        if str(place).lower().endswith(".json"):
+            annotations = read_annotations(place)
+            opened.append(annotations)
             known &= set(annotations.images) - annotations.incomplete
         else:
-            run = complete_run(path)
+            run = complete_run(place)
             matches = match_exposures(run.table("exposures"), names)
-            opened.append((path, (run, matches)))
+            opened.append((run, matches))
             known &= set(matches.exposures)
     missing = {"not in every competitor": tuple(name for name in names if name not in known)}
     return opened, [name for name in names if name in known], missing
 
 
-def _rival_system(path: Path, opened: Any, names: Sequence[str], cells: CcdCells) -> System:  # noqa: ANN401
+def _rival_system(opened: Any, names: Sequence[str], cells: CcdCells) -> System:  # noqa: ANN401
     """A competitor over the images that are compared."""
     if isinstance(opened, tuple):
         run, matches = opened
-        return run_system(_name(path), run, [matches.exposures[name] for name in names], cells)
+        return run_system(_name(run.path), run, [matches.exposures[name] for name in names], cells)
     return annotator_system(opened, names, cells)
 
 

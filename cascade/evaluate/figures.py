@@ -14,6 +14,8 @@ from matplotlib.lines import Line2D
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 """One a system, from the colour-blind-safe palette of Okabe and Ito."""
 
+_DASHES: tuple[Any, ...] = ("-", ":", "-.", (0, (8, 2)))  # of the first seven, the next seven, …; people have "--"
+
 _HUMAN: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1.2}
 _DPI = 150
 _TITLES = {"precision": "precision", "recall": "recall", "f1": "F1"}
@@ -84,6 +86,11 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def _line(k: int) -> dict[str, Any]:
+    """How the k-th of many curves looks."""
+    return {"color": COLOURS[k % len(COLOURS)], "linestyle": _DASHES[k // len(COLOURS) % len(_DASHES)]}
+
+
 def _colours(metrics: Mapping[str, Any]) -> dict[str, str]:
     """A colour for each system."""
     return {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(metrics["systems"])}
@@ -91,7 +98,7 @@ def _colours(metrics: Mapping[str, Any]) -> dict[str, str]:
 
 def _legend(figure: Figure, metrics: Mapping[str, Any], *, human: bool) -> None:
     """Names of systems, and of the human line, below a figure."""
-    handles = [Line2D([], [], color=colour, label=plain(name)) for name, colour in _colours(metrics).items()]
+    handles = [Line2D([], [], **_line(k), label=plain(name)) for k, name in enumerate(metrics["systems"])]
     if human:
         n = metrics["human"]["n_annotators"]
         handles.append(Line2D([], [], **_HUMAN, label=f"people: median of {n}, each against the others"))
@@ -112,10 +119,10 @@ def _ccd_curves(metrics: Mapping[str, Any], geometry: str) -> Figure:
     for column, group in enumerate(ccd["groups"]):
         for row, (metric, title) in enumerate(_TITLES.items()):
             axis = axes[row, column]
-            for name, by_geometry in ccd["systems"].items():
+            for k, (name, by_geometry) in enumerate(ccd["systems"].items()):
                 found = {key: _array(value) for key, value in by_geometry[geometry][group][metric].items()}
                 axis.fill_between(percent, found["low"], found["high"], color=colours[name], alpha=0.15, linewidth=0)
-                axis.plot(percent, found["value"], color=colours[name])
+                axis.plot(percent, found["value"], **_line(k))
             if human:
                 axis.plot(percent, _array(human["ccd"][geometry][group][metric]), **_HUMAN)
             axis.grid(alpha=0.3)
@@ -139,7 +146,7 @@ def _precision_recall(metrics: Mapping[str, Any], kind: str) -> Figure:
         found = instances["paper"][name]["precision_recall"]
     else:
         found = instances["coco"][name]["precision_recall"][kind.removeprefix("coco_")]
-    people = metrics["human"] and kind != "coco_boxes"  # people's boxes were not compared
+    people = metrics["human"] and metrics["human"]["boxes" if kind == "coco_boxes" else "instances"]
     figure = _figure(8.4, 8.2)
     axes = figure.subplots(2, 2, sharex=True, sharey=True)
     for axis, panel in zip(axes.ravel(), ("All", "Rays", "Bright", "Faint"), strict=True):
@@ -149,14 +156,14 @@ def _precision_recall(metrics: Mapping[str, Any], kind: str) -> Figure:
             label = f"IoU {overlap:.1f}: AP " + (f"{ap:.2f}" if np.isfinite(ap) else "–")
             axis.plot(_array(found["recall"]), curve, color=colour, label=label)
             if people:
-                star = metrics["human"]["instances"][panel]
+                star = people[panel]
                 axis.plot(star["recall"][k], star["precision"][k], "*", color=colour, markersize=11,
                           markeredgecolor="black", markeredgewidth=0.5, clip_on=False)  # fmt: skip
         axis.set_title(panel, fontsize=11)
         axis.grid(alpha=0.3)
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 1.02)
-        axis.legend(fontsize=8, loc="upper right", framealpha=0.8)
+        axis.legend(fontsize=8, loc="best", framealpha=0.8)
     for axis in axes[-1]:
         axis.set_xlabel("recall")
     for axis in axes[:, 0]:
@@ -219,7 +226,7 @@ def _confusion(metrics: Mapping[str, Any]) -> Figure:
         )
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         axis.set_axis_on()
-        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")  # the layout cuts labels of square axes
         for (row, column), n in np.ndenumerate(matrix):
             known = matrix[row].sum() > 0
             axis.text(column, row, f"{n}\n({shares[row, column]:.1%})" if known else "none in\nthe truth",
@@ -244,10 +251,10 @@ def _roc(metrics: Mapping[str, Any]) -> Figure:
     screening = metrics["screening"]
     figure = _figure(12.0, 4.6)
     axes = figure.subplots(1, 3)
-    colours = [COLOURS[k % len(COLOURS)] for k in range(len(_answers(metrics)))]
-    for (name, answer), colour in zip(_answers(metrics), colours, strict=True):
+    for k, (name, answer) in enumerate(_answers(metrics)):
+        line = _line(k)
         true, false = answer["recall"]["value"], answer["false_alarm_rate"]["value"]
-        at = {"marker": "o", "color": colour, "markersize": 7, "markeredgecolor": "black", "linestyle": "none"}
+        at = {"marker": "o", "color": line["color"], "markersize": 7, "markeredgecolor": "black", "linestyle": "none"}
         axes[0].plot([_one(false)], [_one(true)], **at)
         for axis, key in zip(axes[1:], ("precision", "precision_at_prevalence"), strict=True):
             axis.plot([_one(true)], [_one(answer[key]["value"])], **at)
@@ -256,10 +263,10 @@ def _roc(metrics: Mapping[str, Any]) -> Figure:
             scanned = {key: _array(value) for key, value in answer["curve"].items()}
             label += f" (AUC {answer['roc_auc']['value']:.3f})"
             axes[0].plot(
-                [0.0, *scanned["false_positive_rate"]], [0.0, *scanned["true_positive_rate"]], color=colour, label=label
+                [0.0, *scanned["false_positive_rate"]], [0.0, *scanned["true_positive_rate"]], **line, label=label
             )
             for axis, key in zip(axes[1:], ("precision", "precision_at_prevalence"), strict=True):
-                axis.plot(scanned["true_positive_rate"], scanned[key], color=colour)
+                axis.plot(scanned["true_positive_rate"], scanned[key], **line)
         else:
             axes[0].plot([], [], label=label, **at)
     human = (metrics["human"] or {}).get("screening")
@@ -272,6 +279,9 @@ def _roc(metrics: Mapping[str, Any]) -> Figure:
     for axis, share, whose in zip(axes[1:], shares, ("this set", "the survey"), strict=True):
         axis.set(xlabel="recall", ylabel="precision", title=f"{share:.1%} ghosted, as in {whose}")
         axis.axhline(share, color="grey", linewidth=0.8, linestyle=":")
+        if human and human["true_positive_rate"]:
+            found, alarms = share * human["true_positive_rate"], (1 - share) * human["false_positive_rate"]
+            axis.plot(human["true_positive_rate"], found / (found + alarms), "k*", markersize=11)
     for axis in axes:
         axis.set_xlim(-0.02, 1.02)
         axis.set_ylim(-0.02, 1.03)

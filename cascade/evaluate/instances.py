@@ -42,7 +42,7 @@ def overlaps(one: Found, other: Found, *, boxes: bool = False) -> npt.NDArray[np
     return np.asarray(coco_mask.iou(*sides, [0] * len(other)), float)
 
 
-def match_counts(one: Found, other: Found) -> IntArray:
+def match_counts(one: Found, other: Found, *, boxes: bool = False) -> IntArray:
     """
     Count artifacts that can be matched one to one, as many as possible.
 
@@ -50,6 +50,8 @@ def match_counts(one: Found, other: Found) -> IntArray:
     ----------
     one, other : Found
         Truth and prediction; the count does not depend on which is which.
+    boxes : bool
+        Match boxes instead of masks.
 
     Returns
     -------
@@ -57,7 +59,7 @@ def match_counts(one: Found, other: Found) -> IntArray:
         Matches, artifacts of `one` and of `other`, for each of `OVERLAPS` and `MATCHED`.
     """
     counts = np.zeros((len(OVERLAPS), len(MATCHED), 3), np.int32)
-    shared = overlaps(one, other)
+    shared = overlaps(one, other, boxes=boxes)
     same = one.classes[:, None] == other.classes[None, :]
     for k, least in enumerate(OVERLAPS):
         close = shared >= least
@@ -69,9 +71,9 @@ def match_counts(one: Found, other: Found) -> IntArray:
     return counts
 
 
-def all_match_counts(one: Side, other: Side) -> IntArray:
+def all_match_counts(one: Side, other: Side, *, boxes: bool = False) -> IntArray:
     """`match_counts` of every exposure: (N, n_overlaps, n_matched, 3)."""
-    return np.stack([match_counts(a, b) for a, b in zip(one.found, other.found, strict=True)])
+    return np.stack([match_counts(a, b, boxes=boxes) for a, b in zip(one.found, other.found, strict=True)])
 
 
 def _of_kind(found: Found, name: str) -> BoolArray:

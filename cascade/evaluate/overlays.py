@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cascade.camera import Camera
-from cascade.errors import CascadeError
 from cascade.evaluate.bootstrap import f1_score
 from cascade.evaluate.evaluation import Evaluation
 from cascade.evaluate.figures import plain, save
 from cascade.evaluate.sides import Side
 from cascade.exposure import Artifact, BoolArray, UInt8Array
-from cascade.listing import list_inputs, order_as
-from cascade.readers import Reader, open_inputs
-from cascade.readers.order import reordered
 from cascade.report.overview import COLOURS
-from cascade.run_files import read_run_json
+from cascade.run_inputs import RunPreviews
 from cascade.store import Run
-
-logger = logging.getLogger(__name__)
 
 _N_PAIRS = 6
 _COLUMNS = 4
@@ -64,14 +57,14 @@ def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path) 
     chosen = _spread(scores)
     if not chosen:
         return False
-    preview = _previews(run, camera)
+    previews = RunPreviews(run)
     rows = -(-2 * len(chosen) // _COLUMNS)
     figure = Figure(figsize=(3.1 * _COLUMNS, 3.3 * rows + 0.7), layout="constrained")
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
     for k, n in enumerate(chosen):
-        image = preview(evaluation.exposures[n])
+        image = previews.read(evaluation.exposures[n])
         truth = consensus_plane([one.found[n].plane() for one in evaluation.truths])
         left, right = axes[2 * k : 2 * k + 2]
         draw_masks(left, image, truth, camera)
@@ -117,37 +110,6 @@ def draw_ccds(axis: Axes, camera: Camera) -> None:
         top, bottom, left, right = rows[0] - 0.5, rows[-1] + 0.5, columns[0] - 0.5, columns[-1] + 0.5
         outlines.append([(left, top), (right, top), (right, bottom), (left, bottom)])
     axis.add_collection(PolyCollection(outlines, facecolors="none", edgecolors="#8a8a8a", linewidths=0.3))
-
-
-def _inputs_of(run: Run) -> Reader | None:
-    """The inputs of a run in its order, or None if they cannot be read any more or are others."""
-    details: Mapping[str, Any] = read_run_json(run.storage).get("details") or {}
-    inputs = details.get("inputs")
-    if not isinstance(inputs, list) or not inputs or not all(isinstance(name, str) for name in inputs):
-        return None
-    try:
-        reader = open_inputs(inputs, camera=run.config.camera)
-        return reordered(reader, order_as(run.listing(), list_inputs(reader), run.storage.url))
-    except CascadeError as error:
-        logger.info("previews are not drawn: %s", error)
-        return None
-
-
-def _previews(run: Run, camera: Camera) -> Callable[[int], UInt8Array | None]:
-    """A reader of single previews, which gives None for what it cannot read."""
-    reader = _inputs_of(run)
-
-    def preview(exposure: int) -> UInt8Array | None:
-        if reader is None:
-            return None
-        try:
-            image = reader.read(exposure).image
-        except CascadeError as error:
-            logger.info("a preview is not drawn: %s", error)
-            return None
-        return image if image.shape == camera.shape else None
-
-    return preview
 
 
 def _spread(scores: np.ndarray[Any, np.dtype[np.float64]]) -> list[int]:

@@ -157,9 +157,11 @@ def shown(found: Any) -> str:  # noqa: ANN401
 def _what(metrics: Mapping[str, Any]) -> Section:
     """What was compared."""
     exposures, truth, bootstrap = metrics["exposures"], metrics["truth"], metrics["bootstrap"]
+    models = ", ".join(metrics["models"][stage] or "none" for stage in ("screen", "segment"))
     people = ", ".join(short_names(truth["annotators"]))
     consensus = "" if len(truth["annotators"]) == 1 else f", consensus: {truth['consensus']}"
     text = (
+        f"Models of the run: {models}. "
         f"{exposures['n']} exposures, {exposures['n_ghosted']} of them ghosted. Truth: {people}{consensus}. "
         f"Intervals: {bootstrap['level']:.0%} over {bootstrap['n_resamples']} resamples of the exposures. "
         f"{_left_out(exposures)}"

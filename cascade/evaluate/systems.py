@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from cascade.camera import Camera
 from cascade.errors import ConfigError, StoreError
 from cascade.evaluate.bootstrap import FloatArray
 from cascade.evaluate.counting import CcdCells
@@ -18,8 +20,12 @@ from cascade.evaluate.sides import AnySide, Found, Side, VetoSide, run_found
 from cascade.evaluate.truth import Truth
 from cascade.exposure import BoolArray
 from cascade.store import Run, open_run
-from cascade.veto import read_des
+from cascade.veto import read_list
+from cascade.veto.rules import REASON
 from cascade.via import Annotations, region_instances
+
+DECAM = "decam"
+"""The camera whose exposures people annotated; the paper's boxes are defined for no other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +66,7 @@ class System:
     answers: Mapping[str, Answer]
 
 
-def complete_run(path: Path) -> Run:
+def complete_run(place: Path | str) -> Run:
     """
     Open a run that is finished.
 
@@ -69,10 +75,11 @@ def complete_run(path: Path) -> Run:
     StoreError
         If it is none, or has batches to do.
     """
-    run = open_run(path)
+    run = open_run(place)
     summary = run.summary()
     if summary.n_done < summary.n_batches:
-        msg = f"{path}: expected a complete run, got {summary.n_done} of {summary.n_batches} batches; run it to the end"
+        done = f"{summary.n_done} of {summary.n_batches} batches"
+        msg = f"{run.path}: expected a complete run, got {done}; run it to the end"
         raise StoreError(msg)
     return run
 
@@ -94,7 +101,12 @@ def run_system(name: str, run: Run, exposures: Sequence[int], cells: CcdCells | 
     ------
     StoreError
         If its artifacts are damaged.
+    ConfigError
+        If it has masks of another camera than DECam.
     """
+    if cells is not None and run.config.camera != DECAM:
+        msg = f"{run.path}: expected a run of {DECAM}, whose CCDs are counted, got one of {run.config.camera}"
+        raise ConfigError(msg)
     table = run.table("exposures")
     artifacts = run.table("artifacts")
     at = np.asarray(exposures, np.int64)
@@ -125,9 +137,9 @@ def annotator_system(annotations: Annotations, names: Sequence[str], cells: CcdC
     return System(side.name, side, {"annotator": Answer(side.ghosted(), None)})
 
 
-def veto_system(spec: str, expnums: Sequence[int | None], n_ccds: int) -> System:
+def veto_system(spec: str, expnums: Sequence[int | None], camera: Camera) -> System:
     """
-    Veto lists in the format of DES as one competitor.
+    Veto lists of any format that `read_list` knows, such as those of DES, as one competitor.
 
     Parameters
     ----------
@@ -136,13 +148,13 @@ def veto_system(spec: str, expnums: Sequence[int | None], n_ccds: int) -> System
         before it.
     expnums : sequence of int or None
         Of the exposures.
-    n_ccds : int
-        CCDs of the camera.
+    camera : Camera
+        Of the exposures.
 
     Raises
     ------
     ConfigError
-        If no file matches, or an exposure has no number.
+        If no file matches, an exposure has no number, or all that is listed is listed for another reason than ghosts.
     InputError
         If a list cannot be read.
     """
@@ -159,12 +171,15 @@ def veto_system(spec: str, expnums: Sequence[int | None], n_ccds: int) -> System
     rows_of: dict[int | None, list[int]] = {}
     for n, expnum in enumerate(expnums):
         rows_of.setdefault(expnum, []).append(n)
-    listed = np.zeros((len(expnums), n_ccds), bool)
+    listed = np.zeros((len(expnums), len(camera.ccds)), bool)
     for file in files:
-        table = read_des(file)
-        for expnum, ccdnum in zip(table["expnum"].to_pylist(), table["ccdnum"].to_pylist(), strict=True):
-            if 1 <= ccdnum <= n_ccds:
-                listed[rows_of.get(expnum, []), ccdnum - 1] = True
+        table = read_list(file, camera)
+        ghosts = table.filter(pc.equal(table["reason"], REASON))
+        if len(table) and not len(ghosts):
+            msg = f"{file}: expected entries with the reason {REASON}, got none of {len(table)}"
+            raise ConfigError(msg)
+        for expnum, ccdnum in zip(ghosts["expnum"].to_pylist(), ghosts["ccdnum"].to_pylist(), strict=True):
+            listed[rows_of.get(expnum, []), ccdnum - 1] = True
     flagged: BoolArray = np.any(listed, axis=1)
     return System(name, VetoSide(name, listed), {"list": Answer(flagged, None)})
 

@@ -23,7 +23,8 @@ from cascade.store import Run
 Cells = Iterable[object]
 
 _INTERVAL = ("value", "low", "high")
-_OWN_FOLDERS = {"figures", "tables", "run"}  # there before metrics.json is, in a folder that was interrupted
+_FILLED_FOLDERS = ("figures", "tables")
+_OWN_FOLDERS = {*_FILLED_FOLDERS, "run"}  # there before metrics.json is, the first two empty
 
 
 def claim(out: Path) -> None:
@@ -35,22 +36,32 @@ def claim(out: Path) -> None:
     ConfigError
         If it holds anything else.
     """
-    if out.is_dir() and {file.name for file in out.iterdir()} - _OWN_FOLDERS:
-        try:
-            format_ = read_json(out / "metrics.json").get("format")
-        except StoreError:
-            format_ = None
-        if format_ not in (EVALUATION_FORMAT, AGREEMENT_FORMAT):
-            msg = f"{out}: expected a new folder or that of an earlier evaluation; choose another --out"
-            raise ConfigError(msg)
-    elif out.exists() and not out.is_dir():
+    if out.exists() and not out.is_dir():
         msg = f"{out}: expected a folder, got a file; choose another --out"
         raise ConfigError(msg)
-    for folder in (out / "figures", out / "tables"):
+    if out.is_dir() and not (_is_untouched(out) or _is_ours(out)):
+        msg = f"{out}: expected a new folder or that of an earlier evaluation; choose another --out"
+        raise ConfigError(msg)
+    for folder in (out / name for name in _FILLED_FOLDERS):
         folder.mkdir(parents=True, exist_ok=True)
         for file in folder.iterdir():
             if file.suffix in (".png", ".pdf", ".csv"):
                 file.unlink()
+
+
+def _is_untouched(out: Path) -> bool:
+    """Whether a folder holds nothing, or what an evaluation leaves that stopped before it wrote anything."""
+    names = {file.name for file in out.iterdir()}
+    filled = [out / name for name in _FILLED_FOLDERS if name in names]
+    return names <= _OWN_FOLDERS and all(folder.is_dir() and not any(folder.iterdir()) for folder in filled)
+
+
+def _is_ours(out: Path) -> bool:
+    """Whether a folder holds an evaluation or a study."""
+    try:
+        return read_json(out / "metrics.json").get("format") in (EVALUATION_FORMAT, AGREEMENT_FORMAT)
+    except StoreError:
+        return False
 
 
 def write_evaluation(evaluation: Evaluation, truth: Truth | None, run: Run, camera: Camera, out: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cascade.atomic import written_aside
-from cascade.export.ghosted import GhostedExposure, Names, Written, ghosted_exposures
+from cascade.export.ghosted import GhostedExposure, Names, Written, ghosted_exposures, judged_exposures
 from cascade.export.outlines import outlines
 from cascade.exposure import PREVIEW_SHAPE, Artifact
 from cascade.store import Run
@@ -33,12 +33,12 @@ def write_coco(run: Run, out: Path) -> Written:
         with aside.open("w", encoding="utf-8") as file:
             categories = [{"id": int(class_) + 1, "name": class_.label} for class_ in Artifact]
             file.write(f'{{"categories": {json.dumps(categories)},\n"images": [')
-            for n_exposures, (name, exposure) in enumerate(_named(run), start=1):
+            for n_exposures, (name, exposure) in enumerate(_named(ghosted_exposures(run)), start=1):
                 image = {"id": exposure.row["exposure"], "file_name": name}
                 height, width = PREVIEW_SHAPE
                 _write_item(file, image | {"height": height, "width": width}, first=n_exposures == 1)
             file.write('],\n"annotations": [')
-            for _, exposure in _named(run):
+            for _, exposure in _named(ghosted_exposures(run)):
                 for annotation in _coco_annotations(exposure):
                     number += 1
                     _write_item(file, {"id": number, **annotation}, first=number == 1)
@@ -47,7 +47,7 @@ def write_coco(run: Run, out: Path) -> Written:
     return Written(n_exposures, 1, n_bytes)
 
 
-def write_via(run: Run, out: Path) -> Written:
+def write_via(run: Run, out: Path, *, reviewed: bool = False) -> Written:
     """
     Write ``via.json``: polygons with the class as ``Type``, which VIA 2 and `cascade.via.read_via` read.
 
@@ -56,18 +56,25 @@ def write_via(run: Run, out: Path) -> Written:
     run : Run
     out : Path
         Folder; must exist.
+    reviewed : bool
+        Those exposures that people judged, as they corrected them; one without artifacts has no regions. Without it,
+        those in which the networks found artifacts.
     """
+    exposures: Iterable[GhostedExposure] = ghosted_exposures(run)
+    skipped: dict[str, int] = {}
+    if reviewed:
+        exposures, skipped = judged_exposures(run)
     path = out / "via.json"
     n_exposures = 0
     with written_aside(path) as aside:
         with aside.open("w", encoding="utf-8") as file:
             file.write("{")
-            for n_exposures, (name, exposure) in enumerate(_named(run), start=1):
+            for n_exposures, (name, exposure) in enumerate(_named(exposures), start=1):
                 record = via_document({name: _regions(exposure)})[name]
                 file.write(f"{',' if n_exposures > 1 else ''}\n{json.dumps(name)}: {json.dumps(record)}")
             file.write("\n}\n")
         n_bytes = aside.stat().st_size
-    return Written(n_exposures, 1, n_bytes)
+    return Written(n_exposures, 1, n_bytes, skipped)
 
 
 def _regions(exposure: GhostedExposure) -> list[Region]:
@@ -79,10 +86,10 @@ def _regions(exposure: GhostedExposure) -> list[Region]:
     ]
 
 
-def _named(run: Run) -> Iterator[tuple[str, GhostedExposure]]:
+def _named(exposures: Iterable[GhostedExposure]) -> Iterator[tuple[str, GhostedExposure]]:
     """Exposures with the name of their image: the input's own, or one that tells the exposure number."""
     names = Names()
-    for exposure in ghosted_exposures(run):
+    for exposure in exposures:
         name = names.unique(_stem(exposure))
         file = PurePosixPath(exposure.row["path"].rpartition("!")[2]).name
         ending = PurePosixPath(file).suffix if file.lower().endswith(_IMAGE_ENDINGS) else ".png"

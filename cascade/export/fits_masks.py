@@ -15,12 +15,21 @@ from cascade.atomic import written_aside
 from cascade.camera import Camera, Ccd
 from cascade.errors import ConfigError, input_error
 from cascade.export.ccd_masks import ccd_mask, touched_ccds
-from cascade.export.ghosted import GhostedExposure, Names, SkyHeaders, Written, ghosted_exposures, header_cards
+from cascade.export.ghosted import (
+    GhostedExposure,
+    Names,
+    SkyHeaders,
+    Written,
+    fits_text,
+    ghosted_exposures,
+    header_cards,
+)
 from cascade.exposure import Artifact, BoolArray, UInt8Array
 from cascade.preview.ccds import MASK_PLANES, MaskPlane, has_codes, is_whole, place
 from cascade.preview.pixels import read_mask
 from cascade.preview.sky_patches import SkyPatch
 from cascade.preview.structure import BLOCK, Hdu, hdu_alone, plain_file, read_structure
+from cascade.readers.fits import is_mask_name
 from cascade.store import Run
 
 GHOST_BIT = 32768
@@ -140,7 +149,8 @@ def write_onto(run: Run, out: Path, masks: Sequence[str], *, bit: int = GHOST_BI
     out : Path
         Folder; must exist and not be that of the masks.
     masks : sequence of str
-        FITS files with masks: ``ood`` of the Community Pipeline, BADPIX planes (``MSK``) of DES.
+        FITS files with masks: ``ood`` of the Community Pipeline, BADPIX planes (``MSK``) of DES. Its images and weights
+        are left out.
     bit : int
         Bit to set where masks hold bits.
     code : int
@@ -163,7 +173,7 @@ def write_onto(run: Run, out: Path, masks: Sequence[str], *, bit: int = GHOST_BI
         raise ConfigError(msg)
     camera = Camera.load(run.config.camera)
     by_expnum: dict[int, list[Path]] = {}
-    for mask in map(Path, masks):
+    for mask in map(Path, filter(is_mask_name, masks)):
         if (expnum := _expnum_of(mask)) is not None:
             by_expnum.setdefault(expnum, []).append(mask)
     names = Names()
@@ -250,8 +260,9 @@ def _marked_hdu(file: Path, hdu: Hdu, values: npt.NDArray[np.int32], marks: _Mar
             header.remove(key, ignore_missing=True)
         meaning = ("GHOSTCOD", marks.code) if codes else ("GHOSTBIT", marks.bit)
         header.update(_header({meaning[0]: (meaning[1], "value of ghost pixels"), **marks.cards}))
-        made = _compressed(values, header) if hdu.is_compressed else fits.ImageHDU(values, header)
-        return _hdu_bytes(made)
+        if hdu.is_compressed:
+            return _hdu_bytes(_compressed(values, header))
+        return _hdu_bytes((fits.PrimaryHDU if hdu.index == 0 else fits.ImageHDU)(values, header))
 
 
 def _compressed(values: npt.NDArray[np.int32], header: Any) -> Any:  # noqa: ANN401
@@ -268,8 +279,9 @@ def _header(cards: Mapping[str, Any]) -> Any:  # noqa: ANN401
 
     header = fits.Header()
     for key, card in cards.items():
-        if (card[0] if isinstance(card, tuple) else card) is not None:
-            header[key] = card
+        value, comment = card if isinstance(card, tuple) else (card, "")
+        if value is not None:
+            header[key] = fits_text(value), comment
     return header
 
 

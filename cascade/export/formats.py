@@ -13,6 +13,7 @@ from cascade.export.ds9 import write_regions
 from cascade.export.fits_masks import GHOST_BIT, GHOST_CODE, bit_format, lsst_format, write_masks, write_onto
 from cascade.export.ghosted import SkyHeaders, Written
 from cascade.export.healsparse_maps import write_maps
+from cascade.storage import local_path
 from cascade.store import Run
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
@@ -35,6 +36,7 @@ def export_run(
     onto: Sequence[str] = (),
     bit: int = GHOST_BIT,
     code: int = GHOST_CODE,
+    reviewed: bool = False,
 ) -> Written:
     """
     Write the artifacts of a run for others.
@@ -53,6 +55,8 @@ def export_run(
         For ``fits-mask``: masks of a pipeline, in copies of which the artifacts are marked.
     bit, code : int
         For ``fits-mask``: see `write_onto`; `bit` counts without `onto`, too.
+    reviewed : bool
+        For ``via``: what people judged, see `write_via`.
 
     Returns
     -------
@@ -61,7 +65,7 @@ def export_run(
     Raises
     ------
     ConfigError
-        If the format is unknown, an option does not belong to it, or a package is missing.
+        If the format is unknown, an option does not belong to it, a package is missing, or `out` is a URL.
     StoreError
         If the run is not complete.
     InputError
@@ -73,11 +77,14 @@ def export_run(
     if onto and format != "fits-mask":
         msg = f"onto: expected it with the format fits-mask, got {format}"
         raise ConfigError(msg)
+    if reviewed and format != "via":
+        msg = f"reviewed: expected it with the format via, got {format}"
+        raise ConfigError(msg)
     for package in FORMATS[format]:
         if find_spec(package) is None:
             msg = f"export format {format}: expected the package {package}: pip install 'ghost-cascade[export]'"
             raise ConfigError(msg)
-    out = Path(out)
+    out = local_path(out)
     out.mkdir(parents=True, exist_ok=True)
     if onto:
         return write_onto(run, out, onto, bit=bit, code=code)
@@ -87,7 +94,7 @@ def export_run(
         "lsst": lambda: write_masks(run, out, lsst_format(), headers),
         "ds9": lambda: write_regions(run, out, headers),
         "coco": lambda: write_coco(run, out),
-        "via": lambda: write_via(run, out),
+        "via": lambda: write_via(run, out, reviewed=reviewed),
         "healsparse": lambda: write_maps(run, out, headers),
     }
     return writers[format]()

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from glob import glob
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as coco_mask
+import pyarrow.compute as pc
 
 from cascade.camera import Camera
-from cascade.errors import CascadeError, StoreError
-from cascade.exposure import PREVIEW_SHAPE, Artifact, BoolArray, UInt8Array
+from cascade.errors import CascadeError, StoreError, printable
+from cascade.exposure import Artifact, BoolArray, UInt8Array
+from cascade.masks import read_planes
 from cascade.preview.ccds import open_exposure
 from cascade.preview.library import header_table
 from cascade.preview.sky_patches import SkyPatch, sky_patch
 from cascade.readers.fits import open_fits
 from cascade.store import Run
+from cascade.verdicts.reviewed import reviewed_run, row_mask
 
 _STORED = re.compile(r"(?P<store>.+\.zarr)\[(?P<row>\d+)\]")
 _N_STORES = 8  # header tables of stores that are held at a time
@@ -74,12 +75,13 @@ class GhostedExposure:
 
     def plane(self) -> UInt8Array:
         """Read the (H, W) uint8 mask plane of `Artifact.bit` flags."""
-        return np.asarray(self.run.masks[self.row["exposure"]], np.uint8)
+        position = self.row["exposure"]
+        plane: UInt8Array = read_planes(self.run.storage, position, position + 1)[0]
+        return plane
 
     def mask(self, artifact: dict[str, Any]) -> BoolArray:
         """(H, W) bool mask of one artifact."""
-        counts = artifact["rle"].encode("ascii")
-        return np.asarray(coco_mask.decode({"size": list(PREVIEW_SHAPE), "counts": counts}), bool)
+        return row_mask(artifact)
 
 
 def ghosted_exposures(run: Run) -> Iterator[GhostedExposure]:
@@ -92,14 +94,51 @@ def ghosted_exposures(run: Run) -> Iterator[GhostedExposure]:
         If the run is not complete.
     """
     check_complete(run)
+    names = Names()
+    for rows, found in zip(run.parts("exposures"), run.parts("artifacts"), strict=True):  # a batch in memory at a time
+        artifacts: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for artifact in found.to_pylist():
+            artifacts[artifact["exposure"]].append(artifact)
+        for row in rows.filter(pc.equal(rows["status"], "ghosted")).to_pylist():
+            yield GhostedExposure(run, names.unique(_name(row)), row, artifacts[row["exposure"]])
+
+
+def judged_exposures(run: Run) -> tuple[list[GhostedExposure], dict[str, int]]:
+    """
+    The exposures that people judged, as they corrected them, with and without artifacts; to train on.
+
+    Returns
+    -------
+    tuple
+        The exposures, in order; and how many are left out, by reason: those of which as many reviewers are for an
+        artifact as against it, and those whose verdicts are from before the run was made anew.
+
+    Raises
+    ------
+    StoreError
+        If the run is not complete, or nobody has judged anything.
+    """
+    check_complete(run)
+    reviewed = reviewed_run(run)
     artifacts: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for artifact in run.table("artifacts").to_pylist():
+    for artifact in reviewed.tables["artifacts"].to_pylist():
         artifacts[artifact["exposure"]].append(artifact)
     names = Names()
-    for row in run.table("exposures").to_pylist():
-        if row["status"] == "ghosted":
-            name = f"exposure{row['exposure']:06d}" if row["expnum"] is None else f"D{row['expnum']:08d}"
-            yield GhostedExposure(run, names.unique(name), row, artifacts[row["exposure"]])
+    chosen = [
+        GhostedExposure(run, names.unique(_name(one.row)), dict(one.row), artifacts[exposure])
+        for exposure, one in sorted(reviewed.judged.items())
+        if not one.disputed
+    ]
+    skipped = {
+        "exposures are disputed and left out": reviewed.n_disputed,
+        "have verdicts from before the run was made anew": reviewed.n_stale,
+    }
+    return chosen, skipped
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """What files of an exposure are called."""
+    return f"exposure{row['exposure']:06d}" if row["expnum"] is None else f"D{row['expnum']:08d}"
 
 
 def check_complete(run: Run) -> None:
@@ -163,7 +202,7 @@ class SkyHeaders:
         if row["expnum"] in self._by_expnum:
             return self._of_files(self._by_expnum[row["expnum"]], path)
         if stored := _STORED.fullmatch(path):
-            return _stored_patches(Path(stored["store"])).get(int(stored["row"]), {})
+            return _stored_patches(stored["store"]).get(int(stored["row"]), {})
         files = [Path(path)] if Path(path).is_file() else [Path(name) for name in sorted(glob(path))]  # noqa: PTH207
         return self._of_files(files, path) if files and ".f" in path else {}
 
@@ -178,10 +217,15 @@ class SkyHeaders:
 
 
 @lru_cache(maxsize=_N_STORES)
-def _stored_patches(store: Path) -> dict[int, Patches]:
-    """The WCS of all exposures of a store of previews, by row."""
+def _stored_patches(store: str) -> dict[int, Patches]:
+    """The WCS of all exposures of a store of previews, a path or URL, by row."""
     rows = header_table(store)["ccds"].to_pylist()
     return {k: {ccd["ccdnum"]: SkyPatch(**ccd) for ccd in ccds} for k, ccds in enumerate(rows) if ccds}
+
+
+def fits_text(value: Any) -> Any:  # noqa: ANN401
+    """A value of a card; FITS has printable ASCII alone, and a band may come from any manifest."""
+    return printable(value).encode("ascii", "replace").decode("ascii") if isinstance(value, str) else value
 
 
 def header_cards(run: Run, exposure: GhostedExposure) -> dict[str, Any]:

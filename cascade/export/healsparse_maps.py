@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from cascade.atomic import written_aside
 from cascade.camera import Camera
 from cascade.errors import StoreError
 from cascade.export.ccd_masks import sampled_mask, touched_ccds
-from cascade.export.ghosted import Patches, SkyHeaders, Written, check_complete
+from cascade.export.ghosted import Names, Patches, SkyHeaders, Written, check_complete, fits_text
 from cascade.exposure import UInt8Array
 from cascade.preview.sky_patches import SkyPatch
 from cascade.store import Run
@@ -25,6 +28,7 @@ NSIDE_COVERAGE = 32
 _DEGREE = 4  # of the polynomial that maps the sky back to a CCD; TPV is cubic
 _GRID = 12  # places each way that it is fitted to
 _UNKNOWN_BAND = "unknown"
+_ODD = re.compile(r"[^\w.-]", re.ASCII)  # what may stand in a band, which headers say, but not in the name of a file
 
 Pixels = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -55,13 +59,15 @@ def write_maps(run: Run, out: Path, headers: SkyHeaders, *, nside: int = NSIDE) 
     camera = Camera.load(run.config.camera)
     check_complete(run)
     masks = run.masks
-    rows = [row for row in run.table("exposures").to_pylist() if row["status"] != "failed"]
+    counts = run.summary().counts
+    bands = {band or _UNKNOWN_BAND for part in run.parts("exposures") for band in part["band"].unique().to_pylist()}
+    names = Names()
     n_exposures = n_files = n_bytes = 0
-    for band in sorted({row["band"] or _UNKNOWN_BAND for row in rows}):
+    for band in sorted(bands):
         seen = healsparse.HealSparseMap.make_empty(NSIDE_COVERAGE, nside, np.int32, sentinel=0)
         ghosted = healsparse.HealSparseMap.make_empty(NSIDE_COVERAGE, nside, np.int32, sentinel=0)
-        for row in rows:
-            if (row["band"] or _UNKNOWN_BAND) != band or not (patches := headers.patches(row)):
+        for row in _rows_of(run, band):
+            if not (patches := headers.patches(row)):
                 continue
             n_exposures += 1
             plane = np.asarray(masks[row["exposure"]], np.uint8) if row["status"] == "ghosted" else None
@@ -74,16 +80,17 @@ def write_maps(run: Run, out: Path, headers: SkyHeaders, *, nside: int = NSIDE) 
         fraction = healsparse.HealSparseMap.make_empty(NSIDE_COVERAGE, nside, np.float32)
         share = ghosted.get_values_pix(places) / seen.get_values_pix(places)
         fraction.update_values_pix(places, share.astype(np.float32))
+        file_name = names.unique(_ODD.sub("_", band))
         for name, map_ in (("exposures", seen), ("ghosted", fraction)):
             map_.metadata = _metadata(run, band)
-            with written_aside(out / f"{name}_{band}.hsp") as aside:
+            with written_aside(out / f"{name}_{file_name}.hsp") as aside:
                 map_.write(str(aside), clobber=True)
                 n_bytes += aside.stat().st_size
             n_files += 1
     if not n_files:
         msg = f"{run.path}: expected exposures with a WCS, got none; name their FITS files with --fits"
         raise StoreError(msg)
-    return Written(n_exposures, n_files, n_bytes, {"without a WCS": len(rows) - n_exposures})
+    return Written(n_exposures, n_files, n_bytes, {"without a WCS": counts.n_exposures - counts.n_failed - n_exposures})
 
 
 def exposure_pixels(plane: UInt8Array | None, camera: Camera, patches: Patches, nside: int) -> tuple[Pixels, Pixels]:
@@ -151,6 +158,13 @@ def _terms(u: FloatArray, v: FloatArray) -> FloatArray:
     return np.stack([u**i * v**j for i, j in powers], axis=1)
 
 
+def _rows_of(run: Run, band: str) -> Iterator[dict[str, Any]]:
+    """Rows of the exposures of a band that did not fail."""
+    for part in run.parts("exposures"):
+        bands = pc.if_else(pc.equal(pc.fill_null(part["band"], ""), ""), _UNKNOWN_BAND, part["band"])
+        yield from part.filter(pc.and_(pc.equal(bands, band), pc.not_equal(part["status"], "failed"))).to_pylist()
+
+
 def _add(map_: Any, pixels: Pixels) -> None:  # noqa: ANN401
     """Count pixels."""
     if len(pixels):
@@ -160,4 +174,5 @@ def _add(map_: Any, pixels: Pixels) -> None:  # noqa: ANN401
 def _metadata(run: Run, band: str) -> dict[str, Any]:
     """What a map says of its making."""
     segment = run.config.segment
-    return {"BAND": band, "GHMODEL": segment.name if segment else "", "CAMERA": run.config.camera}
+    facts = {"BAND": band, "GHMODEL": segment.name if segment else "", "CAMERA": run.config.camera}
+    return {key: fits_text(value) for key, value in facts.items()}

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from cascade.exposure import PREVIEW_SHAPE
-from cascade.nets.backbone import residual_stages
+from cascade.nets.backbone import conv_norm_relu, residual_stages
+from cascade.nets.boxes import Tensor
+from cascade.nets.semantic import CELL_PX, CHANNELS, semantic_loss
+
+_N_CELLS = 25  # along each side, of 16 px
 
 
 def build_screen_cnn(
-    *, widths: Sequence[int], blocks: Sequence[int], offset: float, scale: float, dropout: float
+    *, widths: Sequence[int], blocks: Sequence[int], offset: float, scale: float, dropout: float, map_width: int = 0
 ) -> keras.Model:
     """
     Build the screening network.
 
     Features are pooled by mean and by maximum: a faint ring fills half the focal plane, a short beam of Rays a corner.
+    Those of a coarse map are pooled, too, which learns where artifacts are: one answer an image teaches little, and a
+    network of the same cost without it told clean from ghosted far less well.
 
     Parameters
     ----------
@@ -27,6 +33,8 @@ def build_screen_cnn(
         Grey level of the sky and of one unit: the network sees ``(image - offset) / scale``.
     dropout : float
         Share of pooled features dropped in training, in [0, 1).
+    map_width : int
+        Channels of the map's features; 0 leaves it out.
 
     Returns
     -------
@@ -35,7 +43,50 @@ def build_screen_cnn(
     """
     images = keras.Input((*PREVIEW_SHAPE, 1), name="image")
     x = layers.Rescaling(1 / scale, -offset / scale, name="normalise")(images)
-    x = residual_stages(x, widths, blocks)[-1]
+    *_, fine, x = residual_stages(x, widths, blocks)
     pooled = [layers.GlobalAveragePooling2D(name="mean")(x), layers.GlobalMaxPooling2D(name="maximum")(x)]
+    if map_width:
+        coarse = layers.UpSampling2D(2, interpolation="bilinear")(layers.Conv2D(map_width, 1, name="map_coarse")(x))
+        coarse = layers.Cropping2D(((0, 1), (0, 1)))(coarse)  # 26 cells of a stride of 16 to the 25 there are
+        merged = layers.ReLU()(layers.Add()([layers.Conv2D(map_width, 1, name="map_fine")(fine), coarse]))
+        merged = conv_norm_relu(merged, map_width, name="map")
+        cells = layers.Conv2D(len(CHANNELS), 1, dtype="float32", name="cells")(merged)
+        pooled += [layers.GlobalAveragePooling2D()(merged), layers.GlobalMaxPooling2D()(merged)]
+        pooled += [layers.GlobalMaxPooling2D(dtype="float32")(cells)]
     x = layers.Dropout(dropout, name="dropout")(layers.Concatenate(name="pooled")(pooled))
     return keras.Model(images, layers.Dense(1, dtype="float32", name="logit")(x), name="screen_cnn")
+
+
+def has_map(network: keras.Model) -> bool:
+    """Whether a screen has a map."""
+    return any(layer.name == "cells" for layer in network.layers)
+
+
+class ScreenTraining(keras.Model):
+    """
+    A screen with a map, together with its losses, in the manner of `cascade.nets.semantic.SemanticTraining`.
+
+    Input: a dict of `image` (B, 400, 400, 1); `ghosted` (B, 1), whether a person marked something; and `shares`
+    (B, 100, 100, 4), as `cascade.nets.semantic` takes them. A cell of the screen's map is to say which share of people
+    marked any of it.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Built by `build_screen_cnn` with a map.
+    """
+
+    loss_names = ("ghosted", "map")
+
+    def __init__(self, network: keras.Model) -> None:
+        super().__init__(name="screen_training", dtype="float32")
+        self.both = keras.Model(network.input, [network.output, network.get_layer("cells").output])
+        self.built = True
+
+    def call(self, batch: dict[str, Tensor], training: bool = True) -> dict[str, Tensor]:
+        """Compute the losses."""
+        logits, cells = self.both(batch["image"], training=training)
+        n_each = PREVIEW_SHAPE[0] // CELL_PX // _N_CELLS
+        split = ops.reshape(batch["shares"], (-1, _N_CELLS, n_each, _N_CELLS, n_each, len(CHANNELS)))
+        ghosted = ops.softplus(logits) - batch["ghosted"] * logits
+        return {"ghosted": ops.squeeze(ghosted, axis=1), "map": semantic_loss(cells, ops.max(split, axis=(2, 4)))}

@@ -13,8 +13,8 @@ _COMPACT: Mapping[str, Any] = {
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # The default of both stages.
     "screen": {
-        "name": "screen_cnn", "offset": 53.0, "scale": 32.0, "widths": [16, 32, 64, 96, 128],
-        "blocks": [0, 0, 1, 1, 1], "dropout": 0.2,
+        "name": "screen_cnn", "offset": 53.0, "scale": 32.0, "widths": [16, 24, 64, 96, 128],
+        "blocks": [0, 0, 1, 1, 1], "dropout": 0.2, "map_width": 48,
     },
     "segment-lite": {
         **_COMPACT, "widths": [16, 32, 96, 160, 256], "blocks": [0, 0, 2, 3, 3], "pyramid_channels": 96,

@@ -116,11 +116,10 @@ def job_cluster(kind: str) -> Any:  # noqa: ANN401
 
 
 def worker_environment(n_workers: int) -> dict[str, str]:
-    """Environment that makes the networks of several workers share the cores and the GPU of one machine."""
+    """Environment that makes the networks of several workers share the cores of one machine."""
     n_threads = str(max(1, CPU_COUNT // n_workers))
     return {
         "OMP_NUM_THREADS": n_threads,
         "TF_NUM_INTRAOP_THREADS": n_threads,
         "TF_NUM_INTEROP_THREADS": "1",
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # else the first worker takes all of the GPU's memory
     }

@@ -139,7 +139,7 @@ class Dispatcher:
             return
         self._workers_asked = time.monotonic()
         try:
-            found = self._client.scheduler_info()["workers"]
+            found = self._client.scheduler_info(n_workers=-1)["workers"]  # some versions tell of five by default
         except OSError as error:
             raise SchedulerLostError from error
         readers = tuple(address for address, facts in found.items() if not facts["resources"].get(NETWORK_RESOURCE))
@@ -164,10 +164,11 @@ class Dispatcher:
         """Take note of a batch that came back."""
         if future.key not in self._in_flight:
             return
-        if future.status in ("pending", "lost"):  # its worker went away with the result, and it is being done again
-            future.add_done_callback(self._ended.put)
-            return
         task, _ = self._in_flight.pop(future.key)
+        if future.status in ("pending", "lost"):  # its worker went away with the result
+            # A new task, and this one is let go: a future that is lost calls back at once, again and again.
+            self._waiting.appendleft(task)
+            return
         try:
             counts = future.result()
         except (CancelledError, SchedulerLostError) as error:

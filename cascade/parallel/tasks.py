@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import BoundedSemaphore, Lock
@@ -63,5 +62,4 @@ def run_apart(part: Reader, batch: Batch, job: Job) -> BatchCounts:
 @lru_cache(maxsize=1)
 def _loaded(loader: Loader) -> tuple[Screener | None, Segmenter]:
     """Networks of this worker process; those of an earlier run on the same worker are let go."""
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # else TensorFlow takes all of the GPU's memory
     return loader()

@@ -202,7 +202,7 @@ def place(hdu: Hdu, camera: Camera, name: str) -> Ccd | None:
         if named is None:
             raise input_error(name, f"{hdu.name}: expected CCDNUM or DETPOS to say which CCD it is, got neither")
         return named
-    if isinstance(ccdnum, bool) or not isinstance(ccdnum, int):
+    if _whole_number(ccdnum) is None:
         raise input_error(name, f"{hdu.name}: expected CCDNUM to be a number, got {ccdnum!r}")
     numbered = by_number.get(ccdnum)
     if named is not None and named is not numbered:
@@ -291,10 +291,8 @@ def _masks(stack: ExitStack, file: Path, plain: Path, hdus: list[Hdu], camera: C
     """The masks of the CCDs of a file: in it (DES), or in the ``ood`` file beside it (Community Pipeline)."""
     planes = [hdu for hdu in hdus if str(hdu.header.get("EXTNAME", "")).strip() in MASK_PLANES]
     if planes:
-        numbers = [hdu.header.get("CCDNUM") or _ccdnum_of(file) for hdu in planes]
-        return {
-            int(n): MaskPlane(plain, hdu, False, (_BADPIX_BITS,)) for n, hdu in zip(numbers, planes, strict=True) if n
-        }
+        numbers = [_whole_number(hdu.header.get("CCDNUM")) or _ccdnum_of(file) for hdu in planes]
+        return {n: MaskPlane(plain, hdu, False, (_BADPIX_BITS,)) for n, hdu in zip(numbers, planes, strict=True) if n}
     beside = mask_beside(file)
     if beside is None:
         return {}
@@ -327,10 +325,15 @@ def _with_mask(image: CcdImage, mask: MaskPlane | None) -> CcdImage:
 def _expnum(header: Mapping[str, Any]) -> int | None:
     """The exposure number in a header."""
     for key in _EXPNUM_KEYS:
-        value = header.get(key)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        value = _whole_number(header.get(key))
+        if value is not None and 0 <= value < 2**63:
             return value
     return None
+
+
+def _whole_number(value: object) -> int | None:
+    """A whole number as FITS has them, or None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _number(value: object) -> float | None:

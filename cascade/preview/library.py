@@ -32,6 +32,7 @@ from cascade.errors import StoreError
 from cascade.exposure import PREVIEW_SHAPE
 from cascade.preview.entry import Entry
 from cascade.preview.sky_patches import PATCHES
+from cascade.storage import Storage, open_storage
 
 SHARD = 64
 """Exposures a shard."""
@@ -72,7 +73,7 @@ class PreviewLibrary:
     def __init__(self, path: Path, group: zarr.Group) -> None:
         self._group = group
         self._headers = headers_folder(path)
-        self._n_parts = len(_parts(self._headers))
+        self._n_parts = len(_parts(open_storage(self._headers)))
         known = header_table(path)
         self.paths = set(known["path"].to_pylist())
         self.expnums = set(known["expnum"].drop_null().to_pylist())
@@ -166,30 +167,36 @@ def headers_folder(path: Path) -> Path:
     return path.with_suffix(".headers")
 
 
-def header_table(path: Path) -> pa.Table:
+def header_table(path: Path | str) -> pa.Table:
     """
     The header table beside a store, in the order of the previews; empty if there is none.
+
+    Parameters
+    ----------
+    path : Path or str
+        The store, or its URL.
 
     Raises
     ------
     StoreError
         If a part is damaged.
     """
+    folder = open_storage(headers_folder(Path(path)))
     parts = [HEADERS.empty_table()]
-    for part in _parts(headers_folder(path)):
+    for name in _parts(folder):
         try:
-            with parquet.ParquetFile(part) as file:
+            with parquet.ParquetFile(pa.BufferReader(folder.read(name))) as file:
                 parts.append(file.read().cast(HEADERS))
         except (OSError, ValueError) as error:
-            msg = f"{part}: expected a part of a header table, got {error}"
+            msg = f"{folder.url}/{name}: expected a part of a header table, got {error}"
             raise StoreError(msg) from error
     return pa.concat_tables(parts)
 
 
-def _parts(folder: Path) -> list[Path]:
-    """Parts of the header table, in order."""
-    named = ((_PART.fullmatch(file.name), file) for file in folder.glob("part-*.parquet"))
-    return [file for _, file in sorted((int(match[1]), file) for match, file in named if match)]
+def _parts(folder: Storage) -> list[str]:
+    """Names of the parts of the header table, in order."""
+    named = ((_PART.fullmatch(name), name) for name in folder.names())
+    return [name for _, name in sorted((int(match[1]), name) for match, name in named if match)]
 
 
 def _open_group(path: Path, camera: str) -> zarr.Group:

@@ -274,7 +274,7 @@ def _read_hdu(stream: IO[bytes], index: int, start: int, size: int, name: str) -
             n_bytes = abs(int(header["BITPIX"])) // 8 * groups
         shape = hdu.shape
         tile = [int(header.get(f"ZTILE{k}", 1)) for k in range(len(shape), 0, -1)] if hdu.is_compressed else []
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:  # 1E999 is a number of FITS, and infinite
         raise input_error(name, f"{hdu.name}: expected a FITS header with axes, got {reason(error)}") from error
     if n_bytes < 0 or any(axis < 0 for axis in (*axes, *shape)):
         raise input_error(name, f"{hdu.name}: expected axes of positive length, got {axes}")

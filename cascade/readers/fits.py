@@ -21,11 +21,13 @@ from cascade.preview.sky_patches import sky_patch
 from cascade.preview.structure import require_fits_extra
 from cascade.readers.base import ListedReader, Row
 from cascade.readers.images import walk
+from cascade.storage import is_url
 
 _FITS = re.compile(r".+\.(fits|fit|fits\.fz|fits\.gz)", re.ASCII | re.IGNORECASE)
 # The Community Pipeline names its products by three letters; ori and ooi are images, ood masks, oow weights, and so on.
 _PRODUCT = re.compile(r"c4d_\d{6}_\d{6}_([a-z]{3})", re.ASCII)
 _IMAGES = ("ori", "ooi")
+_MASK = "ood"
 _IMMASKED = re.compile(
     r"(?P<start>D(?P<expnum>\d{8})_[a-zA-Z]+_c)\d{2}(?P<end>_r\w+_immasked\.fits(\.fz|\.gz)?)", re.ASCII
 )
@@ -172,6 +174,12 @@ def is_exposure_name(name: str) -> bool:
     return is_fits_name(name) and (product is None or product[1] in _IMAGES)
 
 
+def is_mask_name(name: str) -> bool:
+    """Whether a FITS file may hold masks, by its name."""
+    product = _PRODUCT.match(Path(name).name)
+    return product is None or product[1] == _MASK
+
+
 def fits_names(names: Iterable[str]) -> list[str]:
     """The FITS files among names, sorted."""
     return sorted(name for name in names if is_fits_name(name))
@@ -184,10 +192,12 @@ def find_fits(inputs: Sequence[str | os.PathLike[str]]) -> list[str]:
     Raises
     ------
     InputError
-        If an input is missing or holds no FITS file.
+        If an input is missing, holds no FITS file or lies on an object store.
     """
     found: list[str] = []
     for name in (os.fspath(item) for item in inputs):
+        if is_url(name):
+            raise input_error(name, "expected FITS files on this machine: copy them here, or make previews there")
         path = Path(name)
         if path.is_dir():
             below = [str(path / file) for file in fits_names(walk(name))]

@@ -63,13 +63,13 @@ def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
         raise InputError(msg)
     # A shell hands over a pattern as its matches: neighbours of one kind go to one opener.
     registry = _registry(camera)
-    return chain(opener(list(group)) for opener, group in groupby(names, key=partial(_opener, registry)))
+    remote: Opener = partial(open_remote, camera=camera)
+    neighbours = groupby(names, key=lambda name: remote if is_url(name) else _opener(registry, name))
+    return chain(opener(list(group)) for opener, group in neighbours)
 
 
 def _opener(registry: Registry, name: str) -> Opener:
     """The first entry of the registry that takes an input."""
-    if is_url(name):
-        return open_remote
     path = Path(name)
     try:
         for predicate, opener in registry:

@@ -13,6 +13,7 @@ from cascade.errors import input_error, printable, reason
 from cascade.exposure import UInt8Array
 from cascade.readers.base import ListedReader, Reader, Row, chain
 from cascade.readers.decode import MAX_BYTES, decode_image
+from cascade.readers.fits import is_fits_name
 from cascade.readers.images import IMAGE_SUFFIXES, is_image_name, name_array
 from cascade.storage import open_storage, split_url
 
@@ -53,7 +54,7 @@ class RemoteReader(ListedReader):
         return f"{self.folder}/{name}" if self.folder else name
 
 
-def open_remote(names: Sequence[str]) -> Reader:
+def open_remote(names: Sequence[str], *, camera: str = "decam") -> Reader:
     """
     Open inputs on an object store, in the order given.
 
@@ -62,28 +63,32 @@ def open_remote(names: Sequence[str]) -> Reader:
     names : sequence of str
         ``s3://…`` URLs of prefixes that hold images, patterns (``*`` stands for slashes, too), images, Zarr stores of
         previews (``….zarr``) and manifests (``….csv``, ``….parquet``).
+    camera : str
+        The camera that stores of previews must be of, if they say one.
 
     Raises
     ------
     InputError
         If there is no image, or the kind of input is not read from an object store.
     """
-    return chain(_open_one(name) for name in names)
+    return chain(_open_one(name, camera) for name in names)
 
 
-def _open_one(name: str) -> Reader:
+def _open_one(name: str, camera: str) -> Reader:
     """Open one URL."""
     suffix = PurePosixPath(name).suffix.lower()
     if suffix == ".zarr":
         from cascade.readers.stacks import open_zarr
 
-        return open_zarr(name.rstrip("/"))
+        return open_zarr(name.rstrip("/"), camera=camera)
     if suffix in (".csv", ".parquet"):
         from cascade.readers.manifest import open_manifest
 
         return open_manifest(name)
     if suffix in (".zip", ".npy"):
         raise input_error(name, f"expected a local {suffix} file: copy it, or make it a Zarr store of previews")
+    if is_fits_name(name):
+        raise input_error(name, "expected FITS files on this machine; their previews (cascade preview) may lie there")
     if any(character in name for character in _WILD):
         folder = name[: min(name.index(c) for c in _WILD if c in name)].rpartition("/")[0]
         pattern = name[len(folder) + 1 :]

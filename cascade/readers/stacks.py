@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from errno import ENOENT
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,11 +85,17 @@ class ZarrReader(ListedReader):
             return np.array(self.array[row["row"]], np.uint8, order="C")
 
         try:
-            return patiently(image, path) if is_url(self.store) else image()
+            preview = patiently(image, path) if is_url(self.store) else image()
         except OutageError:
             raise
         except Exception as error:  # every store and codec has its own errors
             raise input_error(path, f"cannot read the preview: {reason(error)}") from error
+        if not preview.any():
+            # Zarr gives zeros for a chunk that is not there, so a store that went away would be a sky without ghosts.
+            raise input_error(path, "expected a preview, got none: its chunk is missing") from FileNotFoundError(
+                ENOENT, "no such chunk"
+            )
+        return preview
 
 
 def open_npy(name: str) -> NpyReader:

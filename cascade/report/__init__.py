@@ -1,5 +1,6 @@
 """Looking at a run."""
 
 from cascade.report.overview import Panel, draw_overview
+from cascade.report.write import write_report
 
-__all__ = ["Panel", "draw_overview"]
+__all__ = ["Panel", "draw_overview", "write_report"]

@@ -74,7 +74,7 @@ def draw_overview(panels: Sequence[Panel], camera: Camera, path: Path, *, title:
     for axis in axes:
         axis.set_axis_off()
     for axis, panel in zip(axes, panels, strict=False):
-        _draw_panel(axis, panel, camera)
+        draw_panel(axis, panel, camera)
     if not panels:
         axes[0].text(0, 0.5, "No exposure was flagged.", fontsize=12)
     figure.suptitle(title, fontsize=11)
@@ -84,8 +84,8 @@ def draw_overview(panels: Sequence[Panel], camera: Camera, path: Path, *, title:
     figure.savefig(path)
 
 
-def _draw_panel(axis: Axes, panel: Panel, camera: Camera) -> None:
-    """One exposure."""
+def draw_panel(axis: Axes, panel: Panel, camera: Camera) -> None:
+    """Draw one exposure into axes."""
     grey = np.repeat(np.clip(panel.image / _WHITE_LEVEL, 0, 1)[..., None], 3, axis=2)
     for artifact, colour in COLOURS.items():
         covered = (panel.mask & artifact.bit) > 0

@@ -9,6 +9,7 @@ import numpy as np
 
 from cascade.camera import Camera
 from cascade.exposure import BoolArray, Float32Array
+from cascade.nets.classifier import ScreenTraining
 from cascade.nets.mask_rcnn import LOSSES
 from cascade.nets.semantic import CELL_PX
 from cascade.training.augment import augmented, with_dead_ccd
@@ -80,6 +81,15 @@ class ScreenBatches(Batches):
 
     def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:
         return _stacked(samples), np.array([[len(sample.found) > 0] for sample in samples], np.float32)
+
+
+class MapScreenBatches(Batches):
+    """The dict that `cascade.nets.classifier.ScreenTraining` takes, and dummies for the losses that it computes."""
+
+    def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:
+        ghosted = np.array([[len(sample.found) > 0] for sample in samples], np.float32)
+        inputs = {"image": _stacked(samples), "ghosted": ghosted, "shares": _shares(samples)}
+        return inputs, {loss: np.zeros(len(samples), np.float32) for loss in ScreenTraining.loss_names}
 
 
 class SemanticBatches(Batches):

@@ -19,9 +19,17 @@ from cascade.camera import Camera
 from cascade.errors import ConfigError
 from cascade.model_info import ModelInfo, Task, read_model
 from cascade.models import build_network, check_task, write_model
+from cascade.nets.classifier import ScreenTraining, has_map
 from cascade.nets.mask_rcnn import MaskRCNNTraining, mean_loss
 from cascade.nets.semantic import SemanticNet, SemanticTraining
-from cascade.training.batches import EPOCH_STEPS, Batches, ScreenBatches, SegmentBatches, SemanticBatches
+from cascade.training.batches import (
+    EPOCH_STEPS,
+    Batches,
+    MapScreenBatches,
+    ScreenBatches,
+    SegmentBatches,
+    SemanticBatches,
+)
 from cascade.training.config import FitConfig, TrainConfig
 from cascade.training.curves import EventLog, plot_losses
 from cascade.training.sources import AnnotatedExposures, TrainingData
@@ -35,7 +43,7 @@ OnSteps = Callable[[int, str], None]
 
 _WARMUP_SHARE = 0.05
 _GRADIENT_NORM = 5.0
-_LOSS_WEIGHTS = {"mask": 2.0, "semantic": 8.0}  # the CCD tables live on the masks; the rest weigh 1
+_LOSS_WEIGHTS = {"mask": 2.0, "semantic": 8.0, "map": 8.0}  # the CCD tables live on the masks; the rest weigh 1
 _SEED_STATE = "seed_generator_state"  # Keras' name of the variable in a SeedGenerator
 _DRAWS_PER_EPOCH = 1_000_000  # more than EPOCH_STEPS steps take from any generator
 
@@ -141,14 +149,15 @@ def _compiled(task: Task, network: keras.Model, config: TrainConfig) -> keras.Mo
     )  # fmt: skip
     # On CPUs, TensorFlow's XLA bypasses oneDNN and its bfloat16 kernels; JAX without it would run op by op.
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
-    if task == "screen":
+    if task == "screen" and not has_map(network):
         network.compile(optimizer, loss=keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=jit)
         return network
-    trained = (
-        SemanticTraining(network)
-        if isinstance(network, SemanticNet)
-        else MaskRCNNTraining(network, n_anchors=256, n_regions=64, n_positive=16, seed=fit.seed)
-    )
+    if task == "screen":
+        trained = ScreenTraining(network)
+    elif isinstance(network, SemanticNet):
+        trained = SemanticTraining(network)
+    else:
+        trained = MaskRCNNTraining(network, n_anchors=256, n_regions=64, n_positive=16, seed=fit.seed)
     weights = {name: _LOSS_WEIGHTS.get(name, 1.0) for name in trained.loss_names}
     trained.compile(optimizer, loss=dict.fromkeys(weights, mean_loss), loss_weights=weights, jit_compile=jit)
     return trained
@@ -160,6 +169,8 @@ def _batches(task: Task, trained: keras.Model, config: TrainConfig, data: Traini
     if data.annotated is not None and config.real is not None:
         real = AnnotatedExposures(data.annotated, camera, config.real, data.season)
     share = config.real.share if config.real is not None else 0.0
+    if isinstance(trained, ScreenTraining):
+        return MapScreenBatches(real, data.season, share, camera, config.fit)
     if task == "screen":
         return ScreenBatches(real, data.season, share, camera, config.fit)
     if isinstance(trained, SemanticTraining):

@@ -22,7 +22,7 @@ NEVER = 1.01
 """A threshold that nothing reaches: no instances, or no semantic map."""
 
 _MIN_SCORES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-_SEMANTIC = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
+_SEMANTIC = (0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 _N_RESAMPLED = 2000
 
 Affected = dict[float, dict[str, BoolArray]]

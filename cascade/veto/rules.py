@@ -127,6 +127,8 @@ class VetoRule:
         Smallest number of such CCDs for an exposure to be listed at all.
     keep_dead
         List CCDs that were dead in their exposure, too.
+    reviewed
+        Whether the tables were corrected by people, see `cascade.verdicts`; lists say so.
 
     Raises
     ------
@@ -139,6 +141,7 @@ class VetoRule:
     min_score: float = 0.0
     min_ccds: int = 1
     keep_dead: bool = False
+    reviewed: bool = False
 
     def __post_init__(self) -> None:
         for name in ("min_area", "min_score"):
@@ -156,7 +159,8 @@ class VetoRule:
         classes = ",".join(class_.label for class_ in self.classes)
         dead = "in" if self.keep_dead else "out"
         limits = f"min_area={self.min_area:g} classes={classes} min_score={self.min_score:g}"
-        return f"{limits} min_ccds={self.min_ccds} dead_ccds={dead}"
+        people = " reviewed=yes" if self.reviewed else ""
+        return f"{limits} min_ccds={self.min_ccds} dead_ccds={dead}{people}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pyarrow import csv, parquet
 
 from cascade.atomic import written_aside
 from cascade.errors import ConfigError
+from cascade.storage import local_path
 from cascade.veto.rules import ANALYST, VetoList
 
 DES_HEADER = "#date expnum ccd id ccdnum"
@@ -23,6 +24,7 @@ HAND = "hand"
 LEGACY_MARK = f"{ANALYST}:"
 """How the reasons begin that we give in a list of bad exposures."""
 
+_DES_HINT = "# add CCDs by hand with nan as their ccd and id: such lines stay when cascade writes this list anew"
 _MJD_EPOCH = date(1858, 11, 17)
 _TEXT_WIDTH = 30  # of REASON and ANALYST in the compiled table of DES
 
@@ -45,12 +47,12 @@ def write_veto(vetoes: VetoList, path: Path | str, format: str) -> None:
     Raises
     ------
     ConfigError
-        If the format is unknown, or needs a package that is not installed.
+        If the format is unknown, or needs a package that is not installed; or if the path is a URL.
     """
     if format not in FORMATS:
         msg = f"veto format: expected one of {', '.join(FORMATS)}, got {format!r}"
         raise ConfigError(msg)
-    with written_aside(Path(path)) as aside:
+    with written_aside(local_path(path)) as aside:
         FORMATS[format](vetoes, aside)
 
 
@@ -81,11 +83,11 @@ def _write_parquet(vetoes: VetoList, path: Path) -> None:
 def _write_des(vetoes: VetoList, path: Path) -> None:
     """Write an exclude list; ``ccd``, an index of the ray tracer that made the first lists, is unknown to us."""
     with path.open("w", encoding="utf-8") as file:
-        file.write(f"{DES_HEADER}\n# cascade veto {vetoes.rule}\n")
+        file.write(f"{DES_HEADER}\n# cascade veto {vetoes.rule}\n{_DES_HINT}\n")
         for row in vetoes.table.to_pylist():
             day = "nan" if row["mjd_obs"] is None else f"{night(row['mjd_obs']):%Y%m%d}"
-            # The lists mark what people added by leaving out the name of the CCD.
-            detpos = "nan" if row["analyst"] == HAND else row["detpos"]
+            # The lists mark what people added by leaving out the name of the CCD; so is kept what others listed, too.
+            detpos = row["detpos"] if row["analyst"] == ANALYST else "nan"
             file.write(f"{day} {row['expnum']} nan {detpos} {row['ccdnum']}\n")
 
 

@@ -6,11 +6,8 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from cascade.errors import InputError
 from cascade.exposure import PREVIEW_SHAPE, Artifact
@@ -26,6 +23,9 @@ MAX_REGIONS = 1000
 
 MAX_POINTS = 10_000
 """Most points of one outline."""
+
+MAX_COORDINATE = 1e6
+"""Farthest that an outline may reach, in pixels; beyond it rasterisers overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ def _region(region: Mapping[str, Any]) -> Region:
         raise _NoAreaError(msg)
     artifact = _class(region.get("region_attributes"))
     if name in ("polygon", "polyline"):
-        rows, columns = _floats(shape["all_points_y"]), _floats(shape["all_points_x"])
+        rows, columns = _points(shape["all_points_y"]), _points(shape["all_points_x"])
         if len(rows) != len(columns) or len(rows) < 3:
             msg = f"expected three or more points of an outline, got {len(columns)} x and {len(rows)} y"
             raise InputError(msg)
@@ -306,13 +306,22 @@ def _beyond(region: Region, shape: tuple[int, int] = PREVIEW_SHAPE) -> str | Non
     return None if inside else "clipped"
 
 
+def _points(values: Any) -> tuple[float, ...]:  # noqa: ANN401
+    """Coordinates of an outline, not too many; text and dicts would give up letters and keys."""
+    if not isinstance(values, list) or len(values) > MAX_POINTS:
+        got = f"{len(values)} of them" if isinstance(values, list) else f"a {type(values).__name__}"
+        msg = f"expected a list of at most {MAX_POINTS} points of an outline, got {got}"
+        raise InputError(msg)
+    return _floats(values)
+
+
 def _floats(values: Iterable[Any]) -> tuple[float, ...]:
-    """Finite coordinates, not too many."""
-    floats = tuple(float(value) for value in islice(values, MAX_POINTS + 1))
-    if len(floats) > MAX_POINTS:
-        msg = f"expected at most {MAX_POINTS} points of an outline, got more"
+    """Finite coordinates, none too large."""
+    numbers = list(values)
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers):
+        msg = f"expected numbers as coordinates, got {str(numbers[:8])[:80]}"
         raise InputError(msg)
-    if not np.all(np.isfinite(floats)):
-        msg = f"expected finite coordinates, got {floats[:8]}"
+    if not all(abs(value) <= MAX_COORDINATE for value in numbers):  # as it is false of NaN; an int may be beyond floats
+        msg = f"expected finite coordinates of at most {MAX_COORDINATE:.0f} px, got {str(numbers[:8])[:80]}"
         raise InputError(msg)
-    return floats
+    return tuple(map(float, numbers))

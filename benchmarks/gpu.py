@@ -1,0 +1,96 @@
+"""
+The networks on a GPU: exposures/s of each by batch size, and do they say what the CPU says?
+
+    python benchmarks/gpu.py --out benchmarks/results
+
+Needs TensorFlow with CUDA (`pip install 'tensorflow[and-cuda]'`). Where there is no GPU it says so, and times the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+from cluster import machine
+
+from cascade.camera import Camera
+from cascade.engines import load_engine
+from cascade.engines.agreement import agreement_images, compare
+from cascade.engines.base import KerasEngine
+from cascade.models import find_model, load_network
+from cascade.quiet import import_keras
+from cascade.simulate import simulate_season
+
+MODELS = ("screen-v0", "segment-lite-v1")
+BATCHES = (1, 8, 32, 128, 256)
+N_DRAWN = 64
+SECONDS = 5.0  # of each measurement
+
+
+def gpu() -> str:
+    """What the GPU calls itself, or that there is none."""
+    try:
+        words = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return "no GPU"
+
+
+def speed(network: object, images: np.ndarray, batch: int) -> float:
+    """Exposures/s of a network, answers brought back to the CPU."""
+    block = np.resize(images, (batch, *images.shape[1:]))[..., None].astype(np.float32)
+    network.predict_on_batch(block)  # traced, tuned and warm
+    n, started = 0, time.perf_counter()
+    while (spent := time.perf_counter() - started) < SECONDS:
+        network.predict_on_batch(block)
+        n += batch
+    return n / spent
+
+
+def measure(name: str, images: np.ndarray) -> dict[str, object]:
+    """Speeds by batch as `--engine keras` runs the network, and agreement with the CPU's engine."""
+    info = find_model(name)
+    on_cpu, network = load_engine(info, "openvino"), load_network(info)
+    on_gpu = KerasEngine(network, info.task)
+    drawn = agreement_images()
+    agreement = compare(info, on_cpu(drawn), on_gpu(drawn))
+    return {
+        "engine": on_gpu.name,
+        "against": on_cpu.name,
+        "close": agreement.close,
+        "agreement": str(agreement),
+        "per_s": {batch: speed(network, images, batch) for batch in BATCHES},
+    }
+
+
+def report(result: dict[str, object]) -> str:
+    """The result in Markdown."""
+    lines = [f"{result['gpu']}; {result['machine']}. `python benchmarks/gpu.py --out benchmarks/results`", ""]
+    lines += [f"| exposures/s by batch | {' | '.join(map(str, BATCHES))} | says what the CPU says |"]
+    lines += ["|---" * (len(BATCHES) + 2) + "|"]
+    for name, row in result["models"].items():
+        speeds = " | ".join(f"{value:.1f}" for value in row["per_s"].values())
+        verdict = "yes" if row["close"] else "**NO**"
+        lines.append(f"| {name}, {row['engine']} | {speeds} | {verdict}, {row['against']}: {row['agreement']} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    import_keras()
+    images = np.stack([e.image for e in simulate_season(N_DRAWN, Camera.decam(), ghosted_share=0.5, seed=1)])
+    result = {"gpu": gpu(), "machine": machine(), "models": {name: measure(name, images) for name in MODELS}}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "gpu.json").write_text(json.dumps(result, indent=1) + "\n")
+    (options.out / "gpu.md").write_text(report(result))
+    print(report(result))
+
+
+if __name__ == "__main__":
+    main()

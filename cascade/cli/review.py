@@ -1,0 +1,32 @@
+"""`cascade review`: a page on which people judge what a run found."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cascade.cli.status import RunArgument
+
+
+def review(
+    run: RunArgument,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; with one that other machines reach, a token is needed.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
+) -> None:
+    """
+    Serve a page for one or several reviewers; every verdict is saved at once in RUN/verdicts.sqlite.
+
+    Example: cascade review RUN, then cascade veto RUN --reviewed --out veto.csv
+    """
+    from contextlib import suppress
+
+    from cascade.review import ReviewDesk, serve
+    from cascade.store import open_run
+
+    desk = ReviewDesk(open_run(run))
+    with suppress(KeyboardInterrupt):
+        serve(desk, host=host, port=port, on_ready=lambda address: typer.echo(f"review at {address} (Ctrl-C ends)"))
+    typer.echo(f"{run}: {desk.n_judged()} exposures judged")

@@ -1,0 +1,89 @@
+// The focal plane: a preview with the CCDs and the outlines of artifacts over it, as SVG in half pixels.
+"use strict";
+
+const CLASSES = ["bright", "faint", "rays"];
+const SVG = "http://www.w3.org/2000/svg";
+const SIDE = 800; // half pixels
+
+/** An SVG element with attributes. */
+function svgElement(name, attributes) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}
+
+/** An HTML element; text is set as text, never as markup. */
+function htmlElement(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined) element.setAttribute(key, value);
+  }
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+/** The path of the outlines of an artifact: lists of x, y, x, y, … in half pixels. */
+function outlinePath(outlines) {
+  return outlines
+    .map((flat) => {
+      const corners = [];
+      for (let k = 0; k < flat.length; k += 2) corners.push(`${flat[k]} ${flat[k + 1]}`);
+      return `M${corners.join("L")}Z`;
+    })
+    .join("");
+}
+
+/**
+ * Draw a focal plane.
+ *
+ * ccds: [ccdnum, x, y, width, height] in half pixels; vetoed: a Set of ccdnums; artifacts: {class, outlines}.
+ * source: address of the preview, or null for a bare focal plane.
+ */
+function focalPlane({ source, alt, ccds, vetoed, artifacts, lazy }) {
+  const focal = htmlElement("div", { class: source ? "focal" : "focal bare" });
+  if (source) {
+    focal.append(htmlElement("img", { src: source, alt, width: 400, height: 400, loading: lazy ? "lazy" : "eager", decoding: "async" }));
+  }
+  const svg = svgElement("svg", { viewBox: `0 0 ${SIDE} ${SIDE}` });
+  if (source) svg.setAttribute("aria-hidden", "true");
+  else {
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", alt);
+  }
+  for (const [ccdnum, x, y, width, height] of ccds) {
+    svg.append(svgElement("rect", { class: vetoed.has(ccdnum) ? "ccd vetoed" : "ccd", x, y, width, height }));
+  }
+  for (const artifact of artifacts) {
+    svg.append(svgElement("path", { class: `artifact ${artifact.class}`, d: outlinePath(artifact.outlines) }));
+  }
+  focal.append(svg);
+  return focal;
+}
+
+/** Read or set what the browser remembers; some browsers refuse that for pages from disk. */
+function remembered(key, value) {
+  try {
+    if (value !== undefined) localStorage.setItem(key, value);
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+/** A button that changes between light, dark and what the system has. */
+function themeButton(button) {
+  const themes = ["system", "light", "dark"];
+  const show = (theme) => {
+    if (theme === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+    button.textContent = `Colours: ${theme}`;
+  };
+  let theme = remembered("cascade-theme");
+  if (!themes.includes(theme)) theme = "system";
+  show(theme);
+  button.addEventListener("click", () => {
+    theme = themes[(themes.indexOf(theme) + 1) % themes.length];
+    remembered("cascade-theme", theme);
+    show(theme);
+  });
+}

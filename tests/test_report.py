@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from fakes import config
+from looked_at import DECAM, FAILED, FOUND, N, looked_at
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from cascade.cli.app import app
+from cascade.errors import ConfigError
+from cascade.exposure import Source
+from cascade.report import write_report
+from cascade.report.agreement import cohens_kappa
+from cascade.report.charts import ccd_boxes, histogram_chart
+from cascade.report.columns import script_json
+from cascade.rows import Outcome, batch_counts, batch_tables
+from cascade.run_config import Batch
+from cascade.store import Run
+from cascade.tables import BatchResult
+from cascade.verdicts import NewVerdict, VerdictLog, subject
+
+HOSTILE = (
+    "<script>alert(1)</script>.png",
+    "</script><img src=x onerror=alert(1)>.png",
+    "../../../etc/passwd",
+    "a\u2028b'\"&amp;<!--.jpg",
+    "x" * 3000,
+    "$title ${cards} {0}",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return looked_at(tmp_path_factory.mktemp("looked-at"))
+
+
+@pytest.fixture(scope="module")
+def folder(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "report"
+    assert write_report(run, out) == len(FOUND)
+    return out
+
+
+class Page(HTMLParser):
+    """Tags and attributes of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.ids = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *attr) for attr in attrs]
+        self.ids += [value for name, value in attrs if name == "id"]
+
+
+def season(folder):
+    text = (folder / "data.js").read_text()
+    return json.loads(text.removeprefix("globalThis.cascadeSeason = ").removesuffix(";\n"))
+
+
+def hostile_run(path):
+    """A run all of whose inputs failed, with names and reasons that mean harm."""
+    settings = config(n_exposures=len(HOSTILE), batch_size=len(HOSTILE))
+    run = Run.create_or_resume(path, settings)
+    outcomes = [Outcome(k, Source(name, 10**17 + k)).failed("read", ValueError(name)) for k, name in enumerate(HOSTILE)]
+    run.commit(Batch(0, 0, len(HOSTILE)), BatchResult(batch_tables(outcomes), None, batch_counts(outcomes, {})))
+    run.finish()
+    return run
+
+
+def test_the_columns_tell_what_the_tables_do(run, folder):
+    data, rows = season(folder), run.table("exposures").to_pylist()
+    assert data["expnum"] == [row["expnum"] for row in rows]
+    assert [data["bands"][k] for k in data["band"]] == [row["band"] for row in rows]
+    assert [data["folders"][f] + name for f, name in zip(data["folder"], data["name"], strict=True)] == [
+        row["path"] for row in rows
+    ]
+    assert [data["statuses"][k] for k in data["status"]] == [row["status"] for row in rows]
+    assert data["flagged"] == sorted(FOUND)
+    assert data["previews"] == sorted(FOUND)
+    assert data["classes"][:3] == [1, 6, 0]
+    assert data["score"][FAILED] is None
+    assert data["nights"] == ["2013-11-03", "2013-11-04", "2013-11-05", "2013-11-06"]
+
+
+def test_details_hold_outlines_in_half_pixels_and_the_vetoed_ccds(run, folder):
+    text = (folder / "details" / "0.js").read_text()
+    part, exposures = json.loads(f"[{text.removeprefix('cascadeDetail(').removesuffix(');' + chr(10))}]")
+    assert (part, len(exposures)) == (0, len(FOUND))
+    ((name, score, (outline,)),) = exposures[0][0]
+    assert (name, score) == ("bright", 0.95)
+    x, y = outline[::2], outline[1::2]
+    assert (min(x), max(x), min(y), max(y)) == pytest.approx((240, 360, 200, 300), abs=1)
+    ccds = {row["ccdnum"]: row["area_fraction"] for row in run.table("ccds").to_pylist() if row["exposure"] == 1}
+    assert [ccdnum for ccdnum, *_ in exposures[0][1]] == sorted(ccds)
+    assert all(bool(vetoed) == (ccds[ccdnum] >= 0.05) for ccdnum, _, vetoed in exposures[0][1])
+
+
+def test_a_folder_loads_nothing_from_elsewhere(folder):
+    page = Page((folder / "index.html").read_text())
+    addresses = [value for _, name, value in page.attributes if name in ("src", "href")]
+    assert len(addresses) > 8
+    inside = [address for address in addresses if not address.startswith("#") and address != "data:,"]
+    assert all((folder / address).is_file() for address in inside)
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert len(page.ids) == len(set(page.ids))
+    (policy,) = (
+        value for tag, name, value in page.attributes if (tag, name) == ("meta", "content") and "'none'" in value
+    )
+    assert "script-src 'self' file:;" in policy
+    for file in folder.rglob("*"):
+        if file.suffix in (".js", ".css", ".html"):
+            assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", file.read_text())
+
+
+def test_the_page_tells_of_failures_and_scores(folder):
+    text = (folder / "index.html").read_text()
+    assert "&lt;b&gt;no&lt;/b&gt; image" in text
+    assert "<b>no" not in text
+    assert "threshold 0.5" in text
+    assert "complete, finished" in text
+    assert 'aria-label="Flagged fraction of 4 nights' in text
+    assert "Nobody has judged" in text
+
+
+def test_downloads_are_the_tables(run, folder):
+    for name in ("exposures", "artifacts", "ccds", "failures"):
+        assert parquet.read_table(folder / "tables" / f"{name}.parquet").to_pylist() == run.table(name).to_pylist()
+    assert (folder / "tables" / "veto.csv").read_text().startswith("# cascade veto min_area=0.05")
+    assert (folder / "tables" / "nights.csv").read_text().splitlines()[1] == "2013-11-03,g,2,0,0"
+
+
+def test_a_single_file_names_its_scripts_by_their_hashes(run, tmp_path):
+    out = tmp_path / "report.html"
+    assert write_report(run, out, single=True, n_previews=4) == 4
+    text = out.read_text()
+    assert text.count("data:image/jpeg;base64,") == 4
+    page = Page(text)
+    assert not [value for tag, name, value in page.attributes if tag in ("script", "img") and name == "src"]
+    assert page.tags.count("script") == text.count("'sha256-") == 6
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_previews_go_to_the_largest_and_the_most_doubtful(run, tmp_path):
+    write_report(run, tmp_path / "report", n_previews=2)
+    # The largest artifact is that of 2; most in doubt is 3, in which nothing was found.
+    assert sorted(path.stem for path in (tmp_path / "report" / "previews").iterdir()) == ["2", "3"]
+
+
+def test_hostile_names_stay_text(tmp_path):
+    run = hostile_run(tmp_path / "RUN")
+    write_report(run, tmp_path / "report")
+    write_report(run, tmp_path / "report.html", single=True)
+    data = season(tmp_path / "report")
+    assert [data["folders"][f] + n for f, n in zip(data["folder"], data["name"], strict=True)] == list(HOSTILE)
+    for file in (tmp_path / "report" / "index.html", tmp_path / "report.html"):
+        page = Page(file.read_text())
+        assert "img" not in page.tags
+        assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+        assert page.tags.count("script") in (4, 6)
+    assert "<" not in (tmp_path / "report" / "data.js").read_text()
+
+
+def test_nothing_in_json_can_end_a_script():
+    assert script_json("</script><!--&\u2028") == '"\\u003c/script\\u003e\\u003c!--\\u0026\\u2028"'
+    with pytest.raises(ValueError, match="Out of range"):
+        script_json(float("nan"))
+
+
+def test_a_folder_of_something_else_is_left_alone(run, tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ConfigError, match="expected a new folder or that of an earlier report"):
+        write_report(run, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_verdicts_are_shown_and_counted(tmp_path):
+    run = looked_at(tmp_path)
+    log = VerdictLog(run.storage.folder)
+    rows, artifacts = run.table("exposures").to_pylist(), run.table("artifacts").to_pylist()
+    for n, (reviewer, exposure, action) in enumerate(
+        [
+            ("Ada", 1, "accept"),
+            ("Ada", 2, "reject"),
+            ("<Bob>", 1, "accept"),
+            ("<Bob>", 2, "accept"),
+            ("Ada", 8, "accept"),
+        ]
+    ):
+        known = subject(rows[exposure], [a for a in artifacts if a["exposure"] == exposure])
+        log.append(NewVerdict(str(n), reviewer, exposure, known, action))
+    write_report(run, tmp_path / "report")
+    data = season(tmp_path / "report")
+    assert dict(zip(data["flagged"], data["verdict"], strict=True))[2] == "disputed"
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert "<td>&lt;Bob&gt;</td><td>2</td><td>2</td><td>0</td><td>0</td><td>3 of 3</td><td>0</td>" in text
+    assert "<td>&lt;Bob&gt;</td><td>Ada</td><td>2</td><td>50%</td><td>0.00</td>" in text
+    assert "reviewed=yes" not in (tmp_path / "report" / "tables" / "veto.csv").read_text()
+    assert (tmp_path / "report" / "tables" / "veto-reviewed.csv").is_file()
+
+
+def test_cohens_kappa_by_hand():
+    answers = [(True, True)] * 20 + [(True, False)] * 5 + [(False, True)] * 10 + [(False, False)] * 15
+    assert cohens_kappa(answers) == pytest.approx(0.4)  # the example of many textbooks
+    assert cohens_kappa([(True, True)]) is None
+
+
+def test_ccds_stand_where_the_camera_has_them():
+    boxes = {ccdnum: box for ccdnum, *box in ccd_boxes(DECAM)}
+    assert len(boxes) == 62
+    x, y, width, height = boxes[28]
+    rows, columns = np.nonzero(DECAM.labels == 28)
+    assert (x, y, x + width, y + height) == tuple(
+        2 * v for v in (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    )
+
+
+def test_an_empty_histogram_has_no_bars():
+    assert '<rect class="bar' not in histogram_chart(np.zeros(50, np.int64), None)
+
+
+def test_the_command_says_where_the_page_is(run, tmp_path):
+    out = tmp_path / "here"
+    result = CliRunner().invoke(app, ["report", str(run.path), "--out", str(out), "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert f"{out}/index.html: {N} exposures, {len(FOUND)} previews," in result.output
+    picture = (out / "previews" / "1.jpg").read_bytes()
+    assert picture[:3] == b"\xff\xd8\xff"
+    assert base64.b64encode(picture)
+
+
+def test_a_report_of_a_run_whose_inputs_are_gone_has_no_previews(tmp_path):
+    run = looked_at(tmp_path)
+    (tmp_path / "previews").rename(tmp_path / "elsewhere")
+    assert write_report(run, tmp_path / "report") == 0
+    assert season(tmp_path / "report")["previews"] == []
