@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ from cascade.segment import NetworkSegmenter
 
 if TYPE_CHECKING:
     import keras
+
+    from cascade.engines.openvino_run import Precision
 
 PAPER = "mrcnn-r101"
 """The preset of the paper's network: Matterport's graph with ResNet-101 at 1024x1024."""
@@ -42,17 +44,18 @@ class TimedEngine:
     ----------
     engine
         Does the work.
+    name
+        That of the engine.
     seconds
         Spent in it.
     """
 
     engine: Engine
+    name: str = field(init=False)
     seconds: float = 0.0
 
-    @property
-    def name(self) -> str:
-        """That of the engine."""
-        return self.engine.name
+    def __post_init__(self) -> None:
+        self.name = self.engine.name
 
     def __call__(self, images: UInt8Array) -> Answer:
         """Run the network; see `Engine`."""
@@ -144,7 +147,7 @@ def _engine(name: str, info: ModelInfo | None, engine: str) -> Engine:
         return KerasEngine(_network(name, info, engine), task)
     from cascade.engines.openvino_run import OpenVINOEngine
 
-    precision = "bf16" if engine == OPENVINO_16 else "f32"
+    precision: Precision = "bf16" if engine == OPENVINO_16 else "f32"
     if info is not None:
         from cascade.engines.openvino_cache import exported
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
+from operator import itemgetter
 from typing import Any
 
 from cascade.bench.networks import OPENVINO_16
@@ -33,15 +34,15 @@ def profile(name: str, engine: str) -> dict[str, Any]:
     info = find_model(name)
     folder, images, _ = exported(info)
     counted = OpenVINOEngine(folder, info.task, "bf16" if engine == OPENVINO_16 else "f32", counting=True)
-    parts: Counter[str] = Counter()
-    layers: Counter[str] = Counter()
+    parts: defaultdict[str, float] = defaultdict(float)
+    layers: defaultdict[str, float] = defaultdict(float)
     for _ in range(_ROUNDS):
         counted(images)
         for part, layer, seconds in counted.counts():
             parts[part] += seconds
             layers[layer] += seconds
     total = max(sum(parts.values()), 1e-12)
-    named = dict(layers.most_common(_N_KINDS))
+    named = dict(sorted(layers.items(), key=itemgetter(1), reverse=True)[:_N_KINDS])
     named["others"] = sum(layers.values()) - sum(named.values())
     return {
         "parts": {part: parts[part] / total for part in PARTS[info.task]},

@@ -94,7 +94,8 @@ def _bars(axes: Axes, study: Mapping[str, Any]) -> None:
     width = 0.8 / (2 * len(networks) + 1)
     engines = list(study["matmul"])
     at = np.arange(len(engines))
-    axes.bar(at - 0.4 + width / 2, list(study["matmul"].values()), width, color="black", label="matrix product")
+    heights = list(study["matmul"].values())
+    axes.bar(at - 0.4 + width / 2, heights, width, color="black", label="matrix product")
     for n, network in enumerate(networks):
         rows = {row["engine"]: row for row in study["rows"] if row["network"] == network}
         for k, (name, speeds) in enumerate((
@@ -103,14 +104,14 @@ def _bars(axes: Axes, study: Mapping[str, Any]) -> None:
              [rows[engine]["plain"]["gflop_per_s"] for engine in engines]),
         )):  # fmt: skip
             place = at - 0.4 + (1 + 2 * n + k + 0.5) * width
+            heights += speeds
             axes.bar(place, speeds, width, color=COLOURS[n], alpha=(1.0, 0.4)[k], label=name)
     axes.set_xticks(at, engines)
     axes.set(yscale="log", ylabel="GFLOP/s", title="Networks, and what the machine can do")
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     axes.legend(fontsize=8, ncols=2, loc="upper left")
-    low, high = (pick(patch.get_height() for patch in axes.patches) for pick in (min, max))
-    axes.set_ylim(low / 3, high * 8)  # room for the legend
+    axes.set_ylim(min(heights) / 3, max(heights) * 8)  # room for the legend
 
 
 def _season(axes: Axes, season: Mapping[str, Any]) -> None:

@@ -95,10 +95,10 @@ def study_scaling(networks: Networks, pool: Path, *, scale: float, say: Say) -> 
         stores = _Stores(Path(folder), Pool.draw(pool, size - n_ghosted, n_ghosted))
         _timed(stores, _LEAST, networks, None)
         rows = []
-        plan = [(n, networks, None) for n in N_ALONE]
+        plan: list[tuple[int, Networks | None, int | None]] = [(n, networks, None) for n in N_ALONE]
         plan += [(n, networks, workers) for workers in WORKERS for n in N_WORKERS]
         plan += [(n, None, max(WORKERS)) for n in N_STAND_INS]
-        for n, chosen, workers in dict.fromkeys((max(_LEAST, round(n * scale)), *rest) for n, *rest in plan):
+        for n, chosen, workers in dict.fromkeys((max(_LEAST, round(n * scale)), who, how) for n, who, how in plan):
             say(f"{n} exposures, {'stand-ins' if chosen is None else 'networks'}, {workers or 'no'} workers")
             rows.append(_timed(stores, n, chosen, workers))
         cluster = []

@@ -91,7 +91,6 @@ def study_seasons(networks: Networks, pool: Path, *, scale: float, say: Say) -> 
         marked = Marked.of(drawn.truth(cells), found, cells)
         scores = everything.table("exposures")["screen_score"].to_numpy(zero_copy_only=False).astype(float)
         seasons = []
-        flagged_in_all = None
         for prevalence in PREVALENCES:
             say(f"{prevalence:.1%} ghosted: the cascade on {n} exposures, Mask R-CNN alone on {n_alone}")
             chosen = drawn.season(n, prevalence)
@@ -99,8 +98,6 @@ def study_seasons(networks: Networks, pool: Path, *, scale: float, say: Say) -> 
             run, timed = _run([work / f"{prevalence}.zarr"], work / f"{prevalence}", networks)
             drawn.write(drawn.season(n_alone, prevalence), work / f"{prevalence}-alone.zarr")
             _, alone = _run([work / f"{prevalence}-alone.zarr"], work / f"{prevalence}-alone", networks, alone=True)
-            threshold = run.config.threshold
-            flagged_in_all = scores >= np.float32(threshold)
             seasons.append(
                 {
                     "prevalence": prevalence, "cascade": timed, "alone": alone,
@@ -111,13 +108,18 @@ def study_seasons(networks: Networks, pool: Path, *, scale: float, say: Say) -> 
                     ),
                 }
             )  # fmt: skip
+    threshold = run.config.threshold
+    if threshold is None:
+        msg = "expected a run with a screen to have a threshold"
+        raise RuntimeError(msg)
+    flagged = scores >= np.float32(threshold)
     paper = measure_paper(say) if has_paper(scale) else []
     return {
         "study": "seasons", "scale": scale, "networks": networks.told(), "threshold": threshold,
         "pool": {"n_clean": drawn.n_clean, "n_ghosted": drawn.n_ghosted}, "everything": whole,
         "area_thresholds": AREA_THRESHOLDS, "seasons": seasons, "paper": paper,
-        "all_exposures": marked.losses(drawn.ghosted(), flagged_in_all, n_resamples=_N_RESAMPLES),
-        **_model(seasons, whole, paper, scores, drawn.ghosted(), flagged_in_all, marked),
+        "all_exposures": marked.losses(drawn.ghosted(), flagged, n_resamples=_N_RESAMPLES),
+        **_model(seasons, whole, paper, scores, drawn.ghosted(), flagged, marked),
     }  # fmt: skip
 
 
