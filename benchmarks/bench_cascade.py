@@ -12,7 +12,7 @@ from PIL import Image
 
 from cascade.camera import Camera
 from cascade.exposure import Artifact
-from cascade.models import find_model
+from cascade.models import DEFAULT_MODELS, find_model
 from cascade.readers import open_inputs
 from cascade.simulate import simulate_exposure
 
@@ -36,7 +36,7 @@ def test_read_jpegs(benchmark, previews, tmp_path):
 def test_screen(benchmark, previews):
     from cascade.screen import NetworkScreener
 
-    screener = NetworkScreener.load(find_model("screen-v0"))
+    screener = NetworkScreener.load(find_model(DEFAULT_MODELS["screen"]))
     scores = benchmark(screener.score, previews)
     assert scores.shape == (N,)
 
@@ -44,6 +44,18 @@ def test_screen(benchmark, previews):
 def test_segment(benchmark, previews):
     from cascade.segment import NetworkSegmenter
 
-    segmenter = NetworkSegmenter.load(find_model("segment-lite-v1"))
+    segmenter = NetworkSegmenter.load(find_model(DEFAULT_MODELS["segment"]))
     found = benchmark(segmenter.segment, previews)
     assert len(found) == N
+
+
+def test_season(benchmark, previews, tmp_path):
+    from itertools import count
+
+    from cascade.season import run_season
+
+    np.save(tmp_path / "x.npy", previews)
+    numbers = count()
+    # Loading the networks is part of it: what is left is reading, both networks, tables and store.
+    run = benchmark(lambda: run_season(tmp_path / "x.npy", tmp_path / f"run-{next(numbers)}"))
+    assert run.summary().counts.n_exposures == N

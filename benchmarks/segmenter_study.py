@@ -168,10 +168,10 @@ def matmul_peak(folder: Path) -> dict[str, float]:
     """GFLOP/s of a large matrix product, the better of TensorFlow and OpenVINO."""
     import tensorflow as tf
 
-    from cascade.engines.openvino_export import _write
+    from cascade.engines.openvino_export import write_part
 
     weights = tf.random.normal((MATMUL, MATMUL))
-    _write(lambda image: {"out": tf.matmul(image, weights)}, {"image": ((MATMUL, MATMUL), "float32")},
+    write_part(lambda image: {"out": tf.matmul(image, weights)}, {"image": ((MATMUL, MATMUL), "float32")},
            folder / "product.xml")  # fmt: skip
     peak = {}
     for dtype, precision in ((tf.float32, "f32"), (tf.bfloat16, "bf16")):
@@ -199,7 +199,7 @@ def backbone(folder: Path) -> dict[str, float]:
     import keras
     from keras import layers
 
-    from cascade.engines.openvino_export import _write
+    from cascade.engines.openvino_export import write_part
     from cascade.engines.openvino_run import native_precision
     from cascade.models import build_network
     from cascade.nets.cost import gflop
@@ -213,7 +213,7 @@ def backbone(folder: Path) -> dict[str, float]:
     plain = keras.Model(image, x)
     told = {}
     for name, network in (("segment-lite's backbone and pyramid", lite), (PLAIN, plain)):
-        _write(
+        write_part(
             lambda image, network=network: {"out": network(image, training=False)},
             {"image": ((4, 400, 400, 1), "float32")}, folder / "part.xml",
         )  # fmt: skip

@@ -224,6 +224,7 @@ def run_stub(
     n_workers: int | None = None,
     scheduler: str | None = None,
     fresh: bool = False,
+    pause_s: float = 0.0,
     on_start: Callable[[Run], None] | None = None,
     on_batch: Callable[[BatchCounts], None] | None = None,
     on_event: Callable[..., None] | None = None,
@@ -231,13 +232,14 @@ def run_stub(
     """
     Do as `run_season` does with the stand-ins of `cascade.stub` for networks; for benchmarks only.
 
-    ``run.json`` names the models ``stub``, so no real run can be taken for one, or be resumed as one.
+    ``run.json`` names the models ``stub``, so no real run can be taken for one, or be resumed as one. The stand-ins
+    sleep `pause_s` seconds an exposure, as if the networks computed on another device.
     """
     reader = open_inputs(inputs)
     return _run(
         reader,
         RunConfig("", len(reader), STUB, STUB, THRESHOLD, batch_size),
-        StubLoader(),
+        StubLoader(pause_s),
         Camera.decam(),
         out,
         n_workers=n_workers,

@@ -7,6 +7,7 @@ artifact, a square whose side in pixels is that level. So every result can be to
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +23,22 @@ THRESHOLD = 0.5
 _CORNER = 60  # first row and column of the square; it lies on CCDs
 
 
+@dataclass(frozen=True, slots=True)
 class StubScreener:
-    """Scores by the first pixel."""
+    """
+    Scores by the first pixel.
+
+    Attributes
+    ----------
+    pause_s
+        Seconds to sleep an exposure.
+    """
+
+    pause_s: float = 0.0
 
     def score(self, images: UInt8Array) -> Float32Array:
         """Score (B, 400, 400) uint8 previews."""
+        time.sleep(self.pause_s * len(images))
         scores: Float32Array = images[:, 0, 0].astype(np.float32) / np.float32(255)
         return scores
 
@@ -47,8 +59,17 @@ class StubSegmenter:
 
 @dataclass(frozen=True, slots=True)
 class StubLoader:
-    """Loads the stand-ins."""
+    """
+    Loads the stand-ins.
+
+    Attributes
+    ----------
+    pause_s
+        Seconds that they sleep an exposure, as if the networks computed on another device.
+    """
+
+    pause_s: float = 0.0
 
     def __call__(self) -> tuple[StubScreener, StubSegmenter]:
         """Make them."""
-        return StubScreener(), StubSegmenter()
+        return StubScreener(self.pause_s), StubSegmenter()

@@ -30,6 +30,7 @@ LAYERS = (
     {"report"},
     {"evaluate", "review", "notebook"},
     {"training"},
+    {"bench"},
     {"cli"},
 )
 ALLOWED_WITHIN_LAYER = {

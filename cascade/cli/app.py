@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from cascade.cli.bench import bench_app
 from cascade.cli.calibrate import calibrate
 from cascade.cli.demo import demo
 from cascade.cli.evaluate import agreement, evaluate, split
@@ -102,3 +103,4 @@ app.command("evaluate")(evaluate)
 app.command("agreement")(agreement)
 app.command("split")(split)
 app.add_typer(models_app, name="models")
+app.add_typer(bench_app, name="bench")

@@ -41,7 +41,7 @@ def export(network: keras.Model, task: Task, folder: Path) -> None:
         raise ConfigError(msg)
     parts = _screen_parts(network) if task == "screen" else _segment_parts(network)
     for (function, signature), name in zip(parts, PARTS[task], strict=True):
-        _write(function, signature, folder / f"{name}.xml")
+        write_part(function, signature, folder / f"{name}.xml")
 
 
 def _screen_parts(network: keras.Model) -> list[tuple[Callable[..., Any], Signature]]:
@@ -124,8 +124,19 @@ def _float(image: Any) -> Any:  # noqa: ANN401
     return ops.cast(ops.expand_dims(image, -1), "float32")
 
 
-def _write(function: Callable[..., Any], signature: Signature, path: Path) -> None:
-    """Trace a part and convert it."""
+def write_part(function: Callable[..., Any], signature: Signature, path: Path) -> None:
+    """
+    Trace a function of TensorFlow and write it as OpenVINO's ``.xml`` and ``.bin``.
+
+    Parameters
+    ----------
+    function : callable
+        Takes tensors by the names in `signature`, returns tensors by name.
+    signature : dict
+        Shape and dtype of each input.
+    path : Path
+        The ``.xml``.
+    """
     import tensorflow as tf
 
     ov = import_openvino()

@@ -64,9 +64,11 @@ class OpenVINOEngine:
     task : str
     precision : str
         Of the parts that convolve; ``"f32"`` or ``"bf16"``.
+    counting : bool
+        Count the time of every layer, for `counts`.
     """
 
-    def __init__(self, folder: Path, task: Task, precision: Precision) -> None:
+    def __init__(self, folder: Path, task: Task, precision: Precision, *, counting: bool = False) -> None:
         core = import_openvino().Core()
         self.name = f"openvino {precision}"
         self._task = task
@@ -79,6 +81,7 @@ class OpenVINOEngine:
                     "INFERENCE_PRECISION_HINT": precision if may_round else "f32",
                     "NUM_STREAMS": 1,
                     "ENABLE_CPU_PINNING": False,
+                    "PERF_COUNT": counting,
                     "INFERENCE_NUM_THREADS": int(os.environ.get(_THREADS_VARIABLE) or 0),  # 0: all cores
                 },
             )  # fmt: skip
@@ -103,6 +106,14 @@ class OpenVINOEngine:
             for key, kept in found.items():
                 kept.append(self._tensors[key].data.copy())
         return {key: np.concatenate(kept)[: len(images)] for key, kept in found.items()}
+
+    def counts(self) -> list[tuple[str, str, float]]:
+        """Part, kind of layer and seconds of every layer that the last block went through."""
+        return [
+            (part, str(layer.node_type), layer.real_time.total_seconds())
+            for part, request in zip(PARTS[self._task], self._requests, strict=True)
+            for layer in request.get_profiling_info()
+        ]
 
 
 def _own_name(port: Any) -> str:  # noqa: ANN401

@@ -44,6 +44,11 @@ class Found:
         """Compress instances."""
         return cls(instances.classes, instances.scores, encode_masks(instances.masks))
 
+    @classmethod
+    def empty(cls) -> Self:
+        """No artifacts."""
+        return cls(np.zeros(0, np.uint8), np.zeros(0, np.float32), ())
+
     def masks(self) -> BoolArray:
         """(k, 400, 400) bool."""
         masks = np.zeros((len(self), *PREVIEW_SHAPE), bool)

@@ -1,0 +1,160 @@
+"""
+Synthetic exposures that are drawn once and made into seasons of any prevalence.
+
+Drawing costs ten times what the cascade costs. So there is one pool of clean and one of ghosted exposures, and a season
+takes the first so many of each: seasons of different prevalence share exposures, but none holds one twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from cascade.atomic import read_json
+from cascade.errors import ConfigError, StoreError
+from cascade.evaluate import CcdCells, Found, Side
+from cascade.simulate.dataset import write_season
+from cascade.simulate.season import Season
+from cascade.via import read_via, region_instances
+
+_SEED = 77001  # no training's
+_FIRST_EXPNUM = {"clean": 910001, "ghosted": 960001}
+_SHARE = {"clean": 0.0, "ghosted": 1.0}
+_SHARD = 256
+
+IndexArray = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """
+    Exposures on disk: the clean ones first, then the ghosted ones.
+
+    Attributes
+    ----------
+    folder
+        Holds a season each in ``clean`` and ``ghosted``.
+    n_clean, n_ghosted
+        Their numbers.
+    """
+
+    folder: Path
+    n_clean: int
+    n_ghosted: int
+
+    @classmethod
+    def draw(cls, folder: Path, n_clean: int, n_ghosted: int) -> Self:
+        """
+        Draw exposures, unless the folder holds enough of them.
+
+        Raises
+        ------
+        ConfigError
+            If the folder holds anything else.
+        """
+        wanted = {"clean": n_clean, "ghosted": n_ghosted}
+        sizes = {}
+        for kind, n in wanted.items():
+            season = Season(max(n, 1), _SHARE[kind], _SEED, _FIRST_EXPNUM[kind])
+            sizes[kind] = _n_drawn(folder / kind, season)
+            if sizes[kind] < n:
+                folder.mkdir(parents=True, exist_ok=True)
+                write_season(season, folder / kind, n_workers=os.cpu_count() or 1)
+                sizes[kind] = season.n_exposures
+        return cls(folder, sizes["clean"], sizes["ghosted"])
+
+    def __len__(self) -> int:
+        return self.n_clean + self.n_ghosted
+
+    def previews(self) -> list[Path]:
+        """The two stores of previews, as inputs of a run over the whole pool."""
+        return [self.folder / kind / "previews.zarr" for kind in _SHARE]
+
+    def ghosted(self) -> npt.NDArray[np.bool_]:
+        """(N,) bool."""
+        return np.arange(len(self)) >= self.n_clean
+
+    def season(self, n_exposures: int, prevalence: float) -> IndexArray:
+        """
+        Choose the exposures of a season.
+
+        Parameters
+        ----------
+        n_exposures : int
+        prevalence : float
+            Share of ghosted ones, in [0, 1]; rounded to whole exposures, one at least, spread evenly.
+
+        Returns
+        -------
+        ndarray of int, shape (n_exposures,)
+            Numbers of exposures of the pool.
+
+        Raises
+        ------
+        ConfigError
+            If the pool is too small.
+        """
+        n_ghosted = max(1, round(n_exposures * prevalence))
+        if n_ghosted > self.n_ghosted or n_exposures - n_ghosted > self.n_clean:
+            msg = (
+                f"pool of {self.n_clean} clean and {self.n_ghosted} ghosted exposures: expected enough for a season of "
+                f"{n_exposures}, {n_ghosted} of them ghosted"
+            )
+            raise ConfigError(msg)
+        steps = np.arange(n_exposures + 1) * n_ghosted // n_exposures
+        ghosted = np.diff(steps) > 0
+        return np.where(ghosted, self.n_clean + steps[:-1], np.arange(n_exposures) - steps[:-1]).astype(np.intp)
+
+    def write(self, chosen: IndexArray, store: Path, *, mark: Sequence[int] = ()) -> None:
+        """
+        Write a season as a Zarr store of previews.
+
+        Parameters
+        ----------
+        chosen : ndarray of int
+            From `season`.
+        store : Path
+        mark : sequence of int
+            Grey levels of the first pixel of clean and of ghosted exposures, by which `cascade.stub` knows them; empty:
+            none.
+        """
+        import zarr
+
+        pools: list[Any] = [zarr.open_group(path, mode="r")["preview"] for path in self.previews()]
+        group = zarr.create_group(store)
+        images = group.create_array(
+            "preview", shape=(len(chosen), 400, 400), chunks=(1, 400, 400), shards=(_SHARD, 400, 400), dtype="uint8"
+        )
+        for start in range(0, len(chosen), _SHARD):
+            block = chosen[start : start + _SHARD]
+            out = np.empty((len(block), 400, 400), np.uint8)
+            for number, pool in enumerate(pools):
+                mine = (block >= self.n_clean) == bool(number)
+                if mine.any():
+                    at = block[mine] - number * self.n_clean
+                    out[mine] = pool[int(at[0]) : int(at[-1]) + 1]  # neighbours, as `season` chooses them
+                    if mark:
+                        out[mine, 0, 0] = mark[number]
+            images[start : start + len(block)] = out
+
+    def truth(self, cells: CcdCells) -> Side:
+        """What a person would draw, over the whole pool."""
+        regions = read_via(self.folder / "ghosted" / "via.json")
+        drawn = (Found.of(region_instances(regions[name])) for name in sorted(regions)[: self.n_ghosted])
+        return Side.of("truth", [*[Found.empty()] * self.n_clean, *drawn], cells)
+
+
+def _n_drawn(folder: Path, season: Season) -> int:
+    """How many exposures an earlier call drew; what exposure n is depends on seed and n alone."""
+    try:
+        mark = read_json(folder / "season.json")
+    except StoreError:
+        return 0
+    same = (mark.get("seed"), mark.get("ghosted_share")) == (season.seed, season.ghosted_share)
+    return int(mark.get("n_exposures", 0)) if same else 0

@@ -1,0 +1,50 @@
+"""Which layers of a network take the time, by OpenVINO's own counters."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from operator import itemgetter
+from typing import Any
+
+from cascade.bench.networks import OPENVINO_16
+from cascade.engines.openvino_cache import exported
+from cascade.engines.openvino_run import PARTS, OpenVINOEngine
+from cascade.models import find_model
+
+_ROUNDS = 10
+_N_KINDS = 8
+
+
+def profile(name: str, engine: str) -> dict[str, Any]:
+    """
+    Count the time of a model's parts and of kinds of layers in OpenVINO; counting itself takes some per cent.
+
+    Parameters
+    ----------
+    name : str
+        A model by name or folder.
+    engine : str
+        `OPENVINO_32` or `OPENVINO_16`.
+
+    Returns
+    -------
+    dict
+        `parts` and `layers`: shares of the time, largest first, layers of which there are too many as ``others``.
+    """
+    info = find_model(name)
+    folder, images, _ = exported(info)
+    counted = OpenVINOEngine(folder, info.task, "bf16" if engine == OPENVINO_16 else "f32", counting=True)
+    parts: defaultdict[str, float] = defaultdict(float)
+    layers: defaultdict[str, float] = defaultdict(float)
+    for _ in range(_ROUNDS):
+        counted(images)
+        for part, layer, seconds in counted.counts():
+            parts[part] += seconds
+            layers[layer] += seconds
+    total = max(sum(parts.values()), 1e-12)
+    named = dict(sorted(layers.items(), key=itemgetter(1), reverse=True)[:_N_KINDS])
+    named["others"] = sum(layers.values()) - sum(named.values())
+    return {
+        "parts": {part: parts[part] / total for part in PARTS[info.task]},
+        "layers": {layer: seconds / total for layer, seconds in named.items()},
+    }

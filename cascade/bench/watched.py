@@ -1,0 +1,74 @@
+"""Measurements in a process of their own, which starts with nothing in memory and leaves nothing behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Generic, ParamSpec, TypeVar
+
+import psutil  # comes with distributed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Watched(Generic[T]):
+    """
+    What a function returned, and the memory that it took.
+
+    Attributes
+    ----------
+    value
+        What it returned.
+    seconds
+        (n,) since its process was asked for.
+    memory_mb
+        (n,) resident memory at those times, of the process and those that it started.
+    """
+
+    value: T
+    seconds: tuple[float, ...]
+    memory_mb: tuple[float, ...]
+
+    @property
+    def peak_mb(self) -> float:
+        """The most memory seen."""
+        return max(self.memory_mb)
+
+
+def watched(function: Callable[P, T], *args: P.args, **options: P.kwargs) -> Watched[T]:
+    """
+    Call a function in a new process and watch its memory.
+
+    Parameters
+    ----------
+    function : callable
+        One of a module; its arguments and what it returns must be picklable.
+    """
+    started = time.monotonic()
+    seconds, memory = [], []
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        future: Future[T] = pool.submit(function, *args, **options)
+        while not wait_for([future], timeout=_EVERY_S).done:
+            seconds.append(time.monotonic() - started)
+            memory.append(_memory_mb())
+        seconds.append(time.monotonic() - started)
+        memory.append(_memory_mb())
+        return Watched(future.result(), tuple(seconds), tuple(memory))
+
+
+def _memory_mb() -> float:
+    """Resident memory of all processes below this one."""
+    total = 0
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    return total / 2**20

@@ -1,0 +1,193 @@
+"""`cascade bench`: studies of what screening first buys and costs, and of how near everything is to the machine."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cascade.cli.run import Quiet
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from cascade.bench.seasons import Networks
+    from cascade.bench.study import Say
+
+bench_app = typer.Typer(no_args_is_help=True, help="Measure the cascade: speed, losses, scaling, real exposures.")
+
+Out = Annotated[Path, typer.Option(help="Folder for the JSON, the Markdown table and the figure.")]
+Scale = Annotated[
+    float,
+    typer.Option(min=0.001, help="Of the numbers of exposures: 1 is the full study, 0.01 takes seconds to a minute."),
+]
+PoolFolder = Annotated[
+    Path | None,
+    typer.Option("--pool", help="Keep the drawn exposures here for the next time; default: draw them anew."),
+]
+ScreenModel = Annotated[str | None, typer.Option("--screen", help="Screening model; default that of `cascade run`.")]
+SegmentModel = Annotated[str | None, typer.Option("--segment", help="Segmenting model; default that of `cascade run`.")]
+EngineName = Annotated[str, typer.Option("--engine", help="As for `cascade run`.")]
+
+
+@bench_app.command()
+def seasons(
+    out: Out,
+    scale: Scale = 1.0,
+    pool: PoolFolder = None,
+    screen: ScreenModel = None,
+    segment: SegmentModel = None,
+    engine: EngineName = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """
+    Compare the cascade with Mask R-CNN alone on seasons of 0.5 to 50 % ghosted exposures: time, losses, break-even.
+
+    Example: cascade bench seasons --out benchmarks/results --pool pool
+    """
+    from cascade.bench import seasons_report as report
+    from cascade.bench.seasons import study_seasons
+
+    networks = _networks(screen, segment, engine)
+    about = _facts(networks)
+    with _pool(pool) as folder:
+        study = study_seasons(networks, folder, scale=scale, say=_say(quiet))
+    _write(out, about | study, report)
+
+
+@bench_app.command()
+def roofline(
+    out: Out,
+    scale: Scale = 1.0,
+    pool: PoolFolder = None,
+    screen: ScreenModel = None,
+    segment: SegmentModel = None,
+    engine: EngineName = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """
+    Compare networks with matrix products and plain convolutions, on every engine and precision there is.
+
+    Example: cascade bench roofline --out benchmarks/results --pool pool
+    """
+    from cascade.bench import roofline_report as report
+    from cascade.bench.roofline import study_roofline
+
+    networks = _networks(screen, segment, engine)
+    about = _facts(networks)
+    with _pool(pool) as folder:
+        study = study_roofline(networks, folder, scale=scale, say=_say(quiet))
+    _write(out, about | study, report)
+
+
+@bench_app.command()
+def scaling(
+    out: Out,
+    scale: Scale = 1.0,
+    pool: PoolFolder = None,
+    screen: ScreenModel = None,
+    segment: SegmentModel = None,
+    engine: EngineName = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """
+    Time seasons of a hundred to a hundred thousand exposures, with and without workers, and a simulated cluster.
+
+    Example: cascade bench scaling --out benchmarks/results --pool pool
+    """
+    from cascade.bench import scaling_report as report
+    from cascade.bench.scaling import study_scaling
+
+    networks = _networks(screen, segment, engine)
+    about = _facts(networks)
+    with _pool(pool) as folder:
+        study = study_scaling(networks, folder, scale=scale, say=_say(quiet))
+    _write(out, about | study, report)
+
+
+@bench_app.command()
+def real(
+    out: Out,
+    segment_folds: Annotated[
+        Path | None, typer.Option(help="What `cascade train segment --cross-validate` wrote, for an honest row.")
+    ] = None,
+    screen_folds: Annotated[
+        Path | None, typer.Option(help="What `cascade train screen --cross-validate` wrote; goes with --segment-folds.")
+    ] = None,
+    screen: ScreenModel = None,
+    segment: SegmentModel = None,
+    engine: EngineName = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """
+    Compare the cascade, Mask R-CNN alone and people on the annotated real exposures under $CASCADE_DATA.
+
+    Example: cascade bench real --out benchmarks/results --segment-folds runs/segment-cv --screen-folds runs/screen-cv
+    """
+    from cascade.bench import real_report as report
+    from cascade.bench.real import IMAGES, Folds, study_real
+    from cascade.training.config import data_root
+
+    if screen_folds is not None and segment_folds is None:
+        msg = "--screen-folds goes with --segment-folds"
+        raise typer.BadParameter(msg)
+    if not (data_root() / IMAGES).is_dir():
+        typer.echo(f"SKIPPED: no {IMAGES} under $CASCADE_DATA; nothing was measured or written", err=True)
+        return
+    networks = _networks(screen, segment, engine)
+    about = _facts(networks)
+    study = study_real(networks, data_root(), Folds(segment_folds, screen_folds), say=_say(quiet))
+    _write(out, about | study, report)
+
+
+def _networks(screen: str | None, segment: str | None, engine: str) -> Networks:
+    """Models to compare."""
+    from cascade.bench.seasons import Networks
+    from cascade.models import DEFAULT_MODELS
+
+    return Networks(screen or DEFAULT_MODELS["screen"], segment or DEFAULT_MODELS["segment"], engine)
+
+
+@contextmanager
+def _pool(folder: Path | None) -> Iterator[Path]:
+    """The folder of drawn exposures, or one that goes away."""
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="cascade-pool-") as temporary:
+        yield Path(temporary)
+
+
+def _say(quiet: bool) -> Say:
+    """A line for everything that is measured, as it takes minutes."""
+    from time import monotonic
+
+    started = monotonic()
+
+    def say(what: str) -> None:
+        if not quiet:
+            typer.echo(f"{monotonic() - started:6.0f} s  {what}", err=True)
+
+    return say
+
+
+def _facts(networks: Networks) -> dict[str, Any]:
+    """Where and when the study begins."""
+    import sys
+
+    from cascade.bench.study import facts
+
+    return {"facts": facts(["cascade", *sys.argv[1:]], [networks.screen, networks.segment])}
+
+
+def _write(out: Path, study: dict[str, Any], report: ModuleType) -> None:
+    """Write the three files."""
+    from cascade.bench.study import write_study
+
+    name = str(study["study"])
+    write_study(out, name, study, report.lines(study), report.figure(study))
+    typer.echo(f"{out}: {name}.md, {name}.json, {name}.png")
