@@ -329,3 +329,11 @@ def test_finished_training_reports_all_its_steps(whole, data, configs):
     told = []
     train("screen", configs["screen"], data, CAMERA, whole.folder, on_steps=lambda *a: told.append(a))
     assert told == [(6, "trained before")]
+
+
+def test_a_start_is_checked_in_float32(configs, data, tmp_path, monkeypatch):
+    start = train("screen", configs["screen"], data, CAMERA, tmp_path / "start")
+    monkeypatch.setattr("cascade.golden._TOLERANCE", 1e-4)  # bfloat16 would miss that
+    config = with_fit(configs["screen"], precision="mixed_bfloat16")
+    info = train("screen", config, data, CAMERA, tmp_path / "next", start=start)
+    assert info.training["start"] == "start"

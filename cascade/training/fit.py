@@ -98,10 +98,11 @@ def train(
     keras.utils.set_random_seed(config.fit.seed)
     plain = build_network(config.architecture)  # float32 throughout
     check_task(config.architecture, task)
+    if start is not None:
+        take_over(start, plain)  # its golden outputs are those of float32
     with _precision(config.fit.precision):
         network = build_network(config.architecture)
-        if start is not None:
-            take_over(start, network)
+        network.set_weights(plain.get_weights())
         trained = _compiled(task, network, config)
         batches = _batches(task, trained, config, data, camera)
         validation = _validation(task, network, plain, config, data, camera, checkpoint)
