@@ -32,7 +32,7 @@ MATTERPORT = {
 }  # fmt: skip
 SCREEN = {
     "name": "screen_cnn", "widths": [4, 4, 8, 8, 8], "blocks": [0, 0, 0, 0, 1], "offset": 53.0, "scale": 32.0,
-    "dropout": 0.0,
+    "dropout": 0.0, "map_width": 4,
 }  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def tiny_architectures() -> dict[str, dict[str, object]]:
     return {
         "screen": {
             "name": "screen_cnn", "widths": [4, 4, 8, 8, 8], "blocks": [0, 0, 0, 0, 0], "offset": 53.0, "scale": 32.0,
-            "dropout": 0.0,
+            "dropout": 0.0, "map_width": 4,
         },
         "segment": segment,
         "semantic": {**segment, "name": "semantic"},

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from cascade.models import build_network
+from cascade.nets.classifier import ScreenTraining
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +61,22 @@ def test_mixed_precision_keeps_the_logit_float32(tiny_architectures, images):
         keras.mixed_precision.set_dtype_policy(before)
     assert mixed.get_layer("stage3_conv").compute_dtype == "bfloat16"
     assert mixed.predict_on_batch(images).dtype == np.float32
+
+
+def test_losses_are_those_of_the_logit_and_of_the_coarse_map(network, images):
+    training = ScreenTraining(network)
+    shares = np.zeros((3, 100, 100, 4), np.float32)
+    shares[0, 41, 83, 1] = 0.75  # in cell (10, 20)
+    ghosted = np.array([[1.0], [0.0], [1.0]], np.float32)
+    losses = training({"image": images, "ghosted": ghosted, "shares": shares}, training=False)
+    logits, cells = (keras.ops.convert_to_numpy(value) for value in training.both(images, training=False))
+    np.testing.assert_allclose(logits, network.predict_on_batch(images), atol=1e-5)
+
+    def cross_entropy(wanted, logit):
+        probability = 1 / (1 + np.exp(-logit))
+        return -wanted * np.log(probability) - (1 - wanted) * np.log(1 - probability)
+
+    wanted = np.zeros((3, 25, 25, 4))
+    wanted[0, 10, 20, 1] = 0.75
+    np.testing.assert_allclose(losses["ghosted"], cross_entropy(ghosted, logits)[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(losses["map"], cross_entropy(wanted, cells).mean(axis=(1, 2, 3)), rtol=1e-4)

@@ -66,8 +66,11 @@ def alive(monkeypatch):
 
 
 def test_screen_batches_tell_what_is_ghosted(alive):
-    images, ghosted = batches(ScreenBatches)[0]
+    inputs, dummies = batches(ScreenBatches)[0]
+    images, ghosted = inputs["image"], inputs["ghosted"]
     assert images.shape == (6, 400, 400, 1)
+    assert inputs["shares"].shape == (6, 100, 100, 4)
+    assert {name: value.tolist() for name, value in dummies.items()} == {"ghosted": [0] * 6, "map": [0] * 6}
     assert images.dtype == ghosted.dtype == np.float32
     assert ghosted.shape == (6, 1)
     assert set(ghosted[:, 0]) == {0, 1}
@@ -79,7 +82,7 @@ def test_screen_batches_tell_what_is_ghosted(alive):
 def test_sources_are_asked_in_the_configured_shares(real_share):
     real, synthetic = Fixed(sample_of((Artifact.BRIGHT, 1.0, 10, 10, 90, 90))), Fixed(sample_of())
     drawn = batches(ScreenBatches, real, synthetic, real_share, batch=15)
-    ghosted = np.concatenate([drawn[step][1] for step in range(8)])
+    ghosted = np.concatenate([drawn[step][0]["ghosted"] for step in range(8)])
     n = len(ghosted)
     assert ghosted.sum() == real.n_asked == n - synthetic.n_asked
     assert real.n_asked == pytest.approx(n * real_share, abs=4 * np.sqrt(n * real_share * (1 - real_share)))
@@ -162,16 +165,15 @@ def test_more_instances_than_there_is_room_for_are_cut():
 
 
 def test_ccds_die_now_and_then():
-    images, _ = batches(ScreenBatches, Fixed(sample_of()), batch=40)[0]
-    dark = (images[..., 0] == augment.GAP).sum(axis=(1, 2))
+    inputs, _ = batches(ScreenBatches, Fixed(sample_of()), batch=40)[0]
+    dark = (inputs["image"][..., 0] == augment.GAP).sum(axis=(1, 2))
     assert 0 < (dark > 1000).sum() < 20
 
 
 @pytest.mark.parametrize("kind", [ScreenBatches, SemanticBatches])
 def test_a_step_depends_on_seed_and_epoch_alone(kind):
     def images(drawn, step):
-        inputs = drawn[step][0]
-        return inputs["image"] if isinstance(inputs, dict) else inputs
+        return drawn[step][0]["image"]
 
     drawn, again = (batches(kind, batch=2) for _ in range(2))
     drawn[0]  # whatever was drawn before

@@ -1,6 +1,7 @@
 import json
 import logging
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import keras
@@ -25,6 +26,7 @@ from cascade.camera import Camera
 from cascade.errors import ConfigError, ModelError
 from cascade.model_info import read_model
 from cascade.models import build_network, load_network
+from cascade.nets.classifier import ScreenTraining
 from cascade.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
 from cascade.nets.semantic import SemanticTraining
 from cascade.training import fit as fit_module
@@ -94,15 +96,12 @@ def test_a_few_steps_lower_the_loss(kind, data, tiny_architectures):
     batches_of = {"screen": ScreenBatches, "segment": SegmentBatches, "semantic": SemanticBatches}[kind]
     batch = batches_of(None, data.season, 0.0, CAMERA, replace(FIT, batch=4))[0]
     optimizer = keras.optimizers.Adam(1e-2)
-    if kind == "screen":
-        network.compile(optimizer, loss=keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
-        assert_loss_falls(network, *batch)
-        return
-    training = (
-        SemanticTraining(network)
-        if kind == "semantic"
-        else MaskRCNNTraining(network, n_anchors=64, n_regions=16, n_positive=4, seed=0)
-    )
+    wrappers = {
+        "screen": ScreenTraining,
+        "semantic": SemanticTraining,
+        "segment": partial(MaskRCNNTraining, n_anchors=64, n_regions=16, n_positive=4, seed=0),
+    }
+    training = wrappers[kind](network)
     training.compile(optimizer, loss=dict.fromkeys(training.loss_names, mean_loss), jit_compile=False)
     assert_loss_falls(training, *batch)
 

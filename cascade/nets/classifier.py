@@ -16,7 +16,7 @@ _N_CELLS = 25  # along each side, of 16 px
 
 
 def build_screen_cnn(
-    *, widths: Sequence[int], blocks: Sequence[int], offset: float, scale: float, dropout: float, map_width: int = 0
+    *, widths: Sequence[int], blocks: Sequence[int], offset: float, scale: float, dropout: float, map_width: int
 ) -> keras.Model:
     """
     Build the screening network.
@@ -34,7 +34,7 @@ def build_screen_cnn(
     dropout : float
         Share of pooled features dropped in training, in [0, 1).
     map_width : int
-        Channels of the map's features; 0 leaves it out.
+        Channels of the map's features.
 
     Returns
     -------
@@ -45,26 +45,20 @@ def build_screen_cnn(
     x = layers.Rescaling(1 / scale, -offset / scale, name="normalise")(images)
     *_, fine, x = residual_stages(x, widths, blocks)
     pooled = [layers.GlobalAveragePooling2D(name="mean")(x), layers.GlobalMaxPooling2D(name="maximum")(x)]
-    if map_width:
-        coarse = layers.UpSampling2D(2, interpolation="bilinear")(layers.Conv2D(map_width, 1, name="map_coarse")(x))
-        coarse = layers.Cropping2D(((0, 1), (0, 1)))(coarse)  # 26 cells of a stride of 16 to the 25 there are
-        merged = layers.ReLU()(layers.Add()([layers.Conv2D(map_width, 1, name="map_fine")(fine), coarse]))
-        merged = conv_norm_relu(merged, map_width, name="map")
-        cells = layers.Conv2D(len(CHANNELS), 1, dtype="float32", name="cells")(merged)
-        pooled += [layers.GlobalAveragePooling2D()(merged), layers.GlobalMaxPooling2D()(merged)]
-        pooled += [layers.GlobalMaxPooling2D(dtype="float32")(cells)]
+    coarse = layers.UpSampling2D(2, interpolation="bilinear")(layers.Conv2D(map_width, 1, name="map_coarse")(x))
+    coarse = layers.Cropping2D(((0, 1), (0, 1)))(coarse)  # 26 cells of a stride of 16 to the 25 there are
+    merged = layers.ReLU()(layers.Add()([layers.Conv2D(map_width, 1, name="map_fine")(fine), coarse]))
+    merged = conv_norm_relu(merged, map_width, name="map")
+    cells = layers.Conv2D(len(CHANNELS), 1, dtype="float32", name="cells")(merged)
+    pooled += [layers.GlobalAveragePooling2D()(merged), layers.GlobalMaxPooling2D()(merged)]
+    pooled += [layers.GlobalMaxPooling2D(dtype="float32")(cells)]
     x = layers.Dropout(dropout, name="dropout")(layers.Concatenate(name="pooled")(pooled))
     return keras.Model(images, layers.Dense(1, dtype="float32", name="logit")(x), name="screen_cnn")
 
 
-def has_map(network: keras.Model) -> bool:
-    """Whether a screen has a map."""
-    return any(layer.name == "cells" for layer in network.layers)
-
-
 class ScreenTraining(keras.Model):
     """
-    A screen with a map, together with its losses, in the manner of `cascade.nets.semantic.SemanticTraining`.
+    A screen together with its losses, in the manner of `cascade.nets.semantic.SemanticTraining`.
 
     Input: a dict of `image` (B, 400, 400, 1); `ghosted` (B, 1), whether a person marked something; and `shares`
     (B, 100, 100, 4), as `cascade.nets.semantic` takes them. A cell of the screen's map is to say which share of people
@@ -73,7 +67,7 @@ class ScreenTraining(keras.Model):
     Parameters
     ----------
     network : keras.Model
-        Built by `build_screen_cnn` with a map.
+        Built by `build_screen_cnn`.
     """
 
     loss_names = ("ghosted", "map")

@@ -77,13 +77,6 @@ class Batches(keras.utils.PyDataset):
 
 
 class ScreenBatches(Batches):
-    """Images (B, 400, 400, 1) and whether a person marked something, (B, 1)."""
-
-    def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:
-        return _stacked(samples), np.array([[len(sample.found) > 0] for sample in samples], np.float32)
-
-
-class MapScreenBatches(Batches):
     """The dict that `cascade.nets.classifier.ScreenTraining` takes, and dummies for the losses that it computes."""
 
     def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:

@@ -19,13 +19,12 @@ from cascade.camera import Camera
 from cascade.errors import ConfigError
 from cascade.model_info import ModelInfo, Task, read_model
 from cascade.models import build_network, check_task, write_model
-from cascade.nets.classifier import ScreenTraining, has_map
+from cascade.nets.classifier import ScreenTraining
 from cascade.nets.mask_rcnn import MaskRCNNTraining, mean_loss
 from cascade.nets.semantic import SemanticNet, SemanticTraining
 from cascade.training.batches import (
     EPOCH_STEPS,
     Batches,
-    MapScreenBatches,
     ScreenBatches,
     SegmentBatches,
     SemanticBatches,
@@ -138,7 +137,7 @@ def train(
 
 
 def _compiled(task: Task, network: keras.Model, config: TrainConfig) -> keras.Model:
-    """What is to be fitted: the screen itself, or a network that finds artifacts with its losses."""
+    """What is to be fitted: a network with its losses."""
     fit = config.fit
     n_warmup = max(1, round(_WARMUP_SHARE * fit.steps))
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -150,9 +149,6 @@ def _compiled(task: Task, network: keras.Model, config: TrainConfig) -> keras.Mo
     )  # fmt: skip
     # On CPUs, TensorFlow's XLA bypasses oneDNN and its bfloat16 kernels; JAX without it would run op by op.
     jit = False if keras.backend.backend() == "tensorflow" else "auto"
-    if task == "screen" and not has_map(network):
-        network.compile(optimizer, loss=keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=jit)
-        return network
     if task == "screen":
         trained = ScreenTraining(network)
     elif isinstance(network, SemanticNet):
@@ -171,8 +167,6 @@ def _batches(task: Task, trained: keras.Model, config: TrainConfig, data: Traini
         real = AnnotatedExposures(data.annotated, camera, config.real, data.season)
     share = config.real.share if config.real is not None else 0.0
     if isinstance(trained, ScreenTraining):
-        return MapScreenBatches(real, data.season, share, camera, config.fit)
-    if task == "screen":
         return ScreenBatches(real, data.season, share, camera, config.fit)
     if isinstance(trained, SemanticTraining):
         return SemanticBatches(real, data.season, share, camera, config.fit)
