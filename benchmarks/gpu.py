@@ -25,7 +25,7 @@ from cascade.models import find_model, load_network
 from cascade.quiet import import_keras
 from cascade.simulate import simulate_season
 
-MODELS = ("screen-v0", "segment-lite-v1")
+MODELS = ("screen-v1", "segment-lite-v1")
 BATCHES = (1, 8, 32, 128, 256)
 N_DRAWN = 64
 SECONDS = 5.0  # of each measurement

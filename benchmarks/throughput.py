@@ -36,7 +36,7 @@ COMPUTING = ("screen", "segment", "tables", "store")  # one after the other; rea
 def write_inputs(work: Path, n: int) -> tuple[dict[str, Path], float]:
     """N exposures as Zarr and as JPEGs, and the threshold that flags 4 % of them."""
     drawn = [e.image for e in simulate_season(N_DRAWN, Camera.decam(), ghosted_share=SHARE_GHOSTED, seed=1)]
-    scores = NetworkScreener.load(find_model("screen-v0")).score(np.stack(drawn))
+    scores = NetworkScreener.load(find_model("screen-v1")).score(np.stack(drawn))
     threshold = float(np.quantile(scores, 1 - SHARE_GHOSTED))
     images = np.stack([drawn[k % N_DRAWN] for k in range(n)])
     group = zarr.open_group(work / "previews.zarr", mode="w", zarr_format=3)

@@ -7,7 +7,7 @@ import os
 import shutil
 import tomllib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MODELS_VARIABLE = "CASCADE_MODELS"
 """Environment variable that names a folder of models."""
 
-DEFAULT_MODELS: Mapping[Task, str] = {"screen": "screen-v0", "segment": "segment-lite-v1"}
+DEFAULT_MODELS: Mapping[Task, str] = {"screen": "screen-v1", "segment": "segment-lite-v1"}
 """Models used where none is named."""
 
 MAX_WEIGHTS_BYTES = 2 * 2**30
@@ -130,10 +130,10 @@ def load_network(info: ModelInfo) -> keras.Model:
 
 
 def calibrated_copy(
-    info: ModelInfo, out: Path, calibration: Calibration, guarantee: Guarantee, *, default: bool
+    info: ModelInfo, out: Path, calibration: Calibration, guarantees: Sequence[Guarantee], *, default: bool
 ) -> ModelInfo:
     """
-    Copy a screen's folder, with a calibration and a promised recall in its description.
+    Copy a screen's folder, with a calibration and promised recalls in its description.
 
     Parameters
     ----------
@@ -142,10 +142,10 @@ def calibrated_copy(
         New folder.
     calibration : Calibration
         Of the scores that the model gives; comes after the calibrations that it has.
-    guarantee : Guarantee
-        On the calibrated scores; replaces those that the model has, which were on other scores.
+    guarantees : sequence of Guarantee
+        On the calibrated scores; replace those that the model has, which were on other scores.
     default : bool
-        Make its threshold the model's own; else the model's own flags what it flagged before.
+        Make the threshold of the first the model's own; else the model's own flags what it flagged before.
 
     Raises
     ------
@@ -159,9 +159,9 @@ def calibrated_copy(
     path = out / DESCRIPTION
     description = tomllib.loads(path.read_text(encoding="utf-8"))
     before = float(calibration(np.array([info.threshold], np.float32))[0])
-    description["threshold"]["score"] = guarantee.threshold if default else before
+    description["threshold"]["score"] = guarantees[0].threshold if default else before
     description["calibration"] = [one.to_toml() for one in (*info.calibration, calibration)]
-    description["guarantee"] = [guarantee.to_toml()]
+    description["guarantee"] = [guarantee.to_toml() for guarantee in guarantees]
     with written_aside(path) as aside:
         aside.write_text(tomli_w.dumps(description), encoding="utf-8")
     return read_model(out)

@@ -20,7 +20,7 @@ from cascade.errors import ConfigError
 FACTS = {
     "facts": {
         "command": "cascade bench", "date": "2026-11-22", "machine": "2 cores", "load_average": 0.1,
-        "versions": {"numpy": "2.4"}, "models": {"screen-v0": "abcdefgh12"},
+        "versions": {"numpy": "2.4"}, "models": {"screen-v1": "abcdefgh12"},
     },
     "scale": 0.01,
 }  # fmt: skip
@@ -126,7 +126,7 @@ def seasons_study():
     paper = {"network": "mrcnn-r101", "engine": "keras float32", "n_images": 1, "images_per_s": 0.25}
     scanned = {"threshold": [0.9, 0.5], "recall": [0.9, 1.0], "ccd_recall": [0.95, 1.0], "speed_up": [20.0, 5.0]}
     return {
-        "study": "seasons", "networks": {"screen": "screen-v0", "segment": "segment-v0"}, "threshold": 0.5,
+        "study": "seasons", "networks": {"screen": "screen-v1", "segment": "segment-v0"}, "threshold": 0.5,
         "pool": {"n_clean": 39, "n_ghosted": 20}, "everything": {**run, "p_flag": 1.0},
         "area_thresholds": {"touched": 0.0, "vetoed": 0.05},
         "seasons": [{"prevalence": prevalence, **season} for prevalence in (0.01, 0.04)], "paper": [paper],
@@ -137,7 +137,7 @@ def seasons_study():
 
 
 def roofline_study():
-    row = {"network": "screen-v0", "engine": "openvino bf16", "images_per_s": 1000.0, "share_in_network": 0.9,
+    row = {"network": "screen-v1", "engine": "openvino bf16", "images_per_s": 1000.0, "share_in_network": 0.9,
            "gflop": 1.0, "gflop_per_s": 900.0, "peak_mb": 500.0, "plain": {"gflop_per_s": 1200.0}}  # fmt: skip
     shares = {"parts": {"screen": 1.0}, "layers": {"Convolution": 0.8, "others": 0.2}}
     stages = {"read": 1.0, "screen": 0.5, "segment": 0.4, "tables": 0.1, "store": 0.1}
@@ -186,7 +186,7 @@ def test_study_leaves_numbers_a_table_and_a_figure(tmp_path, report, study, word
     name = study["study"]
     write_study(tmp_path, name, told, report.lines(told), report.figure(told))
     text = (tmp_path / f"{name}.md").read_text()
-    for word in (*words, "**A trial run: scale 0.01 of the full study.**", "screen-v0 (abcdefgh)"):
+    for word in (*words, "**A trial run: scale 0.01 of the full study.**", "screen-v1 (abcdefgh)"):
         assert word in text
     assert json.loads((tmp_path / f"{name}.json").read_text())["study"] == name
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")

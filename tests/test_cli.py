@@ -34,7 +34,7 @@ def zoo(tmp_path_factory, tiny_architectures) -> Path:
 
     folder = tmp_path_factory.mktemp("zoo")
     keras.utils.set_random_seed(1)
-    for task, name in (("screen", "screen-v0"), ("segment", "segment-lite-v1")):
+    for task, name in (("screen", "screen-v1"), ("segment", "segment-lite-v1")):
         architecture = tiny_architectures[task]
         network = build_network(architecture)
         write_model(folder / name, network, task=task, architecture=architecture, threshold=0.0, training={})
@@ -297,7 +297,7 @@ def test_veto_list_in_every_format(finished, tmp_path):
         (("demo", "--out", "PREVIEWS"), "expected a new folder or that of an earlier demo; choose another --out"),
         (("train", "screen", "NOWHERE", "--out", "M"), "NOWHERE: cannot read the training configuration: No such"),
         (("models", "show", "none"), "model 'none': not found"),
-        (("models", "show", "screen-v0"), "cannot read the card: No such file"),
+        (("models", "show", "screen-v1"), "cannot read the card: No such file"),
         (("models", "verify", "none"), "model 'none': not found"),
     ],
 )
@@ -354,9 +354,9 @@ def test_debug_shows_the_traceback(tmp_path):
 
 def test_models_are_listed_and_verified(zoo):
     listed = invoke("models", "list", "--models-dir", zoo)
-    assert "screen-v0" in listed.output
+    assert "screen-v1" in listed.output
     assert "mask_rcnn" in listed.output
-    verified = invoke("models", "verify", "screen-v0", "--models-dir", zoo)
+    verified = invoke("models", "verify", "screen-v1", "--models-dir", zoo)
     assert verified.exit_code == 0, verified.output
     assert "1 models verified" in verified.output
 
@@ -378,6 +378,6 @@ def test_demo_leaves_tables_a_list_and_a_picture(zoo, tmp_path, monkeypatch):
 def test_info_of_a_model_names_its_folder(zoo):
     from cascade.models import find_model
 
-    info = find_model("screen-v0", zoo)
+    info = find_model("screen-v1", zoo)
     assert isinstance(info, ModelInfo)
-    assert info.folder == zoo / "screen-v0"
+    assert info.folder == zoo / "screen-v1"

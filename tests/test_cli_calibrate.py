@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cascade.cli.app import app
 from cascade.model_info import read_model
-from cascade.models import build_network, write_model
+from cascade.models import DEFAULT_MODELS, build_network, write_model
 from cascade.store import open_run
 
 N_EACH = 60
@@ -33,7 +33,7 @@ def zoo(tmp_path_factory, tiny_architectures) -> Path:
     for task, threshold in (("screen", 1.0), ("segment", 0.5)):
         architecture = tiny_architectures[task]
         write_model(
-            folder / f"{task}-v0", build_network(architecture), task=task, architecture=architecture,
+            folder / DEFAULT_MODELS[task], build_network(architecture), task=task, architecture=architecture,
             threshold=threshold, training={},
         )  # fmt: skip
     return folder
@@ -99,9 +99,20 @@ def test_the_copy_holds_the_promise_and_what_it_rests_on(calibrated, zoo, labels
     (promise,) = info.guarantees
     assert (promise.recall, promise.confidence, promise.n_ghosted, promise.labels) == (0.9, 0.9, 60, labels.name)
     assert len(info.calibration) == 1
-    assert info.sha256 == read_model(zoo / "screen-v0").sha256
+    assert info.sha256 == read_model(zoo / "screen-v1").sha256
     assert info.threshold != promise.threshold
-    assert read_model(zoo / "screen-v0").calibration == ()
+    assert read_model(zoo / "screen-v1").calibration == ()
+
+
+def test_several_recalls_are_promised_and_the_first_is_the_default(zoo, scored, labels, tmp_path):
+    words = ("--recall", 0.8, "--recall", 0.9, "--default", "--models-dir", zoo)
+    result = calibrate(scored, labels, tmp_path / "mine", *words)
+    assert result.exit_code == 0, result.output
+    assert "keeps recall 0.8 with" in result.output
+    assert "keeps recall 0.9 with" in result.output
+    info = read_model(tmp_path / "mine")
+    assert [promise.recall for promise in info.guarantees] == [0.8, 0.9]
+    assert info.threshold == info.guarantees[0].threshold >= info.guarantees[1].threshold
 
 
 def test_a_run_with_the_copy_keeps_the_recall_on_the_labelled_exposures(
@@ -172,10 +183,10 @@ def test_too_few_labels_of_one_kind_are_one_clear_line(zoo, scored, labels, tmp_
 def test_scores_of_another_model_of_the_same_name_are_refused(zoo, calibrated, scored, labels, tmp_path):
     import shutil
 
-    shutil.copytree(calibrated, tmp_path / "zoo" / "screen-v0")
+    shutil.copytree(calibrated, tmp_path / "zoo" / "screen-v1")
     result = calibrate(scored, labels, tmp_path / "mine", "--models-dir", tmp_path / "zoo")
     assert result.exit_code == 1
-    assert "was scored by another screen-v0 than" in result.output
+    assert "was scored by another screen-v1 than" in result.output
     assert "name its folder with --models-dir" in result.output
 
 
@@ -200,7 +211,7 @@ def test_recall_goes_with_neither_a_threshold_nor_without_a_screen(options):
 
 
 @pytest.mark.parametrize(
-    ("screen", "recall", "promised"), [("screen-v0", "0.9", "none"), ("CALIBRATED", "0.95", "0.9")]
+    ("screen", "recall", "promised"), [("screen-v1", "0.9", "none"), ("CALIBRATED", "0.95", "0.9")]
 )
 def test_a_recall_that_was_not_promised_is_one_clear_line(
     screen, recall, promised, zoo, calibrated, previews, tmp_path

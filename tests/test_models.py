@@ -257,7 +257,7 @@ PROMISE = Guarantee(0.99, 0.95, 0.125, 312, "labels.csv")
 
 
 def test_a_calibrated_copy_promises_and_flags_what_was_flagged_before(written, tmp_path):
-    copy = calibrated_copy(written, tmp_path / "copy", PLATT, PROMISE, default=False)
+    copy = calibrated_copy(written, tmp_path / "copy", PLATT, [PROMISE], default=False)
     assert copy == read_model(tmp_path / "copy")
     assert (copy.name, copy.sha256, copy.architecture) == ("copy", written.sha256, written.architecture)
     assert (copy.calibration, copy.guarantees) == ((PLATT,), (PROMISE,))
@@ -268,20 +268,20 @@ def test_a_calibrated_copy_promises_and_flags_what_was_flagged_before(written, t
 
 
 def test_the_promised_threshold_may_become_the_default(written, tmp_path):
-    assert calibrated_copy(written, tmp_path / "copy", PLATT, PROMISE, default=True).threshold == PROMISE.threshold
+    assert calibrated_copy(written, tmp_path / "copy", PLATT, [PROMISE], default=True).threshold == PROMISE.threshold
 
 
 def test_a_second_calibration_follows_the_first_and_replaces_its_promise(written, tmp_path):
-    once = calibrated_copy(written, tmp_path / "once", PLATT, PROMISE, default=True)
+    once = calibrated_copy(written, tmp_path / "once", PLATT, [PROMISE], default=True)
     steps, other = Calibration("isotonic", (0.0, 0.5, 1.0), (0.1, 0.2, 0.9)), replace(PROMISE, threshold=0.25)
-    twice = calibrated_copy(once, tmp_path / "twice", steps, other, default=False)
+    twice = calibrated_copy(once, tmp_path / "twice", steps, [other], default=False)
     assert (twice.calibration, twice.guarantees) == ((PLATT, steps), (other,))
     assert twice.threshold == pytest.approx(float(steps(np.array([PROMISE.threshold], np.float32))[0]))
 
 
 def test_a_calibrated_copy_overwrites_nothing(written, tmp_path):
     with pytest.raises(ModelError, match="tiny: expected a new folder for the calibrated model"):
-        calibrated_copy(written, written.folder, PLATT, PROMISE, default=False)
+        calibrated_copy(written, written.folder, PLATT, [PROMISE], default=False)
     assert read_model(written.folder) == written
 
 

@@ -119,7 +119,7 @@ def test_a_recall_that_nobody_promised_is_an_error(promises, named, zoo):
 def test_a_run_flags_from_the_promised_threshold(zoo, previews, tmp_path):
     info = read_model(zoo / "screen")
     promise = Guarantee(0.9, 0.95, 0.0, 300, "labels.csv")
-    calibrated_copy(info, tmp_path / "sure", IDENTITY, promise, default=False)
+    calibrated_copy(info, tmp_path / "sure", IDENTITY, [promise], default=False)
     run = run_season(previews, tmp_path / "run", screen=str(tmp_path / "sure"), segment="segment", models_dir=zoo,
                      recall=0.9)  # fmt: skip
     assert run.config.threshold == 0.0

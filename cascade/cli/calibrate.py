@@ -9,6 +9,8 @@ import typer
 
 from cascade.cli.run import ModelsDir
 
+_RECALL = 0.99
+
 
 def calibrate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory in which the labelled exposures are.")],
@@ -16,13 +18,16 @@ def calibrate(
         Path, typer.Option(help="Labels: .csv or .parquet with expnum and ghosted, or VIA annotations (.json).")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the calibrated copy of the screen.")],
-    recall: Annotated[float, typer.Option(min=0.01, max=0.9999, help="Recall to promise.")] = 0.99,
+    recall: Annotated[
+        list[float] | None,
+        typer.Option(min=0.01, max=0.9999, help="Recall to promise, default 0.99; may be given several times."),
+    ] = None,
     confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Confidence of the promise.")] = 0.95,
     prevalence: Annotated[
         float | None,
         typer.Option(min=0.0001, max=0.9999, help="Share of ghosted exposures in the survey; default: of the labels."),
     ] = None,
-    default: Annotated[bool, typer.Option("--default", help="Make that threshold the model's own.")] = False,
+    default: Annotated[bool, typer.Option("--default", help="Make the first one's threshold the model's own.")] = False,
     models_dir: ModelsDir = None,
 ) -> None:
     """
@@ -48,12 +53,14 @@ def calibrate(
         raise ConfigError(msg)
     scores, ghosted, n_missing = labelled_scores(opened.table("exposures"), read_labels(truth))
     fit = fit_calibration(scores, ghosted, prevalence)
-    promise = guaranteed(fit.calibration(scores[ghosted]), recall, confidence, truth.name)
-    calibrated_copy(info, out, fit.calibration, promise, default=default)
+    probabilities = fit.calibration(scores[ghosted])
+    promises = [guaranteed(probabilities, wanted, confidence, truth.name) for wanted in recall or [_RECALL]]
+    calibrated_copy(info, out, fit.calibration, promises, default=default)
     losses = ", ".join(f"{kind} {loss:.4f}" for kind, loss in fit.log_loss.items())
     typer.echo(f"{fit.calibration.kind}, by cross-validated log loss: {losses}")
-    typer.echo(
-        f"{out}: threshold {promise.threshold:.4g} keeps recall {recall:g} with confidence {confidence:g} "
-        f"({len(scores)} labelled exposures, {int(ghosted.sum())} ghosted"
-        + (f", {n_missing} more without a score)" if n_missing else ")")
-    )
+    without = f", {n_missing} more without a score" if n_missing else ""
+    for promise in promises:
+        typer.echo(
+            f"{out}: threshold {promise.threshold:.4g} keeps recall {promise.recall:g} with confidence {confidence:g} "
+            f"({len(scores)} labelled exposures, {int(ghosted.sum())} ghosted{without})"
+        )

@@ -34,7 +34,7 @@ def run(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Run directory or s3:// URL: new, empty, or a run to go on with.")],
-    screen: Annotated[str | None, typer.Option(help="Screening model, by name or folder; default screen-v0.")] = None,
+    screen: Annotated[str | None, typer.Option(help="Screening model, by name or folder; default screen-v1.")] = None,
     segment: Annotated[
         str | None, typer.Option(help="Segmenting model, by name or folder; default segment-lite-v1.")
     ] = None,
