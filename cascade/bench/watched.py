@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Generic, ParamSpec, TypeVar
 
-import psutil  # comes with distributed
+import psutil
 
 P = ParamSpec("P")
 T = TypeVar("T")
