@@ -264,3 +264,52 @@ def test_damaged_zarr_chunk_is_refused(tmp_path):
     damage_chunks(store / "preview")
     with pytest.raises(InputError, match=r"s\.zarr\[1\]: cannot read the preview: ."):
         open_inputs(store).read(1)
+
+
+def count_calls(monkeypatch) -> list[object]:
+    """What the arrays of Zarr are asked for from now on."""
+    asked: list[object] = []
+    get = zarr.Array.__getitem__
+
+    def counting(array, selection):
+        asked.append(selection)
+        return get(array, selection)
+
+    monkeypatch.setattr(zarr.Array, "__getitem__", counting)
+    return asked
+
+
+def test_zarr_previews_are_read_in_blocks(tmp_path, monkeypatch):
+    reader = open_inputs(write_zarr(tmp_path / "s.zarr", 40))
+    asked = count_calls(monkeypatch)
+    for number in range(40):
+        image = reader.read(number).image
+        np.testing.assert_array_equal(image, preview(number))
+        assert image.base is None
+    assert asked == [slice(0, 32), slice(32, 40)]
+
+
+def test_a_preview_that_is_read_again_comes_from_the_store(tmp_path):
+    reader = open_inputs(write_zarr(tmp_path / "s.zarr"))
+    first = reader.read(1).image
+    damage_chunks(tmp_path / "s.zarr" / "preview")
+    np.testing.assert_array_equal(reader.read(2).image, preview(2))  # read along with the first
+    with pytest.raises(InputError, match=r"s\.zarr\[1\]: cannot read the preview: ."):
+        reader.read(1)
+    np.testing.assert_array_equal(first, preview(1))
+
+
+def test_a_damaged_chunk_spoils_none_of_its_block(tmp_path):
+    reader = open_inputs(write_zarr(tmp_path / "s.zarr", 5))
+    (tmp_path / "s.zarr" / "preview" / "c" / "2" / "0" / "0").write_bytes(b"garbage")
+    for number in (0, 1, 3, 4):
+        np.testing.assert_array_equal(reader.read(number).image, preview(number))
+    with pytest.raises(InputError, match=r"s\.zarr\[2\]: cannot read the preview: ."):
+        reader.read(2)
+
+
+def test_a_pickled_reader_of_a_zarr_store_leaves_images_behind(tmp_path):
+    reader = open_inputs(write_zarr(tmp_path / "s.zarr"))
+    reader.read(0)
+    assert len(pickle.dumps(reader)) < 400 * 400
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(reader)).read(1).image, preview(1))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from errno import ENOENT
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cascade.errors import OutageError, input_error, printable, reason
-from cascade.exposure import PREVIEW_SHAPE, UInt8Array
+from cascade.exposure import PREVIEW_SHAPE, Exposure, UInt8Array
 from cascade.readers.base import ListedReader, Row
 from cascade.readers.decode import MAX_BYTES, grey_levels
 from cascade.readers.headers import HEADER_COLUMNS, header_columns, to_arrow
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import zarr
 
 _NPY_MAGIC = b"\x93NUMPY"
+_BLOCK = 32  # images that Zarr reads in one call; one by one takes it three times as long
 
 # In order of trust: DECam's own form, then plain numbers that are no year.
 _EXPNUM_TEXTS = (r"^D\d{6,8}$", r"^D?\d{5,8}$")
@@ -58,6 +60,18 @@ class NpyReader(ListedReader):
         return grey_levels(images[row["row"]], path)
 
 
+@dataclass(slots=True, eq=False)
+class _Ahead:
+    """Images by row that were read along with one before them, and the indices for which that was tried."""
+
+    images: dict[int, UInt8Array] = field(default_factory=dict)
+    tried: range = range(0)
+
+    def __reduce__(self) -> tuple[type[_Ahead], tuple[()]]:
+        """Pickled without the images."""
+        return _Ahead, ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ZarrReader(ListedReader):
     """
@@ -73,16 +87,34 @@ class ZarrReader(ListedReader):
 
     store: str
     array: zarr.Array[Any]
+    _ahead: _Ahead = field(default_factory=_Ahead, init=False)
+
+    def read(self, index: int) -> Exposure:
+        """Read one exposure, and with it those that follow, if they follow in the array, too."""
+        if 0 <= index < len(self) and index not in self._ahead.tried:
+            self._read_ahead(index)
+        return ListedReader.read(self, index)  # super() does not know a class with slots
+
+    def _read_ahead(self, index: int) -> None:
+        """Read a block of images; where that fails, each is read, and complained of, on its own."""
+        rows = self.rows.column("row").slice(index, _BLOCK).to_numpy()
+        self._ahead.tried, self._ahead.images = range(index, index + len(rows)), {}
+        if len(rows) < 2 or np.any(np.diff(rows) != 1):
+            return
+        with suppress(Exception):  # every store and codec has its own errors
+            block = np.asarray(self.array[int(rows[0]) : int(rows[-1]) + 1], np.uint8)
+            self._ahead.images = dict(zip(rows.tolist(), block, strict=True))
 
     def path(self, row: Row) -> str:
         """Store and row, ``previews.zarr[17]``."""
         return printable(f"{self.store}[{row['row']}]")
 
     def pixels(self, row: Row, path: str) -> UInt8Array:
-        """Read one image, that is, the chunk that holds it."""
+        """Take one image that was read ahead, once; else read the chunk that holds it."""
+        ahead = self._ahead.images.pop(row["row"], None)
 
         def image() -> UInt8Array:
-            return np.array(self.array[row["row"]], np.uint8, order="C")
+            return np.array(self.array[row["row"]] if ahead is None else ahead, np.uint8, order="C")
 
         try:
             preview = patiently(image, path) if is_url(self.store) else image()
