@@ -4,7 +4,7 @@ from fakes import instances
 from scipy import ndimage
 
 from cascade.exposure import PREVIEW_SHAPE, Artifact, Instances
-from cascade.fuse import MIN_AREA_PX, class_regions, enlarged, fused
+from cascade.fuse import MIN_AREA_PX, _window, class_regions, enlarged, fused
 
 BRIGHT, FAINT, RAYS, ANY = range(4)
 N_CELLS = 100
@@ -67,6 +67,23 @@ def test_enlarging_equals_scipy():
 
 def test_a_map_of_a_single_cell_can_be_enlarged():
     np.testing.assert_allclose(enlarged(np.full((1, 1, 4), 0.25, np.float32), (4, 4)), 0.25)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (41, 67), (7, 5)])
+def test_nothing_is_drawn_outside_the_window(shape):
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        semantic = np.zeros((10, 10, 4), np.float32)
+        at = rng.integers(0, 10, (2, rng.integers(1, 4)))
+        semantic[at[0], at[1], rng.integers(0, 4, at.shape[1])] = rng.uniform(0.4, 1, at.shape[1])
+        window = _window(semantic, shape, 0.5)
+        drawn = class_regions(enlarged(semantic, shape), 0.5)
+        if window is None:
+            assert not drawn.any()
+            continue
+        np.testing.assert_allclose(enlarged(semantic, shape, window), enlarged(semantic, shape)[window], atol=1e-6)
+        drawn[:, *window] = False
+        assert not drawn.any()
 
 
 # class_regions
