@@ -74,28 +74,20 @@ def score_season(folder: Path, ranges: Ranges, n_exposures: int, seed: int) -> d
 def screen_figures(scores: Scores, ghosted: npt.NDArray[np.bool_], labels: Any, truth: Any) -> dict[str, Any]:
     """ROC AUC, false alarms at some recalls and at the default threshold, calibration, recall by S/N and class."""
     threshold = find_model(DEFAULT_MODELS["screen"]).threshold
-    false_alarms, recall, _ = roc_curve(ghosted, scores)
     rng = np.random.default_rng(0)
     drawn = [rng.integers(len(scores), size=len(scores)) for _ in range(200)]
     resampled = [roc_auc_score(ghosted[pick], scores[pick]) for pick in drawn]
-    plainest = {row["expnum"]: row["snr"] for row in labels.group_by("expnum").aggregate([("snr", "max")])
-                .rename_columns(["expnum", "snr"]).to_pylist()}  # fmt: skip
-    expnums = np.array(truth["expnum"].to_pylist())
-    snrs = np.array([plainest.get(expnum, np.nan) for expnum in expnums.tolist()])
-    summed = labels.group_by("expnum").aggregate([("area_px", "sum")]).to_pylist()
-    areas = {row["expnum"]: row["area_px_sum"] for row in summed}
-    area = np.array([areas.get(expnum, 0.0) for expnum in expnums.tolist()])
+    grouped = labels.group_by("expnum").aggregate([("snr", "max"), ("area_px", "sum")]).to_pylist()
+    drawn_on = {row["expnum"]: (row["snr_max"], row["area_px_sum"]) for row in grouped}
+    snrs, area = np.array([drawn_on.get(expnum, (np.nan, 0.0)) for expnum in truth["expnum"].to_pylist()]).T
     visible = ghosted & (snrs >= VISIBLE_SNR) & (area >= VISIBLE_AREA)
     missed = scores < threshold
     bins = [(low, high, (snrs >= low) & (snrs < high)) for low, high in pairwise(SNR_BINS)]
     holds = {a.label: truth[f"n_{a.label}"].to_numpy() > 0 for a in Artifact}
     alone = {name: mask & (sum(other.astype(int) for other in holds.values()) == 1) for name, mask in holds.items()}
     return {
-        "roc_auc": round(float(roc_auc_score(ghosted, scores)), 4),
+        **roc_figures(scores, ghosted),
         "roc_auc_interval": [round(float(bound), 4) for bound in np.percentile(resampled, [2.5, 97.5])],
-        "false_alarm_share_at_recall": {
-            str(wanted): round(float(false_alarms[np.argmax(recall >= wanted)]), 4) for wanted in RECALLS
-        },
         "visible": visible_figures(scores, ghosted, visible, threshold),
         "ghost_area_missed_at_default": round(float(area[ghosted & missed].sum() / area[ghosted].sum()), 4),
         "default_threshold": threshold,
@@ -119,18 +111,25 @@ def screen_figures(scores: Scores, ghosted: npt.NDArray[np.bool_], labels: Any, 
     }
 
 
+def roc_figures(scores: Scores, ghosted: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """ROC AUC, and the false alarms at some recalls."""
+    false_alarms, recall, _ = roc_curve(ghosted, scores)
+    return {
+        "roc_auc": round(float(roc_auc_score(ghosted, scores)), 4),
+        "false_alarm_share_at_recall": {
+            str(wanted): round(float(false_alarms[np.argmax(recall >= wanted)]), 4) for wanted in RECALLS
+        },
+    }
+
+
 def visible_figures(
     scores: Scores, ghosted: npt.NDArray[np.bool_], visible: npt.NDArray[np.bool_], threshold: float
 ) -> dict[str, Any]:
     """ROC AUC and false alarms of clean exposures against those whose artifacts are large and plain."""
     either = visible | ~ghosted
-    false_alarms, recall, _ = roc_curve(visible[either], scores[either])
     return {
         "n": int(visible.sum()),
-        "roc_auc": round(float(roc_auc_score(visible[either], scores[either])), 4),
-        "false_alarm_share_at_recall": {
-            str(wanted): round(float(false_alarms[np.argmax(recall >= wanted)]), 4) for wanted in RECALLS
-        },
+        **roc_figures(scores[either], visible[either]),
         "recall_at_default": round(float(np.mean(scores[visible] >= threshold)), 4),
     }
 

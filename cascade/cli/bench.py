@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,11 +52,7 @@ def seasons(
     from cascade.bench import seasons_report as report
     from cascade.bench.seasons import study_seasons
 
-    networks = _networks(screen, segment, engine)
-    about = _facts(networks)
-    with _pool(pool) as folder:
-        study = study_seasons(networks, folder, scale=scale, say=_say(quiet))
-    _write(out, about | study, report)
+    _measure(study_seasons, report, out, _networks(screen, segment, engine), pool, scale=scale, quiet=quiet)
 
 
 @bench_app.command()
@@ -77,11 +73,7 @@ def roofline(
     from cascade.bench import roofline_report as report
     from cascade.bench.roofline import study_roofline
 
-    networks = _networks(screen, segment, engine)
-    about = _facts(networks)
-    with _pool(pool) as folder:
-        study = study_roofline(networks, folder, scale=scale, say=_say(quiet))
-    _write(out, about | study, report)
+    _measure(study_roofline, report, out, _networks(screen, segment, engine), pool, scale=scale, quiet=quiet)
 
 
 @bench_app.command()
@@ -102,11 +94,7 @@ def scaling(
     from cascade.bench import scaling_report as report
     from cascade.bench.scaling import study_scaling
 
-    networks = _networks(screen, segment, engine)
-    about = _facts(networks)
-    with _pool(pool) as folder:
-        study = study_scaling(networks, folder, scale=scale, say=_say(quiet))
-    _write(out, about | study, report)
+    _measure(study_scaling, report, out, _networks(screen, segment, engine), pool, scale=scale, quiet=quiet)
 
 
 @bench_app.command()
@@ -142,6 +130,23 @@ def real(
     about = _facts(networks)
     study = study_real(networks, data_root(), Folds(segment_folds, screen_folds), say=_say(quiet))
     _write(out, about | study, report)
+
+
+def _measure(
+    study: Callable[..., dict[str, Any]],
+    report: ModuleType,
+    out: Path,
+    networks: Networks,
+    pool: Path | None,
+    *,
+    scale: float,
+    quiet: bool,
+) -> None:
+    """Measure on drawn exposures, and write."""
+    about = _facts(networks)
+    with _pool(pool) as folder:
+        found = study(networks, folder, scale=scale, say=_say(quiet))
+    _write(out, about | found, report)
 
 
 def _networks(screen: str | None, segment: str | None, engine: str) -> Networks:
