@@ -68,13 +68,14 @@ def _remarks(study: Mapping[str, Any], first: Mapping[str, Any] | None) -> list[
     model, screen, n = study["model"], study["screen"], study["seasons"][0]["cascade"]["n"]
     n_alone = study["seasons"][0]["alone"]["n"]
     same = min(season["same_artifacts"] for season in study["seasons"])
+    how_many = "every one" if same == 1 else f"{same:.2%} or more"
     told = [
         f"{n:,} exposures a season, {n_alone} for Mask R-CNN alone (`--no-screen`, {study['networks']['segment']}), "
         "from Zarr stores of previews in one process, networks loaded before the clock starts. Milliseconds are per "
         "exposure; reading goes on beside the rest; *in these*: share of the time in screen and segment. The seasons "
         f"are made of one pool of {study['pool']['n_clean']:,} clean and {study['pool']['n_ghosted']:,} ghosted "
-        f"exposures: they share exposures, none holds one twice. In {same:.1%} or more of the flagged exposures the "
-        "cascade found what Mask R-CNN alone found, to the pixel.",
+        f"exposures: they share exposures, none holds one twice. In {how_many} of the "
+        "flagged exposures the cascade found what Mask R-CNN alone found, to the pixel.",
         "",
         f"**Model**: t = {model['t_screen_ms']:.2f} ms + p_flag x {model['t_segment_ms']:.1f} ms; no season is farther "
         f"than {model['worst']:.0%} from it. At the threshold of {study['networks']['screen']}, "
