@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from datetime import UTC, datetime
+from errno import ENOSPC
 from logging import getLogger
+from pathlib import Path
 
 from cascade.errors import CascadeError
 from cascade.storage import LocalStorage, Storage
@@ -57,11 +60,19 @@ class RunLog:
             if isinstance(self._storage, LocalStorage):
                 path = self._storage.folder / self._key
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("a", encoding="utf-8") as file:
-                    file.writelines(self._lines)
+                _append(path, "".join(self._lines).encode())
                 self._lines.clear()
             else:
                 self._storage.write(self._key, "".join(self._lines).encode())
         except (OSError, CascadeError) as error:
             logger.warning("the log could not be written: %s", error)
         self._uploaded = time.monotonic()
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append all of it or nothing: a full disk takes a part, and what is written later must begin on a line of its own."""
+    with path.open("ab", buffering=0) as file:
+        start = file.seek(0, os.SEEK_END)
+        if file.write(data) != len(data):
+            file.truncate(start)
+            raise OSError(ENOSPC, os.strerror(ENOSPC), str(path))

@@ -1,6 +1,7 @@
 """Tests of cascade.run_log."""
 
 import json
+import resource
 
 import pytest
 
@@ -41,3 +42,18 @@ def test_log_that_cannot_be_written_stops_nothing(tmp_path, caplog):
     log.write("start")
     log.close()
     assert "the log could not be written" in caplog.text
+
+
+def test_full_disk_leaves_whole_lines(tmp_path, caplog):
+    log = RunLog(open_storage(tmp_path))
+    log.write("start", text="x" * 500)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700, before[1]))
+    try:
+        log.write("batch", text="y" * 500)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "the log could not be written" in caplog.text
+    assert [line["event"] for line in lines(open_storage(tmp_path))] == ["start"]
+    log.close()
+    assert [line["event"] for line in lines(open_storage(tmp_path))] == ["start", "batch"]
