@@ -3,7 +3,7 @@ A season on workers that are killed, stopped, cut off and out of disk space: is 
 
     python benchmarks/chaos.py --out benchmarks/results [--n 20000] [--workers 3] [--seed 1]
 
-One input in a hundred is corrupt. While the season runs, every few seconds a worker is killed (SIGKILL) or stopped
+One input in a hundred is corrupt. While the season runs, every second to four a worker is killed (SIGKILL) or stopped
 (SIGSTOP) for a while, or the disk is filled to its last byte (a tmpfs, if this user may mount one); the scheduler is
 killed once, and so is `cascade run` itself. Then the run must equal a quiet one's in every row and pixel.
 """
@@ -255,13 +255,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--n", type=int, default=20_000)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="chaos-"))
     result = season_under_chaos(
-        work, n=options.n, batch=options.batch, n_workers=options.workers, seed=options.seed, pause_s=(3.0, 9.0)
+        work, n=options.n, batch=options.batch, n_workers=options.workers, seed=options.seed, pause_s=(1.0, 4.0)
     )
     shutil.rmtree(work)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ STAGES = ("read", "screen", "segment", "tables")
 """Stages of a batch, as its seconds name them; storing it adds ``store``."""
 
 _N_OUTAGE = 8  # exposures of a batch that must all be out of reach before it counts as an outage
-_N_SEGMENTED = 32  # exposures whose full-size instance masks are held at a time: 160 kB an instance
+_N_AT_ONCE = 32  # exposures that go to a network in one call: their instance masks have 160 kB each
 
 T = TypeVar("T")
 
@@ -272,34 +272,35 @@ def _screened(outcomes: list[Outcome], screener: Screener | None, threshold: flo
     if screener is None or threshold is None:
         return [replace(outcome, flagged=outcome.image is not None) for outcome in outcomes]
     screened = list(outcomes)
-    scores = _each(partial(_scores, screener), _images(outcomes, good))
-    for k, score in zip(good, scores, strict=True):
+    lowest = float(np.float32(threshold))  # rounded like the scores, so that one equal to the threshold meets it
+    for k, score in _found(partial(_scores, screener), outcomes, good):
         if isinstance(score, Exception):
             screened[k] = outcomes[k].failed("screen", score)
         else:
-            # Rounded like the score, so that a score equal to the threshold meets it.
-            screened[k] = replace(outcomes[k], score=score, flagged=score >= float(np.float32(threshold)))
+            screened[k] = replace(outcomes[k], score=score, flagged=score >= lowest)
     return screened
 
 
 def _segmented(outcomes: list[Outcome], segmenter: Segmenter, camera: Camera, clock: _Clock) -> list[Outcome]:
-    """Find the artifacts of the flagged exposures, a few exposures at a time."""
+    """Find the artifacts of the flagged exposures."""
     flagged = [k for k, outcome in enumerate(outcomes) if outcome.flagged]
     segmented = list(outcomes)
-    for start in range(0, len(flagged), _N_SEGMENTED):
-        chosen = flagged[start : start + _N_SEGMENTED]
-        findings = _each(partial(_findings, segmenter, camera, clock), _images(outcomes, chosen))
-        for k, finding in zip(chosen, findings, strict=True):
-            if isinstance(finding, Exception):
-                segmented[k] = outcomes[k].failed("segment", finding)
-            else:
-                segmented[k] = replace(outcomes[k], finding=finding)
+    for k, finding in _found(partial(_findings, segmenter, camera, clock), outcomes, flagged):
+        if isinstance(finding, Exception):
+            segmented[k] = outcomes[k].failed("segment", finding)
+        else:
+            segmented[k] = replace(outcomes[k], finding=finding)
     return segmented
 
 
-def _images(outcomes: list[Outcome], chosen: list[int]) -> UInt8Array:
-    """The (B, H, W) previews of some exposures that could be read."""
-    return np.array([outcomes[k].image for k in chosen], np.uint8)
+def _found(
+    network: Callable[[UInt8Array], Sequence[T]], outcomes: list[Outcome], chosen: list[int]
+) -> Iterator[tuple[int, T | Exception]]:
+    """What a network makes of some exposures that could be read, with their index, a few exposures at a time."""
+    for start in range(0, len(chosen), _N_AT_ONCE):
+        few = chosen[start : start + _N_AT_ONCE]
+        images = np.array([outcomes[k].image for k in few], np.uint8)
+        yield from zip(few, _each(network, images), strict=True)
 
 
 def _each(network: Callable[[UInt8Array], Sequence[T]], images: UInt8Array) -> list[T | Exception]:
@@ -309,8 +310,6 @@ def _each(network: Callable[[UInt8Array], Sequence[T]], images: UInt8Array) -> l
     If it raises on each of several images it is the network that is broken, and that error goes to the caller: better
     to stop than to record a whole season as failed.
     """
-    if not len(images):
-        return []
     try:
         results = network(images)
         if len(results) != len(images):

@@ -62,7 +62,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("n_images", "n_blocks"), [(0, 0), (1, 1), (4, 1), (5, 2), (8, 2)])
 def test_blocks_are_filled_up_with_black_images(n_images, n_blocks):
     images = np.full((n_images, 2, 3), 7, np.uint8)
-    cut = blocks(images, 4, fill=True)
+    cut = list(blocks(images, 4, fill=True))
     assert [block.shape for block in cut] == [(4, 2, 3)] * n_blocks
     assert sum(int(block.sum()) for block in cut) == 7 * 6 * n_images
     if n_images:

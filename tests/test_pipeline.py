@@ -230,7 +230,7 @@ def test_instances_that_cannot_be_stored_fail_the_exposure(found):
 
 
 def test_many_flagged_exposures_are_segmented_a_few_at_a_time(monkeypatch):
-    monkeypatch.setattr(pipeline, "_N_SEGMENTED", 2)
+    monkeypatch.setattr(pipeline, "_N_AT_ONCE", 2)
     segmenter = FakeSegmenter()
     result = processed(BRIGHT, OVERLAP, BRIGHT, CLEAN, BRIGHT, OVERLAP, segmenter=segmenter)
     assert segmenter.n_calls == 3

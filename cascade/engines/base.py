@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -82,7 +83,7 @@ class KerasEngine:
                 for key in answers[0]}  # fmt: skip
 
 
-def blocks(images: UInt8Array, size: int, *, fill: bool) -> list[UInt8Array]:
+def blocks(images: UInt8Array, size: int, *, fill: bool) -> Iterator[UInt8Array]:
     """
     Cut images into blocks.
 
@@ -94,14 +95,17 @@ def blocks(images: UInt8Array, size: int, *, fill: bool) -> list[UInt8Array]:
     fill : bool
         Fill the last block up with black images, for networks that are compiled for one shape.
 
-    Returns
-    -------
-    list of ndarray of uint8, shape (size, H, W)
-        None if there are no images.
+    Yields
+    ------
+    ndarray of uint8, shape (size, H, W)
+        None if there are no images. The last one has fewer images without `fill`.
     """
-    n_missing = -len(images) % size if fill else 0
-    filled = np.concatenate([images, np.zeros((n_missing, *images.shape[1:]), images.dtype)])
-    return [filled[k : k + size] for k in range(0, len(filled), size)]
+    for start in range(0, len(images), size):
+        block = images[start : start + size]
+        if fill and len(block) < size:
+            blanks = np.zeros((size - len(block), *block.shape[1:]), block.dtype)
+            block = np.concatenate([block, blanks])
+        yield block
 
 
 def sigmoid(logits: Float32Array) -> Float32Array:
