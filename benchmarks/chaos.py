@@ -234,7 +234,8 @@ def season_under_chaos(
 def report(result: dict[str, object]) -> str:
     """The result in Markdown."""
     lines = [
-        f"{result['n']:,} exposures, batches of {result['batch']}, {result['workers']} workers; {result['machine']}.",
+        f"{result['n']:,} exposures, batches of {result['batch']}, {result['workers']} workers; {result['machine']}. "
+        "`python benchmarks/chaos.py --out benchmarks/results`",
         "",
         f"Quiet (no Dask): {result['quiet_s']:.0f} s. In chaos: {result['seconds']:.0f} s. Corrupt inputs: "
         f"{result['corrupt']}.",

@@ -111,10 +111,11 @@ def main() -> None:
     shutil.rmtree(work)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "hosts.json").write_text(json.dumps(result, indent=1) + "\n")
+    told = ", ".join(f"{event} {times} times" for event, times in result["happened"].items())
     lines = [
         f"{result['n']:,} exposures, a scheduler and {N_WORKERS} workers in network namespaces of their own; "
         f"{result['machine']}. One worker was cut off for {CUT_OFF_S:.0f} s (the scheduler gives up after "
-        f"{WORKER_TTL_S} s): {result['happened']}.",
+        f"{WORKER_TTL_S} s): {told}. `python benchmarks/hosts.py --out benchmarks/results`",
         "",
         "| afterwards | |",
         "|---|---|",

@@ -1,5 +1,5 @@
 """
-Put the newest tables of the studies into ``benchmarks/README.md``, between the marks of each study.
+Put the newest tables of the studies into ``benchmarks/README.md`` and ``scale.md``, between the marks of each study.
 
     python benchmarks/show.py
 """
@@ -10,19 +10,25 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-STUDIES = ("seasons", "roofline", "scaling", "real")
+PAGES = {
+    "README.md": ("seasons", "roofline", "scaling", "real"),
+    "scale.md": ("million", "chaos", "hosts", "throughput", "gpu"),
+}
+"""The studies of each page, in the order of their commands."""
 
 
 def shown(text: str, results: Path) -> str:
-    """The text with every study that has results between its marks."""
-    for name in STUDIES:
+    """The text with every study that has results between its marks, under its picture if it has one."""
+    for name in [name for names in PAGES.values() for name in names]:
         table = results / f"{name}.md"
         if table.exists():
-            block = f"<!-- {name} -->\n![{name}](results/{name}.png)\n\n{table.read_text(encoding='utf-8')}<!-- end -->"
+            picture = f"![{name}](results/{name}.png)\n\n" if table.with_suffix(".png").exists() else ""
+            block = f"<!-- {name} -->\n{picture}{table.read_text(encoding='utf-8')}<!-- end -->"
             text = re.sub(rf"<!-- {name} -->\n.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL)
     return text
 
 
 if __name__ == "__main__":
-    readme = FOLDER / "README.md"
-    readme.write_text(shown(readme.read_text(encoding="utf-8"), FOLDER / "results"), encoding="utf-8")
+    for page in PAGES:
+        path = FOLDER / page
+        path.write_text(shown(path.read_text(encoding="utf-8"), FOLDER / "results"), encoding="utf-8")

@@ -166,7 +166,7 @@ def run_copies(task: Task) -> dict[str, Any]:
     -------
     dict
         `n`, `seconds` from the first batch to the last, starting workers included; `ms` an exposure, of seasons over
-        Dask between the first and the last commit, when all workers are at work.
+        Dask while all workers are at work.
     """
     inputs = [task.folder / f"{number:04d}.zarr" for number in range(task.n_times)]
     for link in inputs:
@@ -185,16 +185,20 @@ def run_copies(task: Task) -> dict[str, Any]:
     return {
         "n": n,
         "seconds": seconds,
-        "ms": 1000 * (seconds / n if task.workers is None else _steady_s(out, seconds / n)),
+        "ms": 1000 * (seconds / n if task.workers is None else _steady_s(out, task.workers, seconds / n)),
     }
 
 
-def _steady_s(run: Path, otherwise: float) -> float:
-    """Seconds an exposure between the first and the last commit; `otherwise` with one commit only."""
+def _steady_s(run: Path, workers: int, otherwise: float) -> float:
+    """
+    Seconds an exposure from the commit by which each worker may have done one to the last; `otherwise` if that is all.
+
+    From the first commit on, the batches that the others have nearly done would count whole.
+    """
     log = [json.loads(line) for path in (run / "logs").iterdir() for line in path.read_text().splitlines()]
     batches = sorted((datetime.fromisoformat(e["time"]), e["n_exposures"]) for e in log if e["event"] == "batch")
-    n = sum(size for _, size in batches[1:])
-    return (batches[-1][0] - batches[0][0]).total_seconds() / n if n else otherwise
+    n = sum(size for _, size in batches[workers:])
+    return (batches[-1][0] - batches[workers - 1][0]).total_seconds() / n if n else otherwise
 
 
 def _memory(seen: Watched[Any]) -> dict[str, float]:

@@ -292,6 +292,6 @@ def _label(scene: Scene, pair: str, patch: Patch, star: Star, flux: float) -> La
         if not mask.any():
             return None
         region = replace(polygon, artifact=ghost_class(contrast, float(mask.sum())))
-    if scene.lit[mask].mean() < _LEAST_LIT:
+    if not mask.any() or scene.lit[mask].mean() < _LEAST_LIT:
         return None
     return Label(region, mask, 0.0, pair)
