@@ -30,7 +30,8 @@ N_STAND_INS = (100, 1_000, 10_000, 100_000)
 CLUSTER = (1, 2, 4, 8)
 N_CLUSTER = 2_000
 _PAUSE_S = 0.01  # an exposure, of networks that compute elsewhere; so that workers do not share the cores
-_CLUSTER_BATCH = 64
+_CLUSTER_BATCH = 32
+_FEWEST_BATCHES = 4  # a worker, to tell its pace from
 
 _STORE = 1_000  # exposures of one store; larger seasons list it several times
 _LEAST = 40
@@ -165,8 +166,8 @@ def run_copies(task: Task) -> dict[str, Any]:
     Returns
     -------
     dict
-        `n`, `seconds` from the first batch to the last, starting workers included; `ms` an exposure, of seasons over
-        Dask while all workers are at work.
+        `n`, `seconds` from the first batch to the last, starting workers included; `ms` an exposure, of long seasons
+        over Dask while all workers are at work.
     """
     inputs = [task.folder / f"{number:04d}.zarr" for number in range(task.n_times)]
     for link in inputs:
@@ -191,14 +192,16 @@ def run_copies(task: Task) -> dict[str, Any]:
 
 def _steady_s(run: Path, workers: int, otherwise: float) -> float:
     """
-    Seconds an exposure from the commit by which each worker may have done one to the last; `otherwise` if that is all.
+    Seconds an exposure from the commit by which each worker may have done one to the last; `otherwise` if few follow.
 
     From the first commit on, the batches that the others have nearly done would count whole.
     """
     log = [json.loads(line) for path in (run / "logs").iterdir() for line in path.read_text().splitlines()]
     batches = sorted((datetime.fromisoformat(e["time"]), e["n_exposures"]) for e in log if e["event"] == "batch")
-    n = sum(size for _, size in batches[workers:])
-    return (batches[-1][0] - batches[workers - 1][0]).total_seconds() / n if n else otherwise
+    later = batches[workers:]
+    if len(later) < _FEWEST_BATCHES * workers:
+        return otherwise
+    return (later[-1][0] - batches[workers - 1][0]).total_seconds() / sum(size for _, size in later)
 
 
 def _memory(seen: Watched[Any]) -> dict[str, float]:
