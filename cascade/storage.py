@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _S3_URL = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?")
 _URL_OF_A_PATH = re.compile("s3://?")  # a Path that was made of a URL has lost a slash
 _N_CONNECTIONS = 16  # requests at a time where many small files are read
+_PART_BYTES, _N_PARTS = 2**23, 4  # of a large object, that are under way at a time; 30 s are enough for each
 _N_ATTEMPTS = 5  # rounds of the requests below: connections that break in an answer are not retried by obstore
 _FIRST_PAUSE_S = 0.5  # then twice as long each time
 _REQUEST_TIMEOUT = timedelta(seconds=30)
@@ -211,6 +212,22 @@ class S3Storage:
             return bytes(found.bytes())
 
         return self._patiently(get, key)
+
+    def download(self, key: str, file: Path, *, max_bytes: int) -> None:
+        """Copy an object to a file, in parts; its size is looked at first."""
+        import obstore
+
+        size = int(self._patiently(lambda: obstore.head(self._store(), key), key)["size"])
+        _check_size(size, max_bytes)
+        starts = range(0, size, _PART_BYTES)
+
+        def part(start: int) -> bytes:
+            end = min(start + _PART_BYTES, size)
+            return self._patiently(lambda: bytes(obstore.get_range(self._store(), key, start=start, end=end)), key)
+
+        with file.open("wb") as out, ThreadPoolExecutor(_N_PARTS) as pool:
+            for first in range(0, len(starts), _N_PARTS):  # no more of them in memory
+                out.writelines(pool.map(part, starts[first : first + _N_PARTS]))
 
     def write(self, key: str, data: bytes) -> None:
         """Put an object."""

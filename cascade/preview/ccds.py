@@ -180,8 +180,15 @@ def has_codes(plver: str) -> bool:
 
 def mask_beside(file: Path) -> Path | None:
     """The ``ood`` mask beside a Community Pipeline image, if there is one."""
-    beside = file.with_name(file.name.replace("_ooi_", "_ood_", 1))
-    return beside if beside != file and beside.is_file() else None
+    name = mask_name(file.name)
+    beside = None if name is None else file.with_name(name)
+    return beside if beside is not None and beside.is_file() else None
+
+
+def mask_name(name: str) -> str | None:
+    """What the ``ood`` mask of a Community Pipeline image is called; None for other files."""
+    mask = name.replace("_ooi_", "_ood_", 1)
+    return None if mask == name else mask
 
 
 def place(hdu: Hdu, camera: Camera, name: str) -> Ccd | None:

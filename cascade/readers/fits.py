@@ -139,6 +139,28 @@ def open_fits(names: Sequence[str], *, camera: str, cutouts: bool = False) -> Fi
     """
     require_fits_extra()
     Camera.load(camera)
+    return FitsReader(fits_rows(names), Path.cwd(), camera, cutouts)
+
+
+def fits_rows(names: Sequence[str]) -> pa.RecordBatch:
+    """
+    Group FITS files into exposures.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Paths; see `open_fits` for what is left out and what goes together.
+
+    Returns
+    -------
+    pyarrow.RecordBatch
+        ``name``, ``expnum`` and ``files`` of each exposure.
+
+    Raises
+    ------
+    InputError
+        If only masks and weights are left.
+    """
     groups: dict[str, tuple[int | None, list[str]]] = {}
     for name in names:
         if not is_exposure_name(name):
@@ -151,7 +173,7 @@ def open_fits(names: Sequence[str], *, camera: str, cutouts: bool = False) -> Fi
             groups.setdefault(key, (int(match["expnum"]), []))[1].append(name)
     if not groups:
         raise input_error(names[0], "expected FITS images, got masks and weights only")
-    rows = pa.record_batch(
+    return pa.record_batch(
         {
             "name": pa.array([os.fsencode(name) for name in groups], pa.large_binary()),
             "expnum": pa.array([expnum for expnum, _ in groups.values()], pa.int64()),
@@ -160,7 +182,6 @@ def open_fits(names: Sequence[str], *, camera: str, cutouts: bool = False) -> Fi
             ),
         }
     )
-    return FitsReader(rows, Path.cwd(), camera, cutouts)
 
 
 def is_fits_name(name: str) -> bool:

@@ -1,10 +1,11 @@
-"""Previews on an object store: image objects below a prefix, by a pattern or by a manifest, and Zarr stores."""
+"""Inputs on an object store: images and FITS below a prefix, by a pattern or by name, manifests, and Zarr stores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import groupby
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -13,8 +14,9 @@ from cascade.errors import input_error, printable, reason
 from cascade.exposure import UInt8Array
 from cascade.readers.base import ListedReader, Reader, Row, chain
 from cascade.readers.decode import MAX_BYTES, decode_image
-from cascade.readers.fits import is_fits_name
+from cascade.readers.fits import fits_names, is_fits_name
 from cascade.readers.images import IMAGE_SUFFIXES, is_image_name, name_array
+from cascade.readers.remote_fits import open_remote_fits
 from cascade.storage import open_storage, split_url
 
 _WILD = "*?["
@@ -61,17 +63,35 @@ def open_remote(names: Sequence[str], *, camera: str = "decam") -> Reader:
     Parameters
     ----------
     names : sequence of str
-        ``s3://…`` URLs of prefixes that hold images, patterns (``*`` stands for slashes, too), images, Zarr stores of
-        previews (``….zarr``) and manifests (``….csv``, ``….parquet``).
+        ``s3://…`` URLs of prefixes that hold images, or FITS exposures if they hold none, patterns (``*`` stands for
+        slashes, too) of either, single ones, Zarr stores of previews (``….zarr``) and manifests (``….csv``,
+        ``….parquet``).
     camera : str
-        The camera that stores of previews must be of, if they say one.
+        The camera of FITS exposures, which stores of previews must be of, too, if they say one.
 
     Raises
     ------
     InputError
         If there is no image, or the kind of input is not read from an object store.
     """
-    return chain(_open_one(name, camera) for name in names)
+    readers: list[Reader] = []
+    # A set of files of one CCD each comes as neighbours.
+    for folder, group in groupby(names, key=_folder_of_fits):
+        if folder is None:
+            readers += [_open_one(name, camera) for name in group]
+        else:
+            readers.append(open_remote_fits([name[len(folder) + 1 :] for name in group], folder, camera=camera))
+    return chain(readers)
+
+
+def _folder_of_fits(name: str) -> str | None:
+    """The folder of a single FITS file, None for other inputs."""
+    return name.rpartition("/")[0] if is_fits_name(name) and not _is_pattern(name) else None
+
+
+def _is_pattern(name: str) -> bool:
+    """Whether a URL holds wildcards."""
+    return any(character in name for character in _WILD)
 
 
 def _open_one(name: str, camera: str) -> Reader:
@@ -87,20 +107,20 @@ def _open_one(name: str, camera: str) -> Reader:
         return open_manifest(name)
     if suffix in (".zip", ".npy"):
         raise input_error(name, f"expected a local {suffix} file: copy it, or make it a Zarr store of previews")
-    if is_fits_name(name):
-        raise input_error(name, "expected FITS files on this machine; their previews (cascade preview) may lie there")
-    if any(character in name for character in _WILD):
+    if _is_pattern(name):
         folder = name[: min(name.index(c) for c in _WILD if c in name)].rpartition("/")[0]
         pattern = name[len(folder) + 1 :]
-        return _listed(name, folder, lambda key: fnmatchcase(key, pattern))
+        return _listed(name, folder, lambda key: fnmatchcase(key, pattern), camera)
     if is_image_name(name):
         return RemoteReader(pa.record_batch({"name": name_array([name])}), "")
-    return _listed(name, name.rstrip("/"), lambda _key: True)
+    return _listed(name, name.rstrip("/"), lambda _key: True, camera)
 
 
-def _listed(name: str, folder: str, wanted: Callable[[str], bool]) -> RemoteReader:
-    """The images below a prefix, sorted by key."""
-    keys = sorted(key for key in open_storage(folder).files_below() if is_image_name(key) and wanted(key))
-    if not keys:
-        raise input_error(name, f"expected images ({', '.join(IMAGE_SUFFIXES)}) there, found none")
-    return RemoteReader(pa.record_batch({"name": name_array(keys)}), folder)
+def _listed(name: str, folder: str, wanted: Callable[[str], bool], camera: str) -> Reader:
+    """The images below a prefix, or the FITS exposures if there is none, sorted by key."""
+    keys = sorted(filter(wanted, open_storage(folder).files_below()))
+    if images := [key for key in keys if is_image_name(key)]:
+        return RemoteReader(pa.record_batch({"name": name_array(images)}), folder)
+    if files := fits_names(keys):
+        return open_remote_fits(files, folder, camera=camera)
+    raise input_error(name, f"expected images ({', '.join(IMAGE_SUFFIXES)}) or FITS exposures there, found none")
