@@ -74,7 +74,8 @@ def report(result: dict[str, object]) -> str:
     """The result in Markdown."""
     rows = result["rows"]
     stages = [column for column in next(iter(rows.values())) if column.endswith("_ms")]
-    header = ["", "exposures/s", "of the sum of stages", *(f"{stage[:-3]}, ms" for stage in stages), "start, s", "in all, s"]
+    milliseconds = [f"{stage[:-3]}, ms" for stage in stages]
+    header = ["", "exposures/s", "of the sum of stages", *milliseconds, "start, s", "in all, s"]
     lines = [
         f"{result['n']:,} exposures, 4 % flagged, batches of 256; {result['machine']}. "
         "`python benchmarks/throughput.py --out benchmarks/results`",
@@ -87,11 +88,11 @@ def report(result: dict[str, object]) -> str:
             for name, row in rows.items()
         ),
         "",
-        "*exposures/s* is of the time when all are at work, from the commit by which each worker may have done one to the "
-        "last; *start* is the rest: Python, Dask, loading the networks. Milliseconds are wall time an exposure of one "
-        "worker; two workers share two cores. *Of the sum of stages*: the larger of reading and the sum of the other "
-        "stages, since reading goes on meanwhile, over the time that passed; over Dask a batch is stored while the next "
-        "one is computed, hence more than 100 %.",
+        "*exposures/s* is of the time when all are at work, from the commit by which each worker may have done one to "
+        "the last; *start* is the rest: Python, Dask, loading the networks. Milliseconds are wall time an exposure of "
+        "one worker; two workers share two cores. *Of the sum of stages*: the larger of reading and the sum of the "
+        "other stages, since reading goes on meanwhile, over the time that passed; over Dask a batch is stored while "
+        "the next one is computed, hence more than 100 %.",
     ]
     return "\n".join(lines) + "\n"
 

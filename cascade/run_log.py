@@ -70,7 +70,7 @@ class RunLog:
 
 
 def _append(path: Path, data: bytes) -> None:
-    """Append all of it or nothing: a full disk takes a part, and what is written later must begin on a line of its own."""
+    """Append all of it or nothing: a full disk takes a part, and what comes later must begin on a line of its own."""
     with path.open("ab", buffering=0) as file:
         start = file.seek(0, os.SEEK_END)
         if file.write(data) != len(data):

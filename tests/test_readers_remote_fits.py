@@ -84,7 +84,8 @@ def test_parts_of_a_large_object_make_it_whole(s3, s3_folder, tmp_path, monkeypa
 
 def test_missing_large_or_damaged_object_fails_alone(s3_folder, monkeypatch):
     open_storage(s3_folder).write("bad.fits", b"SIMPLE")
-    assert failure(open_inputs(f"{s3_folder}/gone.fits")) == ("read", f"{s3_folder}/gone.fits: no such object: gone.fits")
+    gone = f"{s3_folder}/gone.fits"
+    assert failure(open_inputs(gone)) == ("read", f"{gone}: no such object: gone.fits")
     stage, told = failure(open_inputs(f"{s3_folder}/bad.fits"))
     assert stage == "read"
     assert told.startswith(f"{s3_folder}/bad.fits: ")

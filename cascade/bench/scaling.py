@@ -201,7 +201,7 @@ def _steady_s(run: Path, workers: int, otherwise: float) -> float:
     later = batches[workers:]
     if len(later) < _FEWEST_BATCHES * workers:
         return otherwise
-    return (later[-1][0] - batches[workers - 1][0]).total_seconds() / sum(size for _, size in later)
+    return float((later[-1][0] - batches[workers - 1][0]).total_seconds() / sum(size for _, size in later))
 
 
 def _memory(seen: Watched[Any]) -> dict[str, float]:

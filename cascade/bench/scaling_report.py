@@ -22,9 +22,9 @@ def lines(study: Mapping[str, Any]) -> list[str]:
         "4 % ghosted, batches of 256. Seasons of more than 1,000 hold one store of 1,000 several times, so the disk's "
         "cache serves it. *Stand-ins* for the networks leave everything else: reading, tables, masks, store, Dask. "
         "Over Dask, milliseconds are of the time when all workers are at work, from the commit by which each may have "
-        "done one batch to the last; up to 1,000 exposures are too few for that: theirs, and *seconds in all*, hold the "
-        "start of workers and of their networks, too. Memory is that of all processes, in the middle and in the last "
-        "fifth of the time.",
+        "done one batch to the last; up to 1,000 exposures are too few for that: theirs, and *seconds in all*, hold "
+        "the start of workers and of their networks, too. Memory is that of all processes, in the middle and in the "
+        "last fifth of the time.",
         "",
         f"**A simulated cluster**: stand-ins that sleep {study['pause_ms']:.0f} ms an exposure, so that workers do not "
         "share the cores of this machine.",

@@ -31,7 +31,7 @@ THREADS_PER_WORKER = 2  # one is in the networks while the other reads the next 
 _SETTINGS = {"distributed.scheduler.allowed-failures": 1}
 _LOCAL_SETTINGS = {
     **_SETTINGS,
-    # By default Dask gives a worker up, for good, that is not back 15 s after its death: slow disks need longer to import.
+    # By default Dask gives a worker up, for good, that is not back 15 s after its death: slow disks need longer.
     "distributed.deploy.lost-worker-timeout": "1 hour",
     # Dask's value makes glibc give all memory back at once: fresh pages for every preview cost a fifth of the speed.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
