@@ -58,11 +58,13 @@ def test_break_even_prevalence(recall, false_alarm_rate, t_alone, expected):
 def test_every_threshold_has_its_recall_and_its_cost():
     scores, ghosted = np.array([0.9, 0.8, 0.2, 0.1]), np.array([True, False, True, False])
     found = trade_off(
-        scores, ghosted, np.array([3, 0, 1, 0]), CostModel(0.001, 0.01, 0.0), prevalence=0.5, t_alone=0.011
-    )
+        scores, ghosted, np.array([3, 0, 1, 0]), np.array([2, 0, 1, 0]), CostModel(0.001, 0.01, 0.0),
+        prevalence=0.5, t_alone=0.011,
+    )  # fmt: skip
     assert found["threshold"] == [0.9, 0.8, 0.2, 0.1]
     assert found["recall"] == [0.5, 0.5, 1.0, 1.0]
     assert found["ccd_recall"] == [0.75, 0.75, 1.0, 1.0]
+    assert found["ccds_lost"] == [0.25, 0.25, 0.0, 0.0]
     assert found["p_flag"] == [0.25, 0.5, 0.75, 1.0]
     assert found["ms"] == pytest.approx([3.5, 6.0, 8.5, 11.0])
     assert found["speed_up"][-1] == 1.0
@@ -124,7 +126,8 @@ def seasons_study():
     losses = {"ghosted_missed": ENTRY, "area_missed": ENTRY, "touched": ccds, "vetoed": ccds}
     season = {"cascade": run, "alone": {**run, "ms": 20.0}, "speed_up": 6.7, "same_artifacts": 1.0, "losses": losses}
     paper = {"network": "mrcnn-r101", "engine": "keras float32", "n_images": 1, "images_per_s": 0.25}
-    scanned = {"threshold": [0.9, 0.5], "recall": [0.9, 1.0], "ccd_recall": [0.95, 1.0], "speed_up": [20.0, 5.0]}
+    scanned = {"threshold": [0.9, 0.5], "recall": [0.9, 1.0], "ccd_recall": [0.95, 1.0], "speed_up": [20.0, 5.0],
+               "ccds_lost": [0.02, 0.01], "false_alarm_rate": [0.0, 0.1]}  # fmt: skip
     return {
         "study": "seasons", "networks": {"screen": "screen-v1", "segment": "segment-v0"}, "threshold": 0.5,
         "pool": {"n_clean": 39, "n_ghosted": 20}, "everything": {**run, "p_flag": 1.0},
@@ -174,6 +177,8 @@ def real_study():
     ("report", "study", "words"),
     [
         (seasons_report, seasons_study(), ("6.7x", "t = 2.00 ms + p_flag x 18.0 ms", "up to 90% ghosted",
+                                           "0.5 is the highest that loses no more than 1%",
+                                           "10.00% of the clean exposures: 5.0x",
                                            "**Extrapolated**: mrcnn-r101", "4.0 s in keras float32", "50.00% [40.00%")),
         (roofline_report, roofline_study(), ("**75%**", "60%", "Convolution 80%", "58% of the time")),
         (scaling_report, scaling_study(), ("333", "400, 410, 500", "DES DR2 (76,217) 3.8 minutes", "100%")),

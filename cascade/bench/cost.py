@@ -88,8 +88,8 @@ class CostModel:
 
 
 def trade_off(
-    scores: FloatArray, ghosted: BoolArray, true_ccds: npt.NDArray[np.integer], model: CostModel, *,
-    prevalence: float, t_alone: float,
+    scores: FloatArray, ghosted: BoolArray, true_ccds: npt.NDArray[np.integer], hits: npt.NDArray[np.integer],
+    model: CostModel, *, prevalence: float, t_alone: float,
 ) -> dict[str, Any]:  # fmt: skip
     """
     What every threshold of the screen would find and cost.
@@ -102,6 +102,8 @@ def trade_off(
         Truth.
     true_ccds : ndarray of int, shape (N,)
         Affected CCDs of each exposure.
+    hits : ndarray of int, shape (N,)
+        Those of them that Mask R-CNN finds, flagged or not.
     model : CostModel
     prevalence : float
         Of the season that is meant, in (0, 1).
@@ -112,18 +114,20 @@ def trade_off(
     -------
     dict of lists
         By threshold, falling: `threshold`, `recall` of ghosted exposures, `ccd_recall` (share of affected CCDs in
-        flagged exposures), `false_alarm_rate`, `p_flag`, `ms` an exposure and `speed_up`.
+        flagged exposures), `ccds_lost` (share that Mask R-CNN would find in the others), `false_alarm_rate`,
+        `p_flag`, `ms` an exposure and `speed_up`.
     """
     scanned = curve(scores, ghosted)
     kept = np.unique(np.linspace(0, len(scanned.thresholds) - 1, _N_POINTS).round().astype(int))
     order = np.argsort(-scores, kind="stable")
     n_flagged = np.searchsorted(-scores[order], -scanned.thresholds, side="right")
-    found = np.cumsum(true_ccds[order])[n_flagged - 1] / max(int(true_ccds.sum()), 1)
+    seen, kept_hits = (np.cumsum(ccds[order])[n_flagged - 1] for ccds in (true_ccds, hits))
+    n_true = max(int(true_ccds.sum()), 1)
     p_flag = prevalence * scanned.true_positive_rate + (1 - prevalence) * scanned.false_positive_rate
     seconds = model.seconds(p_flag)
     columns = {
-        "threshold": scanned.thresholds, "recall": scanned.true_positive_rate, "ccd_recall": found,
-        "false_alarm_rate": scanned.false_positive_rate, "p_flag": p_flag, "ms": 1000 * seconds,
-        "speed_up": t_alone / seconds,
+        "threshold": scanned.thresholds, "recall": scanned.true_positive_rate, "ccd_recall": seen / n_true,
+        "ccds_lost": (hits.sum() - kept_hits) / n_true, "false_alarm_rate": scanned.false_positive_rate,
+        "p_flag": p_flag, "ms": 1000 * seconds, "speed_up": t_alone / seconds,
     }  # fmt: skip
     return {name: values[kept].round(5).tolist() for name, values in columns.items()}

@@ -193,12 +193,14 @@ def _model(
     t_alone = float(np.median([season["alone"]["ms"] for season in seasons])) / 1000
     recall, alarms = float(flagged[ghosted].mean()), float(flagged[~ghosted].mean())
     rivals = {"alone": t_alone, **{row["engine"]: 1 / row["images_per_s"] for row in paper}}
+    true = marked.true["touched"]
     return {
         "model": {"t_screen_ms": 1000 * model.t_screen, "t_segment_ms": 1000 * model.t_segment, "worst": model.worst},
         "t_alone_ms": 1000 * t_alone,
         "screen": {"recall": recall, "false_alarm_rate": alarms},
         "break_even": {name: model.break_even(recall, alarms, seconds) for name, seconds in rivals.items()},
         "trade_off": trade_off(
-            scores, ghosted, marked.true["touched"].sum(axis=1), model, prevalence=SURVEY_PREVALENCE, t_alone=t_alone
+            scores, ghosted, true.sum(axis=1), (true & marked.found["touched"]).sum(axis=1), model,
+            prevalence=SURVEY_PREVALENCE, t_alone=t_alone,
         ),
-    }
+    }  # fmt: skip
