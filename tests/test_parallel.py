@@ -214,3 +214,9 @@ def test_workers_share_the_cores(tmp_path, monkeypatch):
         run_dask(FakeReader(), new_run(tmp_path), EnvironmentLoader(), CAMERA, n_workers=1)
     assert clusters.worker_environment(2)["TF_NUM_INTRAOP_THREADS"] == "3"
     assert clusters.worker_environment(9)["TF_NUM_INTRAOP_THREADS"] == "1"
+
+
+def test_local_workers_keep_the_memory_of_previews(monkeypatch):
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    with clusters.connect(1, None) as client:
+        assert list(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == [None]
