@@ -230,6 +230,7 @@ def training_speed(name: str, policy: str, batch: int) -> dict[str, Any]:
 
     from cascade.models import build_network
     from cascade.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
+    from cascade.nets.semantic import CELL_PX, CHANNELS
 
     keras.mixed_precision.set_dtype_policy(policy)
     training = MaskRCNNTraining(
@@ -237,9 +238,11 @@ def training_speed(name: str, policy: str, batch: int) -> dict[str, Any]:
     )
     training.compile(keras.optimizers.AdamW(1e-4), loss=dict.fromkeys(LOSSES, mean_loss), jit_compile=False)
     boxes, classes = np.zeros((batch, 16, 4), np.float32), np.full((batch, 16), -1, np.int32)
-    masks, shares = np.zeros((batch, 16, 400, 400), np.uint8), np.zeros((batch, 50, 50, 3), np.float32)
+    masks = np.zeros((batch, 16, 400, 400), np.uint8)
+    shares = np.zeros((batch, 400 // CELL_PX, 400 // CELL_PX, len(CHANNELS)), np.float32)
     boxes[:, 0], classes[:, 0] = [80, 80, 240, 240], 1
-    masks[:, 0, 80:240, 80:240], shares[:, 10:30, 10:30, 1] = 1, 1
+    masks[:, 0, 80:240, 80:240] = 1
+    shares[:, 80 // CELL_PX : 240 // CELL_PX, 80 // CELL_PX : 240 // CELL_PX, 1] = 1
     inputs = {"image": images_of(batch)[..., None].astype(np.float32), "boxes": boxes, "classes": classes,
               "masks": masks, "shares": shares}  # fmt: skip
     dummies = {name: np.zeros(batch, np.float32) for name in LOSSES}
