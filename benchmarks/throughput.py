@@ -22,6 +22,7 @@ import zarr
 from cluster import PYTHON, machine
 from PIL import Image
 
+from cascade.bench.scaling import steady_s
 from cascade.camera import Camera
 from cascade.models import find_model
 from cascade.screen import NetworkScreener
@@ -55,17 +56,15 @@ def measure(inputs: Path, out: Path, threshold: float, workers: int | None) -> d
     subprocess.run(words, check=True, capture_output=True)
     wall = time.monotonic() - started
     content = json.loads((out / "run.json").read_text())
-    log = [json.loads(line) for path in (out / "logs").iterdir() for line in path.read_text().splitlines()]
-    batches = sorted((np.datetime64(e["time"][:-6]), e["n_exposures"]) for e in log if e["event"] == "batch")
-    # Once each worker may have done a batch all are at work: starting them and loading models is told apart.
-    first = (workers or 1) - 1
-    steady_s = float((batches[-1][0] - batches[first][0]) / np.timedelta64(1, "s"))
-    n_steady = sum(size for _, size in batches[first + 1 :])
+    pace_s = steady_s(out, workers or 1)  # starting workers and loading models is told apart
+    if pace_s is None:
+        message = "--n: expected 4,096 or more exposures, got too few to tell a pace from"
+        raise RuntimeError(message)
     seconds, n = content["seconds"], open_run(out).config.n_exposures
     stages = max(seconds["read"], sum(seconds[name] for name in COMPUTING)) / (workers or 1)
     return {
-        "wall_s": wall, "start_s": wall - steady_s * n / max(n_steady, 1), "steady_per_s": n_steady / steady_s,
-        "of the sum of stages": stages / (steady_s * n / n_steady),
+        "wall_s": wall, "start_s": wall - pace_s * n, "steady_per_s": 1 / pace_s,
+        "of the sum of stages": stages / (pace_s * n),
         **{f"{name}_ms": 1000 * spent / n for name, spent in seconds.items()},
     }  # fmt: skip
 

@@ -13,6 +13,7 @@ from cascade.bench import real_report, roofline_report, scaling_report, seasons_
 from cascade.bench.cost import CostModel, trade_off
 from cascade.bench.losses import Marked
 from cascade.bench.pool import Pool
+from cascade.bench.scaling import steady_s
 from cascade.bench.study import facts, write_study
 from cascade.bench.watched import watched
 from cascade.errors import ConfigError
@@ -195,3 +196,14 @@ def test_study_leaves_numbers_a_table_and_a_figure(tmp_path, report, study, word
         assert word in text
     assert json.loads((tmp_path / f"{name}.json").read_text())["study"] == name
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pace_leaves_out_the_first_batch_of_every_worker(tmp_path):
+    (tmp_path / "logs").mkdir()
+    seconds = [9, 10, *range(11, 19)]
+    minute = "2026-01-01T00:00:"
+    lines = [{"time": f"{minute}{second:02}+00:00", "event": "batch", "n_exposures": 4} for second in seconds]
+    lines.append({"time": f"{minute}00+00:00", "event": "start"})
+    (tmp_path / "logs" / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert steady_s(tmp_path, 2) == 0.25  # 8 batches in the 8 s from the second commit on
+    assert steady_s(tmp_path, 3) is None  # 7 batches for three workers

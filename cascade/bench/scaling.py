@@ -183,24 +183,31 @@ def run_copies(task: Task) -> dict[str, Any]:
         )  # fmt: skip
     session = read_json(out / "run.json")["last_session"]
     n, seconds = session["n_exposures"], session["seconds"]
-    return {
-        "n": n,
-        "seconds": seconds,
-        "ms": 1000 * (seconds / n if task.workers is None else _steady_s(out, task.workers, seconds / n)),
-    }
+    pace = None if task.workers is None else steady_s(out, task.workers)
+    return {"n": n, "seconds": seconds, "ms": 1000 * (seconds / n if pace is None else pace)}
 
 
-def _steady_s(run: Path, workers: int, otherwise: float) -> float:
+def steady_s(run: Path, workers: int) -> float | None:
     """
-    Seconds an exposure from the commit by which each worker may have done one to the last; `otherwise` if few follow.
+    Tell the pace of a run while all workers are at work.
 
-    From the first commit on, the batches that the others have nearly done would count whole.
+    Parameters
+    ----------
+    run : Path
+        Run directory, of one call.
+    workers : int
+
+    Returns
+    -------
+    float or None
+        Seconds an exposure from the commit by which each worker may have done one to the last; None if few follow. From
+        the first commit on, the batches that the others have nearly done would count whole.
     """
     log = [json.loads(line) for path in (run / "logs").iterdir() for line in path.read_text().splitlines()]
     batches = sorted((datetime.fromisoformat(e["time"]), e["n_exposures"]) for e in log if e["event"] == "batch")
     later = batches[workers:]
     if len(later) < _FEWEST_BATCHES * workers:
-        return otherwise
+        return None
     return float((later[-1][0] - batches[workers - 1][0]).total_seconds() / sum(size for _, size in later))
 
 
