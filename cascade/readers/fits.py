@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,12 +137,10 @@ def open_fits(names: Sequence[str], *, camera: str, cutouts: bool = False) -> Fi
     InputError
         If only masks and weights are left, or the packages that FITS needs are not installed.
     """
-    require_fits_extra()
-    Camera.load(camera)
-    return FitsReader(fits_rows(names), Path.cwd(), camera, cutouts)
+    return FitsReader(fits_rows(names, camera), Path.cwd(), camera, cutouts)
 
 
-def fits_rows(names: Sequence[str]) -> pa.RecordBatch:
+def fits_rows(names: Sequence[str], camera: str) -> pa.RecordBatch:
     """
     Group FITS files into exposures.
 
@@ -150,6 +148,8 @@ def fits_rows(names: Sequence[str]) -> pa.RecordBatch:
     ----------
     names : sequence of str
         Paths; see `open_fits` for what is left out and what goes together.
+    camera : str
+        Name of the camera, which must be one, see `Camera.load`.
 
     Returns
     -------
@@ -159,8 +159,10 @@ def fits_rows(names: Sequence[str]) -> pa.RecordBatch:
     Raises
     ------
     InputError
-        If only masks and weights are left.
+        If only masks and weights are left, or the packages that FITS needs are not installed.
     """
+    require_fits_extra()
+    Camera.load(camera)
     groups: dict[str, tuple[int | None, list[str]]] = {}
     for name in names:
         if not is_exposure_name(name):
@@ -173,6 +175,11 @@ def fits_rows(names: Sequence[str]) -> pa.RecordBatch:
             groups.setdefault(key, (int(match["expnum"]), []))[1].append(name)
     if not groups:
         raise input_error(names[0], "expected FITS images, got masks and weights only")
+    return record_groups(groups)
+
+
+def record_groups(groups: Mapping[str, tuple[int | None, Sequence[str]]]) -> pa.RecordBatch:
+    """The rows of `FitsReader`, of the exposure number, if known, and the files of each exposure by its name."""
     return pa.record_batch(
         {
             "name": pa.array([os.fsencode(name) for name in groups], pa.large_binary()),

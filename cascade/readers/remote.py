@@ -118,8 +118,8 @@ def _open_one(name: str, camera: str) -> Reader:
 
 def _listed(name: str, folder: str, wanted: Callable[[str], bool], camera: str) -> Reader:
     """The images below a prefix, or the FITS exposures if there is none, sorted by key."""
-    keys = sorted(filter(wanted, open_storage(folder).files_below()))
-    if images := [key for key in keys if is_image_name(key)]:
+    keys = list(filter(wanted, open_storage(folder).files_below()))
+    if images := sorted(filter(is_image_name, keys)):
         return RemoteReader(pa.record_batch({"name": name_array(images)}), folder)
     if files := fits_names(keys):
         return open_remote_fits(files, folder, camera=camera)

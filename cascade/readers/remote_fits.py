@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-import pyarrow as pa
-
-from cascade.camera import Camera
 from cascade.errors import OutageError, input_error, printable, reason
 from cascade.exposure import Exposure, UInt8Array
 from cascade.preview.ccds import mask_name
-from cascade.preview.structure import require_fits_extra
 from cascade.readers.base import ListedReader, Row
-from cascade.readers.fits import FitsReader, fits_rows
+from cascade.readers.fits import FitsReader, fits_rows, record_groups
 from cascade.storage import S3Storage
 
 _MAX_FILE_BYTES = 2**33  # as for what a local .gz may unpack to: 62 CCDs in 32 bits are 2.1 GB
@@ -60,15 +56,7 @@ class RemoteFitsReader(ListedReader):
                 mask = mask_name(PurePosixPath(key).name)
                 if mask is not None:
                     self._fetch(str(PurePosixPath(key).with_name(mask)), Path(scratch), path, optional=True)
-            rows = pa.record_batch(
-                {
-                    "name": pa.array([os.fsencode(path)], pa.large_binary()),
-                    "expnum": pa.array([row["expnum"]], pa.int64()),
-                    "files": pa.array(
-                        [[os.fsencode(PurePosixPath(key).name) for key in keys]], pa.list_(pa.large_binary())
-                    ),
-                }
-            )
+            rows = record_groups({path: (row["expnum"], [PurePosixPath(key).name for key in keys])})
             return FitsReader(rows, Path(scratch), self.camera, cutouts=False).read(0)
 
     def _fetch(self, key: str, scratch: Path, path: str, *, optional: bool = False) -> None:
@@ -103,6 +91,4 @@ def open_remote_fits(keys: Sequence[str], folder: str, *, camera: str) -> Remote
     InputError
         If only masks and weights are left, or the packages that FITS needs are not installed.
     """
-    require_fits_extra()
-    Camera.load(camera)
-    return RemoteFitsReader(fits_rows(keys), folder, camera)
+    return RemoteFitsReader(fits_rows(keys, camera), folder, camera)
