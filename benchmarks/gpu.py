@@ -19,8 +19,8 @@ from cluster import machine
 
 from cascade.camera import Camera
 from cascade.engines import load_engine
-from cascade.engines.agreement import agreement_images, compare
 from cascade.engines.base import KerasEngine
+from cascade.engines.parity import compare, parity_previews
 from cascade.models import find_model, load_network
 from cascade.quiet import import_keras
 from cascade.simulate import simulate_season
@@ -52,17 +52,17 @@ def speed(network: object, images: np.ndarray, batch: int) -> float:
 
 
 def measure(name: str, images: np.ndarray) -> dict[str, object]:
-    """Speeds by batch as `--engine keras` runs the network, and agreement with the CPU's engine."""
+    """Speeds by batch as `--engine keras` runs the network, and parity with the CPU's engine."""
     info = find_model(name)
     on_cpu, network = load_engine(info, "openvino"), load_network(info)
     on_gpu = KerasEngine(network, info.task)
-    drawn = agreement_images()
-    agreement = compare(info, on_cpu(drawn), on_gpu(drawn))
+    drawn = parity_previews()
+    parity = compare(info, on_cpu(drawn), on_gpu(drawn))
     return {
         "engine": on_gpu.name,
         "against": on_cpu.name,
-        "close": agreement.close,
-        "agreement": str(agreement),
+        "close": parity.close,
+        "parity": str(parity),
         "per_s": {batch: speed(network, images, batch) for batch in BATCHES},
     }
 
@@ -75,7 +75,7 @@ def report(result: dict[str, object]) -> str:
     for name, row in result["models"].items():
         speeds = " | ".join(f"{value:.1f}" for value in row["per_s"].values())
         verdict = "yes" if row["close"] else "**NO**"
-        lines.append(f"| {name}, {row['engine']} | {speeds} | {verdict}, {row['against']}: {row['agreement']} |")
+        lines.append(f"| {name}, {row['engine']} | {speeds} | {verdict}, {row['against']}: {row['parity']} |")
     return "\n".join(lines) + "\n"
 
 

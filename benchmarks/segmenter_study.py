@@ -70,9 +70,9 @@ def model_of(name: str, folder: Path) -> Any:
 
 def images_of(n_images: int) -> np.ndarray:
     """Previews with artifacts."""
-    from cascade.engines.agreement import agreement_images
+    from cascade.engines.parity import parity_previews
 
-    return np.tile(agreement_images(), (-(-n_images // 8), 1, 1))[:n_images]
+    return np.tile(parity_previews(), (-(-n_images // 8), 1, 1))[:n_images]
 
 
 class Stopwatch:

@@ -15,8 +15,9 @@ from cascade.camera import Camera
 from cascade.errors import CascadeError, InputError
 from cascade.exposure import HeaderFacts, Source
 from cascade.lease import hold_lease
+from cascade.model_id import ModelId
 from cascade.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
-from cascade.run_config import Batch, ModelId, RunConfig
+from cascade.run_config import Batch, RunConfig
 from cascade.run_files import check_usable
 from cascade.simulate.catalogue import BrightStars
 from cascade.simulate.optics import GhostOptics

@@ -10,10 +10,10 @@ import pyarrow as pa
 from pycocotools import mask as coco_mask
 
 from cascade.camera import Camera
+from cascade.ccds import CcdRow, ccd_rows
 from cascade.errors import InputError
 from cascade.exposure import PREVIEW_SHAPE, Artifact, Float32Array, Instances, Source, UInt8Array, tight_boxes
 from cascade.tables import SCHEMAS, BatchCounts, BatchResult
-from cascade.veto import CcdRow, ccd_rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from cascade.errors import ConfigError
-
-
-@dataclass(frozen=True, slots=True)
-class ModelId:
-    """A model folder's name, and the sha256 of its weights and of its description, which holds its threshold."""
-
-    name: str
-    sha256: str
-    description_sha256: str
+from cascade.model_id import ModelId
 
 
 @dataclass(frozen=True, slots=True)

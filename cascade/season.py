@@ -19,12 +19,13 @@ from cascade.engines import check_engine
 from cascade.errors import ConfigError, ModelError
 from cascade.lease import hold_lease
 from cascade.listing import fingerprint, list_inputs, order_as
+from cascade.model_id import ModelId
 from cascade.model_info import ModelInfo, Task, read_model
 from cascade.models import DEFAULT_MODELS, find_model, verify_weights
 from cascade.pipeline import run_serial
 from cascade.readers import Reader, open_inputs
 from cascade.readers.order import reordered
-from cascade.run_config import ModelId, RunConfig
+from cascade.run_config import RunConfig
 from cascade.run_files import check_usable
 from cascade.run_log import RunLog
 from cascade.screen import NetworkScreener, Screener

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.exposure import PREVIEW_SHAPE, Artifact, Float32Array, Instances, UInt8Array
-from cascade.run_config import ModelId
+from cascade.model_id import ModelId
 
 STUB = ModelId("stub", "stub", "stub")
 """What ``run.json`` names as the models of a run with stand-ins."""

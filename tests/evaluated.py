@@ -11,9 +11,10 @@ from fakes import instances
 
 from cascade.camera import Camera
 from cascade.exposure import Artifact, Instances, Source
+from cascade.model_id import ModelId
 from cascade.readers import expnum_from_name
 from cascade.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
-from cascade.run_config import ModelId, RunConfig, batches
+from cascade.run_config import RunConfig, batches
 from cascade.store import Run
 from cascade.tables import BatchResult
 

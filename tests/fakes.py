@@ -12,7 +12,8 @@ import pytest
 
 from cascade.errors import InputError
 from cascade.exposure import PREVIEW_SHAPE, Artifact, Exposure, HeaderFacts, Instances, Source
-from cascade.run_config import ModelId, RunConfig
+from cascade.model_id import ModelId
+from cascade.run_config import RunConfig
 from cascade.store import Run
 
 # What an exposure is, written into its first pixel. A score is a tenth of it.

@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).parents[1] / "cascade"
 
 # Lower layers first. A module may import from its own layer only within its own top-level name, and from any below.
 LAYERS = (
-    {"errors", "versions", "atomic", "quiet", "storage"},
-    {"exposure"},
+    {"errors", "versions", "atomic", "quiet", "storage", "model_id"},
+    {"exposure", "data_files"},
     {"camera", "preview", "readers", "via", "nets", "run_config", "simulate", "paste", "fuse", "calibration"},
-    {"model_info", "calibrate"},
+    {"model_info", "calibrate", "ccds"},
     {"golden"},
     {"models"},
     {"engines", "convert", "imagenet"},

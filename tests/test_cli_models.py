@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cascade.cli.app import app
 from cascade.engines import select
-from cascade.engines.agreement import Agreement
+from cascade.engines.parity import Parity
 from cascade.models import build_network, write_model
 from cascade.nets.presets import PRESETS
 
@@ -96,7 +96,7 @@ def test_verifying_compares_the_engines(screen):
 
 
 def test_verifying_fails_loudly_where_engines_disagree(screen, monkeypatch):
-    monkeypatch.setattr(select, "compare", lambda *_: Agreement(8, 1, 1.0, 0.3))
+    monkeypatch.setattr(select, "compare", lambda *_: Parity(8, 1, 1.0, 0.3))
     result = invoke("models", "verify", "tiny", "--models-dir", screen)
     assert result.exit_code == 1
     assert "answers otherwise than Keras: 8 compared, 1 unmatched" in result.output

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cascade.engines import KerasEngine, check_engine, load_engine, openvino_engines, select
-from cascade.engines.agreement import Agreement, agreement_images, compare
 from cascade.engines.base import OUTPUTS, blocks
+from cascade.engines.parity import Parity, compare, parity_previews
 from cascade.errors import ConfigError, ModelError
 from cascade.models import build_network, find_model, write_model
 
@@ -86,14 +86,14 @@ def test_shapes_that_keras_sees(backend, last, monkeypatch):
 def test_openvino_in_float32_says_what_keras_says(models, kind):
     openvino = pytest.importorskip("cascade.engines.openvino_run")
     info = models[kind]
-    engines = {engine.name: agreement for engine, agreement in openvino_engines(info)}
+    engines = {engine.name: parity for engine, parity in openvino_engines(info)}
     assert list(engines)[-1] == "openvino f32"
     assert len(engines) == (2 if openvino.native_precision() == "bf16" else 1)
-    agreement = engines["openvino f32"]
-    assert agreement.n_compared > 0
-    assert agreement.close
-    assert agreement.min_iou > 0.999
-    assert agreement.max_score_difference < 1e-3
+    parity = engines["openvino f32"]
+    assert parity.n_compared > 0
+    assert parity.close
+    assert parity.min_iou > 0.999
+    assert parity.max_score_difference < 1e-3
 
 
 OUTPUTS_OF = {"screen": OUTPUTS["screen"], "segment": OUTPUTS["segment"], "plain": OUTPUTS["segment"][:-1]}
@@ -183,14 +183,14 @@ def test_an_unwritable_cache_is_replaced_for_the_time_being(models, tmp_path, mo
 
 
 def test_an_engine_that_says_otherwise_is_refused(models, monkeypatch, caplog):
-    monkeypatch.setattr(select, "compare", lambda *_: Agreement(3, 1, 0.5, 0.4))
+    monkeypatch.setattr(select, "compare", lambda *_: Parity(3, 1, 0.5, 0.4))
     with pytest.raises(ModelError, match=r"OpenVINO answers otherwise than Keras, in float32 too \(3 compared, 1 unm"):
         load_engine(models["screen"], "openvino")
     assert "openvino f32 answers otherwise than Keras" in caplog.text
 
 
 def test_auto_takes_keras_where_openvino_says_otherwise(models, monkeypatch, caplog):
-    monkeypatch.setattr(select, "compare", lambda *_: Agreement(3, 1, 0.5, 0.4))
+    monkeypatch.setattr(select, "compare", lambda *_: Parity(3, 1, 0.5, 0.4))
     assert load_engine(models["screen"]).name.startswith("keras/")
     assert "openvino f32 answers otherwise than Keras" in caplog.text
 
@@ -252,6 +252,6 @@ def test_what_counts_as_the_same(models, got, close):
 
 def test_segmenters_of_the_zoo_find_artifacts_of_every_class_in_the_images_of_comparison():
     info = find_model("segment-lite-v1")
-    said = load_engine(info, "keras")(agreement_images())
+    said = load_engine(info, "keras")(parity_previews())
     found = said["classes"][said["scores"] >= info.threshold]
     assert set(found.tolist()) == {0, 1, 2}

@@ -11,9 +11,9 @@ from PIL import Image
 from cascade.calibration import Calibration, Guarantee
 from cascade.camera import Camera
 from cascade.errors import ConfigError, ModelError
+from cascade.model_id import ModelId
 from cascade.model_info import read_model
 from cascade.models import build_network, calibrated_copy, write_model
-from cascade.run_config import ModelId
 from cascade.season import NetworkLoader, promised_threshold, run_season
 from cascade.simulate import simulate_exposure
 

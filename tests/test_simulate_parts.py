@@ -8,8 +8,9 @@ import pytest
 from cascade.camera import Camera
 from cascade.exposure import Artifact
 from cascade.simulate import labels as rule
+from cascade.simulate.brightness import ghost_class
 from cascade.simulate.conditions import BANDS, GAP_LEVEL, Ranges, draw_conditions
-from cascade.simulate.labels import Label, ellipse_region, ghost_class, merged, outline_region, rays_extent, visibility
+from cascade.simulate.labels import Label, ellipse_region, merged, outline_region, rays_extent, visibility
 from cascade.simulate.mosaic import Blank, Mosaic, lit_pixels
 from cascade.simulate.rays import draw_rays
 from cascade.simulate.sky import Saturated, draw_sky, saturated_light

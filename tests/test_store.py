@@ -15,8 +15,9 @@ from cascade.camera import Camera
 from cascade.errors import StoreError
 from cascade.listing import LISTING
 from cascade.masks import read_planes
+from cascade.model_id import ModelId
 from cascade.pipeline import process_batch
-from cascade.run_config import Batch, ModelId
+from cascade.run_config import Batch
 from cascade.storage import LocalStorage, open_storage
 from cascade.store import Run, open_run
 from cascade.tables import SCHEMAS, BatchCounts

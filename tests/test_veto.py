@@ -10,10 +10,11 @@ from pyarrow import csv, parquet
 
 from cascade import veto
 from cascade.camera import Camera
+from cascade.ccds import ccd_rows
 from cascade.errors import ConfigError, InputError
 from cascade.exposure import Artifact, Instances
 from cascade.tables import CCDS, EXPOSURES
-from cascade.veto import VetoRule, ccd_rows, read_des, reading, veto_rows, write_veto, writing
+from cascade.veto import VetoRule, read_des, reading, veto_rows, write_veto, writing
 
 CAMERA = Camera.decam()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cascade.engines import Answer, Engine, KerasEngine, has_openvino
-from cascade.engines.agreement import agreement_images
+from cascade.engines.parity import parity_previews
 from cascade.exposure import UInt8Array
 from cascade.model_info import ModelInfo, Task
 from cascade.models import build_network, find_model, load_network
@@ -111,7 +111,7 @@ def measure_network(name: str, engine: str, *, n_images: int, n_rounds: int) -> 
     info = None if name in PRESETS else find_model(name)
     task: Task = "segment" if info is None else info.task
     timed = TimedEngine(_engine(name, info, engine))
-    images = np.tile(agreement_images(), (-(-n_images // 8), 1, 1))[:n_images]
+    images = np.tile(parity_previews(), (-(-n_images // 8), 1, 1))[:n_images]
     if task == "screen":
         answer: Any = NetworkScreener(timed, info.calibration if info else ()).score
     else:

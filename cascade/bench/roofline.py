@@ -19,10 +19,11 @@ from cascade.bench.watched import watched
 from cascade.camera import Camera
 from cascade.engines import load_engine
 from cascade.evaluate.screening import SURVEY_PREVALENCE
+from cascade.model_id import ModelId
 from cascade.models import find_model
 from cascade.pipeline import run_serial
 from cascade.readers import open_inputs
-from cascade.run_config import ModelId, RunConfig
+from cascade.run_config import RunConfig
 from cascade.screen import NetworkScreener
 from cascade.segment import NetworkSegmenter
 from cascade.store import Run

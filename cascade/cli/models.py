@@ -66,10 +66,10 @@ def verify(
     for info in infos:
         load_network(info)
         typer.echo(f"{info.name}: sha256 {info.sha256[:12]}… and golden outputs are as written")
-        for engine, agreement in openvino_engines(info) if has_openvino() and exports(info) else ():
-            typer.echo(f"{info.name}: {engine.name} against Keras: {agreement}")
-            if not agreement.close:
-                msg = f"{info.folder}: {engine.name} answers otherwise than Keras: {agreement}"
+        for engine, parity in openvino_engines(info) if has_openvino() and exports(info) else ():
+            typer.echo(f"{info.name}: {engine.name} against Keras: {parity}")
+            if not parity.close:
+                msg = f"{info.folder}: {engine.name} answers otherwise than Keras: {parity}"
                 raise ModelError(msg)
     if not has_openvino():
         typer.echo("openvino is not installed: engines were not compared")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cascade.engines.agreement import agreement_images
 from cascade.engines.base import OUTPUTS, Answer, KerasEngine
 from cascade.engines.openvino_run import import_openvino
+from cascade.engines.parity import parity_previews
 from cascade.exposure import UInt8Array
 from cascade.model_info import ModelInfo
 from cascade.models import load_network, verify_weights
@@ -37,7 +37,7 @@ def exported(info: ModelInfo) -> tuple[Path, UInt8Array, Answer]:
     -------
     folder : Path
     images : ndarray of uint8, shape (B, 400, 400)
-        Those of `agreement_images`.
+        Those of `parity_previews`.
     answer : dict of ndarray
         What Keras says of them.
 
@@ -73,7 +73,7 @@ def _export(info: ModelInfo, folder: Path) -> None:
 
     network = load_network(info)
     export(network, info.task, folder)
-    images = agreement_images()
+    images = parity_previews()
     answer = KerasEngine(network, info.task)(images)
     with (folder / _ANSWER).open("wb") as file:
         np.savez(file, images=images, **answer)  # type: ignore[arg-type]
@@ -90,10 +90,11 @@ def _key(info: ModelInfo) -> str:
 
 @cache
 def _code_hash() -> str:
-    """Hash of the code that makes the files, and of what draws the images they are checked on."""
+    """Hash of the code that makes the files, and of the images they are checked on."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for path in sorted(path for part in ("nets", "engines", "simulate") for path in (package / part).glob("*.py")):
+    files = (path for part in ("nets", "engines") for path in (package / part).iterdir())
+    for path in sorted(path for path in files if path.suffix in (".py", ".npz")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

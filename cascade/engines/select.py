@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from cascade.engines.agreement import Agreement, compare
 from cascade.engines.base import Engine, KerasEngine
+from cascade.engines.parity import Parity, compare
 from cascade.errors import ConfigError, ModelError
 from cascade.model_info import ModelInfo
 from cascade.models import load_network
@@ -29,7 +29,7 @@ def load_engine(info: ModelInfo, engine: str = "auto") -> Engine:
 
     ``"auto"`` takes Keras where its backend sees a GPU or is not TensorFlow, else OpenVINO where it is installed and
     answers as Keras does, else Keras. OpenVINO computes in bfloat16 where the CPU is made for it and the detections
-    stay the same as Keras' on `cascade.engines.agreement.agreement_images`, else in float32.
+    stay the same as Keras' on `cascade.engines.parity.parity_previews`, else in float32.
 
     Raises
     ------
@@ -41,14 +41,14 @@ def load_engine(info: ModelInfo, engine: str = "auto") -> Engine:
     check_engine(engine)
     if engine == "keras" or (engine == "auto" and not (exports(info) and _prefers_openvino())):
         return _keras_engine(info)
-    for loaded, agreement in openvino_engines(info):
-        if agreement.close:
-            logger.info("%s runs on %s (against Keras: %s)", info.name, loaded.name, agreement)
+    for loaded, parity in openvino_engines(info):
+        if parity.close:
+            logger.info("%s runs on %s (against Keras: %s)", info.name, loaded.name, parity)
             return loaded
-        logger.warning("%s: %s answers otherwise than Keras (%s)", info.name, loaded.name, agreement)
+        logger.warning("%s: %s answers otherwise than Keras (%s)", info.name, loaded.name, parity)
     if engine == "auto":
         return _keras_engine(info)
-    msg = f"{info.folder}: OpenVINO answers otherwise than Keras, in float32 too ({agreement}); use --engine keras"
+    msg = f"{info.folder}: OpenVINO answers otherwise than Keras, in float32 too ({parity}); use --engine keras"
     raise ModelError(msg)
 
 
@@ -76,7 +76,7 @@ def check_engine(engine: str) -> None:
         raise ConfigError(msg)
 
 
-def openvino_engines(info: ModelInfo) -> Iterator[tuple[Engine, Agreement]]:
+def openvino_engines(info: ModelInfo) -> Iterator[tuple[Engine, Parity]]:
     """
     A model in OpenVINO at every precision that suits this CPU, the fastest first, and how far each is from Keras.
 

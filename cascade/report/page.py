@@ -10,10 +10,10 @@ from string import Template
 from typing import Any
 
 from cascade.errors import CascadeError
+from cascade.model_id import ModelId
 from cascade.models import find_model
 from cascade.report.charts import focal_plane_chart, histogram_chart, nights_chart, stages_chart
 from cascade.report.facts import RunFacts, causes, highest_share, per_night, score_histogram, vetoes_per_ccd
-from cascade.run_config import ModelId
 
 _N_CAUSES = 50
 _MAX_REASON = 400  # characters of a reason that are shown

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cascade.data_files import read_npz
 from cascade.errors import ConfigError
-from cascade.simulate.npz import read_npz
 
 Floats = npt.NDArray[np.float64]
 
@@ -213,4 +213,4 @@ def _between(nodes: npt.NDArray[Any], value: float) -> tuple[list[int], list[flo
 @cache
 def _load(path: Path | None) -> OpticsBank:
     """Read a bank once."""
-    return OpticsBank(*read_npz(BANK_FILE, path, build="python -m cascade.simulate.build_bank"))
+    return OpticsBank(*read_npz(__package__, BANK_FILE, path, build="python -m cascade.simulate.build_bank"))

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cascade.data_files import write_npz
 from cascade.simulate.bank import BANK_FILE, SURFACES, pair_surfaces
-from cascade.simulate.npz import write_npz
 from cascade.simulate.polynomial import DEGREE, EVEN, ODD, powers_matrix
 from cascade.simulate.pupil import PUPIL_RADIUS_M, PUPIL_Z_M, open_area_m2
 

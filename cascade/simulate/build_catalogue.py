@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cascade.data_files import write_npz
 from cascade.simulate.catalogue import CATALOGUE_FILE
-from cascade.simulate.npz import write_npz
 
 FAINTEST_HP = 9.0
 """Fainter stars make no ghost that a survey sees; Hipparcos is complete to V = 7.3 to 9, by place in the sky."""

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cascade.data_files import read_npz
 from cascade.errors import ConfigError
-from cascade.simulate.npz import read_npz
 
 Floats = npt.NDArray[np.float64]
 
@@ -142,7 +142,9 @@ def unit_vectors(ra: Floats, dec: Floats) -> Floats:
 @cache
 def _load(path: Path | None) -> BrightStars:
     """Read a catalogue once."""
-    description, arrays = read_npz(CATALOGUE_FILE, path, build="python -m cascade.simulate.build_catalogue")
+    description, arrays = read_npz(
+        __package__, CATALOGUE_FILE, path, build="python -m cascade.simulate.build_catalogue"
+    )
     ra, dec = arrays["ra"].astype(np.float64), arrays["dec"].astype(np.float64)
     east = np.stack([-np.sin(np.deg2rad(ra)), np.cos(np.deg2rad(ra)), np.zeros_like(ra)], axis=-1)
     place = unit_vectors(ra, dec)

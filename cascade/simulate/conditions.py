@@ -6,17 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascade.simulate.brightness import PIXEL_ARCSEC2, SKY_MAG
+
 BANDS = ("g", "r", "i", "z", "Y")
 """DECam's broad bands as DES used them."""
 
-SKY_MAG = {"g": 22.1, "r": 21.1, "i": 20.1, "z": 18.8, "Y": 18.0}
-"""Dark sky at Cerro Tololo, mag/arcsec² (Neilsen et al. 2016, rounded)."""
-
 GAP_LEVEL = 23.0
 """Grey level of gaps and dead areas (measured)."""
-
-PIXEL_ARCSEC2 = 18.58**2
-"""Area of a preview pixel: 17.585 arcsec/mm over 0.9465 px/mm, squared."""
 
 # Measured on the DES common-core images.
 _NOISE_AT_SKY = (7.5, 0.038)  # 7.5 grey levels at a sky of 30, 6.4 at 60; unresolved stars add to it

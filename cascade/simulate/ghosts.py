@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.exposure import BoolArray, Float32Array
+from cascade.simulate.brightness import ghost_class
 from cascade.simulate.conditions import Conditions
 from cascade.simulate.ghost_image import Patch
 from cascade.simulate.labels import (
@@ -15,7 +16,6 @@ from cascade.simulate.labels import (
     Label,
     cut_off,
     ellipse_region,
-    ghost_class,
     outline_region,
     visibility,
 )

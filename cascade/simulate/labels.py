@@ -18,7 +18,7 @@ polygon where a lens edge cuts it off. Holes, vanes and gaps between CCDs are no
 convex hull of where it stands out.
 
 **Class.** Bright is compact with a high surface brightness, Faint large or weak; between people the border is close to
-subjective. See `ghost_class`.
+subjective. See `cascade.simulate.brightness.ghost_class`.
 """
 
 from __future__ import annotations
@@ -50,12 +50,6 @@ _MIN_AREA_PX = 70
 _CIRCLE_RATIO = 1.12  # rounder ellipses are drawn as circles
 _CUT_SHARE = 0.86  # of the outline's ellipse that must be lit for it to be drawn as one
 _SAME_OVERLAP = 0.62  # two outlines this alike are drawn once
-
-# Bright if contrast / noise > 3.4 (radius / 25 px)**1.8, which gives the annotators' mix of classes and sizes.
-_BRIGHT_CONTRAST = 3.4
-_BRIGHT_RADIUS_PX = 25.0
-_BRIGHT_POWER = 1.8
-
 
 # Share of annotators who draw an artifact: 1 / (1 + (half / S/N)**_DRAWN_POWER). Measured on the 66 rings and discs
 # that anyone drew on the 25 dev exposures: of small ones (to 30 px of radius) 0.62 to 0.77 of the eight annotators drew
@@ -124,22 +118,6 @@ def visibility(light: Float32Array, lit: BoolArray, noise: float) -> float:
     # Beyond 6 times the noise a pixel is as plain as it can be.
     clipped = np.clip(band_passed(light)[lit] / np.float32(noise), -6, 6)
     return float(np.sqrt(np.dot(clipped, clipped)))
-
-
-def ghost_class(contrast: float, area_px: float) -> Artifact:
-    """
-    Tell Bright from Faint.
-
-    Parameters
-    ----------
-    contrast : float
-        Surface brightness over the noise of a pixel.
-    area_px : float
-        Area within the outline.
-    """
-    radius = np.sqrt(area_px / np.pi)
-    limit = _BRIGHT_CONTRAST * (radius / _BRIGHT_RADIUS_PX) ** _BRIGHT_POWER
-    return Artifact.BRIGHT if contrast > limit else Artifact.FAINT
 
 
 def ellipse_region(artifact: Artifact, row: float, column: float, major: float, minor: float, theta: float) -> Region:

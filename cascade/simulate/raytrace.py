@@ -9,9 +9,8 @@ import numpy as np
 
 from cascade.errors import ConfigError
 from cascade.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Instances, tight_boxes
+from cascade.simulate.brightness import PIXEL_ARCSEC2, SKY_MAG, ghost_class
 from cascade.simulate.catalogue import BrightStars
-from cascade.simulate.conditions import PIXEL_ARCSEC2, SKY_MAG
-from cascade.simulate.labels import ghost_class
 from cascade.simulate.optics import MAX_FIELD_ANGLE_DEG, GhostOptics, Reflectivity, Star
 from cascade.simulate.pointing import Pointing
 

@@ -2,7 +2,7 @@
 
 from cascade.veto.merge import Comparison, compare_lists, kept_entries, merged_list
 from cascade.veto.reading import DES_LIST, read_des, read_list
-from cascade.veto.rules import VETO, CcdRow, VetoList, VetoRule, ccd_rows, veto_rows
+from cascade.veto.rules import VETO, VetoList, VetoRule, veto_rows
 from cascade.veto.writing import DES_HEADER, FORMATS, night, write_veto
 
 __all__ = [
@@ -10,11 +10,9 @@ __all__ = [
     "DES_LIST",
     "FORMATS",
     "VETO",
-    "CcdRow",
     "Comparison",
     "VetoList",
     "VetoRule",
-    "ccd_rows",
     "compare_lists",
     "kept_entries",
     "merged_list",

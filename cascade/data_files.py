@@ -23,12 +23,14 @@ def write_npz(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> Non
     np.savez_compressed(path, description=np.array(json.dumps(described)), **arrays)  # type: ignore[arg-type]
 
 
-def read_npz(shipped: str, path: Path | None, *, build: str) -> tuple[dict[str, Any], Arrays]:
+def read_npz(package: str, shipped: str, path: Path | None = None, *, build: str) -> tuple[dict[str, Any], Arrays]:
     """
     Read a file that `write_npz` wrote.
 
     Parameters
     ----------
+    package : str
+        Name of the package that holds it.
     shipped : str
         Name of the package's own file.
     path : Path or None
@@ -48,7 +50,7 @@ def read_npz(shipped: str, path: Path | None, *, build: str) -> tuple[dict[str, 
     """
     try:
         if path is None:
-            with resources.as_file(resources.files(__package__).joinpath(shipped)) as file:
+            with resources.as_file(resources.files(package).joinpath(shipped)) as file:
                 arrays = _load(file)
         else:
             arrays = _load(path)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.camera import Camera
+from cascade.data_files import read_npz
 from cascade.engines.base import Answer, sigmoid
-from cascade.exposure import Artifact, BoolArray, Instances, UInt8Array
+from cascade.exposure import BoolArray, Instances, UInt8Array
 from cascade.golden import golden_images
 from cascade.model_info import ModelInfo
 from cascade.paste import instances_of
-from cascade.simulate import simulate_exposure
 
 MIN_MASK_IOU = 0.98
 """Smallest intersection over union of the masks of one artifact."""
@@ -20,12 +19,12 @@ MIN_MASK_IOU = 0.98
 SCORE_MARGIN = 0.05
 """Scores may differ by this; artifacts scored within it of the threshold may be there or not."""
 
-_SEED = 20211
-_DRAWN = ((Artifact.BRIGHT,), (Artifact.FAINT,), (Artifact.RAYS,), (Artifact.BRIGHT,), (Artifact.RAYS,), ())
+PREVIEWS_FILE = "parity_previews.npz"
+"""Simulated previews with artifacts of every class, (6, 400, 400) uint8."""
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class Parity:
     """
     How far an engine is from Keras.
 
@@ -60,24 +59,24 @@ class Agreement:
         )
 
 
-def agreement_images() -> UInt8Array:
+def parity_previews() -> UInt8Array:
     """Previews on which engines are compared, (8, 400, 400) uint8: the golden ones and artifacts of every class."""
-    rng, camera = np.random.default_rng(_SEED), Camera.decam()
-    return np.concatenate([golden_images(), [simulate_exposure(kinds, camera, rng) for kinds in _DRAWN]])
+    _, arrays = read_npz(__package__, PREVIEWS_FILE, build="python -m cascade.simulate.build_parity_previews")
+    return np.concatenate([golden_images(), arrays["previews"]])
 
 
-def compare(info: ModelInfo, expected: Answer, got: Answer) -> Agreement:
+def compare(info: ModelInfo, expected: Answer, got: Answer) -> Parity:
     """Compare an engine's answer on some images with that of Keras."""
     if info.task == "screen":
         difference = np.abs(sigmoid(expected["logit"]) - sigmoid(got["logit"]))
-        return Agreement(len(difference), 0, 1.0, float(np.max(difference, initial=0.0)))
+        return Parity(len(difference), 0, 1.0, float(np.max(difference, initial=0.0)))
     if "scores" not in expected:
-        return Agreement(len(expected["semantic"]), 0, 1.0, _map_difference(expected, got))
+        return Parity(len(expected["semantic"]), 0, 1.0, _map_difference(expected, got))
     parts = [
         _compare_instances(_instances(expected, n, info.threshold), _instances(got, n, info.threshold), info.threshold)
         for n in range(len(expected["scores"]))
     ]
-    return Agreement(
+    return Parity(
         sum(part.n_compared for part in parts),
         sum(part.n_unmatched for part in parts),
         min(part.min_iou for part in parts),
@@ -92,7 +91,7 @@ def _map_difference(expected: Answer, got: Answer) -> float:
     return float(np.quantile(np.abs(expected["semantic"] - got["semantic"]), 0.999))
 
 
-def _compare_instances(expected: Instances, got: Instances, threshold: float) -> Agreement:
+def _compare_instances(expected: Instances, got: Instances, threshold: float) -> Parity:
     """Match the artifacts of one image by class and mask."""
     taken: set[int] = set()
     iou, difference, n_unmatched = [1.0], [0.0], 0
@@ -108,7 +107,7 @@ def _compare_instances(expected: Instances, got: Instances, threshold: float) ->
             iou.append(max(overlaps))
             difference.append(abs(float(expected.scores[n] - got.scores[best])))
     extra = [k for k in range(len(got)) if k not in taken and got.scores[k] >= threshold + SCORE_MARGIN]
-    return Agreement(len(iou) - 1 + n_unmatched, n_unmatched + len(extra), min(iou), max(difference))
+    return Parity(len(iou) - 1 + n_unmatched, n_unmatched + len(extra), min(iou), max(difference))
 
 
 def _instances(answer: Answer, n: int, threshold: float) -> Instances:

@@ -1,0 +1,35 @@
+"""
+Draw the previews on which engines are compared with Keras: ``python -m cascade.simulate.build_parity_previews``.
+
+They are shipped, so that neither loading a model nor the networks need the simulator.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from cascade.camera import Camera
+from cascade.data_files import write_npz
+from cascade.exposure import Artifact
+from cascade.simulate import simulate_exposure
+
+_SHIPPED = Path(__file__).parents[1] / "engines" / "parity_previews.npz"
+_SEED = 20211
+_DRAWN = ((Artifact.BRIGHT,), (Artifact.FAINT,), (Artifact.RAYS,), (Artifact.BRIGHT,), (Artifact.RAYS,), ())
+
+
+def build(out: Path) -> None:
+    """Draw and write them."""
+    rng, camera = np.random.default_rng(_SEED), Camera.decam()
+    previews = np.array([simulate_exposure(kinds, camera, rng) for kinds in _DRAWN])
+    drawn = ["+".join(kind.label for kind in kinds) or "clean" for kinds in _DRAWN]
+    write_npz(out, {"previews": previews}, {"content": "simulated previews", "drawn": drawn, "seed": _SEED})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=_SHIPPED)
+    build(parser.parse_args().out)
