@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from cascade.camera import Camera
-from cascade.exposure import Artifact
-from cascade.models import DEFAULT_MODELS, find_model
-from cascade.readers import open_inputs
+from cascade.core.exposure import Artifact
+from cascade.inputs import open_inputs
+from cascade.networks.models import DEFAULT_MODELS, find_model
 from cascade.simulate import simulate_exposure
 
 N = 32
@@ -34,7 +34,7 @@ def test_read_jpegs(benchmark, previews, tmp_path):
 
 
 def test_screen(benchmark, previews):
-    from cascade.screen import NetworkScreener
+    from cascade.networks.screen import NetworkScreener
 
     screener = NetworkScreener.load(find_model(DEFAULT_MODELS["screen"]))
     scores = benchmark(screener.score, previews)
@@ -42,7 +42,7 @@ def test_screen(benchmark, previews):
 
 
 def test_segment(benchmark, previews):
-    from cascade.segment import NetworkSegmenter
+    from cascade.networks.segment import NetworkSegmenter
 
     segmenter = NetworkSegmenter.load(find_model(DEFAULT_MODELS["segment"]))
     found = benchmark(segmenter.segment, previews)
@@ -52,7 +52,7 @@ def test_segment(benchmark, previews):
 def test_season(benchmark, previews, tmp_path):
     from itertools import count
 
-    from cascade.season import run_season
+    from cascade.pipeline.season import run_season
 
     np.save(tmp_path / "x.npy", previews)
     numbers = count()

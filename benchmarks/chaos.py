@@ -29,9 +29,9 @@ from cluster import PYTHON, Cluster, family, machine
 from PIL import Image
 from pyarrow import dataset, parquet
 
-from cascade.store import Run, open_run
-from cascade.tables import SCHEMAS
-from cascade.verify import verify_run
+from cascade.runs.run import Run, open_run
+from cascade.runs.tables import SCHEMAS
+from cascade.runs.verify import verify_run
 
 N_FILES = 500
 SHARE_GHOSTED, SHARE_CORRUPT = 0.04, 0.01

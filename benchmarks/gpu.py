@@ -18,11 +18,11 @@ import numpy as np
 from cluster import machine
 
 from cascade.camera import Camera
-from cascade.engines import load_engine
-from cascade.engines.base import KerasEngine
-from cascade.engines.parity import compare, parity_previews
-from cascade.models import find_model, load_network
-from cascade.quiet import import_keras
+from cascade.core.keras_startup import import_keras
+from cascade.networks.engines import load_engine
+from cascade.networks.engines.base import KerasEngine
+from cascade.networks.engines.parity import compare, parity_previews
+from cascade.networks.models import find_model, load_network
 from cascade.simulate import simulate_season
 
 MODELS = ("screen-v1", "segment-lite-v1")

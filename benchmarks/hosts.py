@@ -22,7 +22,7 @@ from pathlib import Path
 from chaos import WORKER_TTL_S, differences, write_season
 from cluster import PYTHON, Cluster, machine
 
-from cascade.store import open_run
+from cascade.runs.run import open_run
 
 BRIDGE, NETWORK = "cascade0", "10.203.77"
 N_WORKERS = 2

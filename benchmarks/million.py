@@ -26,11 +26,11 @@ from PIL import Image
 from pyarrow import parquet
 
 from cascade.camera import Camera
-from cascade.pipeline import process_readings, read_batch
-from cascade.readers import open_inputs
-from cascade.run_config import Batch
-from cascade.store import open_run
-from cascade.stub import THRESHOLD, StubLoader
+from cascade.inputs import open_inputs
+from cascade.networks.stub import THRESHOLD, StubLoader
+from cascade.pipeline.batch import process_readings, read_batch
+from cascade.runs.config import Batch
+from cascade.runs.run import open_run
 
 N_FILES = 1000
 N_GHOSTED = 40  # of the files: 4 %, as in DELVE

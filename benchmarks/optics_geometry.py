@@ -21,10 +21,10 @@ from PIL import Image
 from scipy.optimize import minimize
 
 from cascade.camera import Camera
-from cascade.exposure import Artifact
-from cascade.simulate.ghost_image import Sight
-from cascade.simulate.optics import GhostOptics, Star
-from cascade.via import read_via
+from cascade.core.exposure import Artifact
+from cascade.core.via import read_via
+from cascade.optics.ghost_image import Sight
+from cascade.optics.ghost_optics import GhostOptics, Star
 
 PAIRS = (
     "D>C5_exit", "D>C5_entrance", "D>C4_entrance", "C5_exit>C5_entrance", "D>C4_exit", "D>C3_entrance", "D>C3_exit",

@@ -27,12 +27,12 @@ import numpy as np
 from astropy.io import fits
 
 from cascade.camera import Camera
-from cascade.preview.binning import blocks_of
-from cascade.preview.ccds import open_exposure
-from cascade.preview.pixels import read_ccd
-from cascade.preview.render import render
-from cascade.preview.structure import read_bytes
-from cascade.preview_night import preview_night
+from cascade.inputs.fits.binning import blocks_of
+from cascade.inputs.fits.ccds import open_exposure
+from cascade.inputs.fits.pixels import read_ccd
+from cascade.inputs.fits.render import render
+from cascade.inputs.fits.structure import read_bytes
+from cascade.inputs.preview_night import preview_night
 from cascade.simulate.full_resolution import FullExposure, Layout, write_exposure
 
 REPEATS = 3
@@ -120,7 +120,8 @@ def peak_memory_mb(file: Path) -> float:
     """Largest resident size of a process that makes one preview."""
     # Linux alone says it so; getrusage would tell of this process, which wrote the exposure, before the other began.
     code = (
-        "import sys; from cascade.readers.fits import open_fits; open_fits([sys.argv[1]], camera='decam').entry(0);"
+        "import sys; from cascade.inputs.fits.reader import open_fits;"
+        "open_fits([sys.argv[1]], camera='decam').entry(0);"
         "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
     )
     said = subprocess.run([sys.executable, "-c", code, str(file)], check=True, capture_output=True, text=True)

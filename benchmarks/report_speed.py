@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.exposure import Artifact, HeaderFacts, Instances, Source, tight_boxes
-from cascade.listing import list_inputs
-from cascade.readers import open_inputs
-from cascade.report import write_report
-from cascade.rows import Finding, Outcome, batch_counts, batch_tables, finding_of, mask_planes
-from cascade.run_config import RunConfig
-from cascade.store import Run
-from cascade.tables import BatchResult
+from cascade.core.exposure import Artifact, HeaderFacts, Instances, Source, tight_boxes
+from cascade.inputs import open_inputs
+from cascade.inputs.listing import list_inputs
+from cascade.pages.report import write_report
+from cascade.runs.config import RunConfig
+from cascade.runs.rows import Finding, Outcome, batch_counts, batch_tables, finding_of, mask_planes
+from cascade.runs.run import Run
+from cascade.runs.tables import BatchResult
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 

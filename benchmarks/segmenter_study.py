@@ -45,8 +45,8 @@ TRAININGS = tuple(
 
 def architecture_of(name: str) -> dict[str, Any]:
     """The `[architecture]` table of a network."""
-    from cascade.models import DEFAULT_MODELS, find_model
-    from cascade.nets.presets import PRESETS
+    from cascade.networks.models import DEFAULT_MODELS, find_model
+    from cascade.networks.nets.presets import PRESETS
 
     if name == TRAINED:
         return dict(find_model(DEFAULT_MODELS["segment"]).architecture)
@@ -57,7 +57,7 @@ def model_of(name: str, folder: Path) -> Any:
     """A model folder with random weights, but for the default model."""
     import keras
 
-    from cascade.models import DEFAULT_MODELS, build_network, find_model, write_model
+    from cascade.networks.models import DEFAULT_MODELS, build_network, find_model, write_model
 
     if name == TRAINED:
         shutil.copytree(find_model(DEFAULT_MODELS["segment"]).folder, folder)
@@ -70,7 +70,7 @@ def model_of(name: str, folder: Path) -> Any:
 
 def images_of(n_images: int) -> np.ndarray:
     """Previews with artifacts."""
-    from cascade.engines.parity import parity_previews
+    from cascade.networks.engines.parity import parity_previews
 
     return np.tile(parity_previews(), (-(-n_images // 8), 1, 1))[:n_images]
 
@@ -97,21 +97,21 @@ class TimedRequest:
 
 def engine_of(info: Any, name: str) -> Any:
     """The engine of a variant."""
-    from cascade.engines import KerasEngine
-    from cascade.models import load_network
+    from cascade.networks.engines import KerasEngine
+    from cascade.networks.models import load_network
 
     if name.startswith("keras"):
         return KerasEngine(load_network(info), info.task)
-    from cascade.engines.openvino_cache import exported
-    from cascade.engines.openvino_run import OpenVINOEngine
+    from cascade.networks.engines.openvino_cache import exported
+    from cascade.networks.engines.openvino_run import OpenVINOEngine
 
     return OpenVINOEngine(exported(info)[0], info.task, name.split()[1])  # type: ignore[arg-type]
 
 
 def measure(preset: str, engine_name: str, batch: int, folder: Path) -> dict[str, Any]:
     """One variant."""
-    from cascade.model_info import read_model
-    from cascade.segment import NetworkSegmenter
+    from cascade.networks.model_info import read_model
+    from cascade.networks.segment import NetworkSegmenter
 
     info = read_model(folder / preset)
     engine = engine_of(info, engine_name)
@@ -137,7 +137,7 @@ def measure(preset: str, engine_name: str, batch: int, folder: Path) -> dict[str
         "share_outside_network": 1 - sum(parts) / total, "instances_per_image": sum(map(len, found)) / batch,
     }  # fmt: skip
     if len(parts) > 1:
-        from cascade.engines.openvino_run import PARTS
+        from cascade.networks.engines.openvino_run import PARTS
 
         told["share_of_parts"] = {part: seconds / total for part, seconds in zip(PARTS["segment"], parts, strict=True)}
     if preset == LITE and batch == 8:
@@ -168,7 +168,7 @@ def matmul_peak(folder: Path) -> dict[str, float]:
     """GFLOP/s of a large matrix product, the better of TensorFlow and OpenVINO."""
     import tensorflow as tf
 
-    from cascade.engines.openvino_export import write_part
+    from cascade.networks.engines.openvino_export import write_part
 
     weights = tf.random.normal((MATMUL, MATMUL))
     write_part(lambda image: {"out": tf.matmul(image, weights)}, {"image": ((MATMUL, MATMUL), "float32")},
@@ -186,7 +186,7 @@ def matmul_peak(folder: Path) -> dict[str, float]:
 
 def request_of(path: Path, precision: str) -> Any:
     """A compiled OpenVINO file, warmed up."""
-    from cascade.engines.openvino_run import import_openvino
+    from cascade.networks.engines.openvino_run import import_openvino
 
     config = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
     request = import_openvino().Core().compile_model(path, "CPU", config).create_infer_request()
@@ -199,11 +199,11 @@ def backbone(folder: Path) -> dict[str, float]:
     import keras
     from keras import layers
 
-    from cascade.engines.openvino_export import write_part
-    from cascade.engines.openvino_run import native_precision
-    from cascade.models import build_network
-    from cascade.nets.cost import gflop
-    from cascade.nets.presets import PRESETS
+    from cascade.networks.engines.openvino_export import write_part
+    from cascade.networks.engines.openvino_run import native_precision
+    from cascade.networks.models import build_network
+    from cascade.networks.nets.cost import gflop
+    from cascade.networks.nets.presets import PRESETS
 
     lite = build_network(PRESETS[LITE]).pyramid
     x = image = keras.Input((400, 400, 1))
@@ -228,9 +228,9 @@ def training_speed(name: str, policy: str, batch: int) -> dict[str, Any]:
     """Gradient steps on one drawn batch."""
     import keras
 
-    from cascade.models import build_network
-    from cascade.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
-    from cascade.nets.semantic import CELL_PX, CHANNELS
+    from cascade.networks.models import build_network
+    from cascade.networks.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
+    from cascade.networks.nets.semantic import CELL_PX, CHANNELS
 
     keras.mixed_precision.set_dtype_policy(policy)
     training = MaskRCNNTraining(
@@ -336,8 +336,8 @@ def main() -> None:
     if options.alone:
         print(json.dumps(run_alone(*options.alone)))
         return
-    from cascade.models import build_network
-    from cascade.nets.cost import gflop
+    from cascade.networks.models import build_network
+    from cascade.networks.nets.cost import gflop
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder

@@ -23,10 +23,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cascade.camera import Camera
-from cascade.exposure import Artifact
+from cascade.core.exposure import Artifact
+from cascade.core.via import read_via
 from cascade.simulate import Season, Simulator
 from cascade.training.annotated import load_annotated
-from cascade.via import read_via
 
 HERE = Path(__file__).parent
 CAMERA = Camera.decam()

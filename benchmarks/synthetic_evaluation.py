@@ -25,15 +25,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from cascade.core.exposure import Artifact
+from cascade.core.versions import installed_versions
+from cascade.core.via import read_via
 from cascade.evaluate import f1_score, interval
-from cascade.exposure import Artifact
-from cascade.models import DEFAULT_MODELS, find_model
-from cascade.season import run_season
+from cascade.networks.models import DEFAULT_MODELS, find_model
+from cascade.pipeline.season import run_season
 from cascade.simulate.conditions import Ranges
 from cascade.simulate.dataset import write_season
-from cascade.simulate.season import Season
-from cascade.versions import installed_versions
-from cascade.via import read_via
+from cascade.simulate.synthetic_season import Season
 
 CASES: Mapping[str, Ranges] = {
     "as trained": Ranges(),
@@ -247,7 +247,7 @@ def gallery(folder: Path, path: Path) -> None:
     import matplotlib.pyplot as plt
     import zarr
 
-    from cascade.store import open_run
+    from cascade.runs.run import open_run
 
     run = open_run(folder / "run")
     truth = pq.read_table(folder / "season" / "exposures.parquet")

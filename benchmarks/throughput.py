@@ -24,10 +24,10 @@ from PIL import Image
 
 from cascade.bench.scaling import steady_s
 from cascade.camera import Camera
-from cascade.models import find_model
-from cascade.screen import NetworkScreener
+from cascade.networks.models import find_model
+from cascade.networks.screen import NetworkScreener
+from cascade.runs.run import open_run
 from cascade.simulate import simulate_season
-from cascade.store import open_run
 
 SHARE_GHOSTED = 0.04
 N_DRAWN = 512  # drawn once, then repeated

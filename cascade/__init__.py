@@ -12,29 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cascade.camera import Camera
-    from cascade.errors import CascadeError, ConfigError, InputError, ModelError, StoreError
-    from cascade.exposure import Artifact, Exposure, Instances
-    from cascade.notebook import open_run
-    from cascade.readers import open_inputs
-    from cascade.season import run_season
-    from cascade.store import Run
+    from cascade.core.errors import CascadeError, ConfigError, InputError, ModelError, StoreError
+    from cascade.core.exposure import Artifact, Exposure, Instances
+    from cascade.inputs import open_inputs
+    from cascade.pages.notebook import open_run
+    from cascade.pipeline.season import run_season
+    from cascade.runs.run import Run
     from cascade.veto import VetoRule, veto_rows, write_veto
 
 _HOME = {
-    "Artifact": "exposure",
+    "Artifact": "core.exposure",
     "Camera": "camera",
-    "CascadeError": "errors",
-    "ConfigError": "errors",
-    "Exposure": "exposure",
-    "InputError": "errors",
-    "Instances": "exposure",
-    "ModelError": "errors",
-    "Run": "store",
-    "StoreError": "errors",
+    "CascadeError": "core.errors",
+    "ConfigError": "core.errors",
+    "Exposure": "core.exposure",
+    "InputError": "core.errors",
+    "Instances": "core.exposure",
+    "ModelError": "core.errors",
+    "Run": "runs.run",
+    "StoreError": "core.errors",
     "VetoRule": "veto",
-    "open_inputs": "readers",
-    "open_run": "notebook",
-    "run_season": "season",
+    "open_inputs": "inputs",
+    "open_run": "pages.notebook",
+    "run_season": "pipeline.season",
     "veto_rows": "veto",
     "write_veto": "veto",
 }

@@ -14,11 +14,11 @@ import numpy as np
 from keras import ops
 from matterport.weights import image, weight
 
-from cascade.models import build_network
-from cascade.nets.mask_rcnn import MaskRCNNTraining, mean_loss
-from cascade.nets.matterport import named_layers
-from cascade.nets.nms import suppress
-from cascade.nets.roi_align import feature_table, roi_align
+from cascade.networks.models import build_network
+from cascade.networks.nets.mask_rcnn import MaskRCNNTraining, mean_loss
+from cascade.networks.nets.matterport import named_layers
+from cascade.networks.nets.nms import suppress
+from cascade.networks.nets.roi_align import feature_table, roi_align
 
 COMPACT = {
     "name": "mask_rcnn", "offset": 53.0, "scale": 32.0, "backbone": "residual", "widths": [4, 4, 8, 8, 8],

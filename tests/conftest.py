@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from s3_server import FlakyS3
 
-    from cascade.readers import Reader
+    from cascade.inputs import Reader
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -70,8 +70,8 @@ def reader(request, tmp_path) -> Reader:
     # Imported here: what conftest.py imports at its top is loaded before pytest turns warnings into errors.
     from reader_files import one_of_each
 
-    from cascade.readers import open_inputs
-    from cascade.readers.base import chain
+    from cascade.inputs import open_inputs
+    from cascade.inputs.base import chain
 
     inputs = one_of_each(tmp_path)
     if request.param == "chain":
@@ -93,7 +93,7 @@ def s3(_s3_server, monkeypatch) -> Iterator[FlakyS3]:
     """The S3 server, which this process and those it starts use; it fails as its `share` says."""
     from s3_server import ENVIRONMENT
 
-    from cascade import storage
+    from cascade.storage import places as storage
 
     app, url = _s3_server
     for name, value in (*ENVIRONMENT.items(), ("AWS_ENDPOINT_URL", url)):

@@ -10,13 +10,13 @@ from pathlib import Path
 from fakes import instances
 
 from cascade.camera import Camera
-from cascade.exposure import Artifact, Instances, Source
-from cascade.model_id import ModelId
-from cascade.readers import expnum_from_name
-from cascade.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
-from cascade.run_config import RunConfig, batches
-from cascade.store import Run
-from cascade.tables import BatchResult
+from cascade.core.exposure import Artifact, Instances, Source
+from cascade.inputs import expnum_from_name
+from cascade.networks.model_id import ModelId
+from cascade.runs.config import RunConfig, batches
+from cascade.runs.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
+from cascade.runs.run import Run
+from cascade.runs.tables import BatchResult
 
 CAMERA = Camera.decam()
 

@@ -8,11 +8,11 @@ import numpy as np
 from fakes import config, instances
 
 from cascade.camera import Camera
-from cascade.exposure import Artifact, Instances, Source
-from cascade.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
-from cascade.run_config import Batch
-from cascade.store import Run
-from cascade.tables import BatchResult
+from cascade.core.exposure import Artifact, Instances, Source
+from cascade.runs.config import Batch
+from cascade.runs.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
+from cascade.runs.run import Run
+from cascade.runs.tables import BatchResult
 
 DECAM = Camera.decam()
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cascade.errors import InputError
-from cascade.exposure import PREVIEW_SHAPE, Artifact, Exposure, HeaderFacts, Instances, Source
-from cascade.model_id import ModelId
-from cascade.run_config import RunConfig
-from cascade.store import Run
+from cascade.core.errors import InputError
+from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Exposure, HeaderFacts, Instances, Source
+from cascade.networks.model_id import ModelId
+from cascade.runs.config import RunConfig
+from cascade.runs.run import Run
 
 # What an exposure is, written into its first pixel. A score is a tenth of it.
 CLEAN, BRIGHT, OVERLAP, NAN_SCORE, SCREEN_CRASH, SEGMENT_CRASH, EMPTY_MASK = 0, 7, 8, 20, 21, 9, 10
@@ -174,6 +174,6 @@ def new_run(path, reader=None, **changes):
 
 def slim_matterport(patch: pytest.MonkeyPatch, width: int) -> None:
     """Give Matterport's graph all its layers, but few channels: the real one is 180 MB."""
-    patch.setattr("cascade.nets.resnet._FIRST_FILTERS", width)
+    patch.setattr("cascade.networks.nets.resnet._FIRST_FILTERS", width)
     for name in ("_PYRAMID_CHANNELS", "_RPN_CHANNELS", "_HEAD_WIDTH", "_MASK_WIDTH"):
-        patch.setattr(f"cascade.nets.matterport.{name}", width)
+        patch.setattr(f"cascade.networks.nets.matterport.{name}", width)

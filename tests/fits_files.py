@@ -10,10 +10,10 @@ import numpy as np
 from astropy.io import fits
 
 from cascade.camera import Camera
-from cascade.exposure import Source
-from cascade.preview.ccds import open_exposure
-from cascade.preview.entry import Entry
-from cascade.preview.render import Preview, render
+from cascade.core.exposure import Source
+from cascade.inputs.fits.ccds import open_exposure
+from cascade.inputs.fits.entry import Entry
+from cascade.inputs.fits.render import Preview, render
 from cascade.simulate.full_resolution import FullExposure, write_exposure
 
 DECAM = Camera.decam()

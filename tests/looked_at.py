@@ -9,13 +9,13 @@ from fakes import config, instances
 from PIL import Image
 
 from cascade.camera import Camera
-from cascade.exposure import Artifact, HeaderFacts, Instances, Source
-from cascade.listing import list_inputs
-from cascade.readers import open_inputs
-from cascade.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
-from cascade.run_config import Batch
-from cascade.store import Run
-from cascade.tables import BatchResult
+from cascade.core.exposure import Artifact, HeaderFacts, Instances, Source
+from cascade.inputs import open_inputs
+from cascade.inputs.listing import list_inputs
+from cascade.runs.config import Batch
+from cascade.runs.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
+from cascade.runs.run import Run
+from cascade.runs.tables import BatchResult
 
 DECAM = Camera.decam()
 N = 24

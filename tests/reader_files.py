@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 from PIL import Image
 
-from cascade.readers import Reader
+from cascade.inputs import Reader
 
 
 def preview(number: int = 0) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Tests of cascade.apart."""
+"""Tests of cascade.pipeline.isolated."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from fakes import BRIGHT, CLEAN, DEADLY, OVERLAP, SEASON, FakeLoader, FakeReader, FakeScreener, FakeSegmenter
 
-from cascade import apart
-from cascade.apart import process_apart
 from cascade.camera import Camera
-from cascade.errors import ModelError, OutageError
-from cascade.pipeline import process_batch
-from cascade.run_config import Batch
-from cascade.tables import SCHEMAS
+from cascade.core.errors import ModelError, OutageError
+from cascade.pipeline import isolated as apart
+from cascade.pipeline.batch import process_batch
+from cascade.pipeline.isolated import process_apart
+from cascade.runs.config import Batch
+from cascade.runs.tables import SCHEMAS
 
 CAMERA = Camera.decam()
 

@@ -9,105 +9,91 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cascade"
 
-# Lower layers first. A module may import from its own layer only within its own top-level name, and from any below.
-LAYERS = (
-    {"errors", "versions", "atomic", "quiet", "storage", "model_id"},
-    {"exposure", "data_files"},
-    {"camera", "preview", "readers", "via", "nets", "run_config", "simulate", "paste", "fuse", "calibration"},
-    {"model_info", "calibrate", "ccds"},
-    {"golden"},
-    {"models"},
-    {"engines", "convert", "imagenet"},
-    {"screen", "segment", "stub", "veto", "tables"},
-    {"masks", "listing"},
-    {"run_files"},
-    {"lease", "run_log", "rows", "store"},
-    {"pipeline", "predict", "verify", "preview_night", "run_inputs", "verdicts"},
-    {"apart"},
-    {"parallel"},
-    {"season"},
-    {"export"},
-    {"report"},
-    {"evaluate", "review", "notebook"},
-    {"training"},
-    {"bench"},
-    {"cli"},
-)
-ALLOWED_WITHIN_LAYER = {
-    ("atomic", "errors"),  # says what is wrong with a file
-    ("storage", "atomic"),
-    ("storage", "errors"),
-    ("run_config", "errors"),
-    ("preview", "camera"),
-    ("readers", "camera"),
-    ("readers", "preview"),  # a FITS exposure is read by making its preview
-    ("simulate", "camera"),
-    ("simulate", "preview"),  # the stretch that full-resolution exposures are drawn for
-    ("simulate", "via"),  # outlines are what annotators draw
-    ("store", "tables"),
+# What each room may import: nothing else, and only what stands above it here. ARCHITECTURE.md shows this table.
+ROOMS = {
+    "core": "",
+    "storage": "core",
+    "camera": "core",
+    "inputs": "core storage camera",
+    "optics": "core camera",
+    "sky": "core optics",
+    "simulate": "core storage camera inputs optics sky",
+    "networks": "core storage",
+    "runs": "core storage camera inputs networks",
+    "veto": "core storage camera",
+    "pipeline": "core storage camera inputs optics sky networks runs",
+    "export": "core storage camera inputs runs",
+    "pages": "core storage camera networks runs veto",
+    "evaluate": "core storage camera inputs runs veto pages",
+    "training": "core storage camera inputs simulate networks evaluate",
+    "bench": "core storage camera inputs simulate networks runs veto pipeline evaluate training",
+    "cli": ("core storage camera inputs sky simulate networks runs veto pipeline export pages evaluate training bench"),
 }
 
 
 def _modules() -> dict[Path, str]:
-    """Every source file of the package and its top-level name."""
+    """Every source file of the package and its room."""
     return {
-        path: path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        for path in sorted(PACKAGE.rglob("*.py"))
-        if path.parent != PACKAGE or not path.name.startswith("__")
+        path: path.relative_to(PACKAGE).parts[0] for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE
     }
 
 
 def _imported(path: Path) -> set[str]:
-    """Top-level names within the package, and other packages, that a file imports anywhere."""
+    """Names of the modules, of this package and others, that a file imports anywhere."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
-def _layer(name: str) -> int:
-    return next(k for k, layer in enumerate(LAYERS) if name in layer)
+def _rooms_of(path: Path) -> set[str]:
+    """Other rooms that a file imports."""
+    named = {name.split(".")[1] for name in _imported(path) if name.startswith("cascade.")}
+    return named - {_modules()[path]}
 
 
-def test_every_module_has_a_layer_and_every_layer_its_modules():
-    assert sorted(set(_modules().values())) == sorted(name for layer in LAYERS for name in layer)
+def test_every_folder_is_a_room_and_every_room_a_folder():
+    assert sorted(set(_modules().values())) == sorted(ROOMS)
 
 
-def test_no_exception_has_outlived_its_reason():
-    imports = {
-        (name, imported.split(".")[1])
-        for path, name in _modules().items()
-        for imported in _imported(path)
-        if imported.startswith("cascade.")
-    }
-    assert imports >= ALLOWED_WITHIN_LAYER
+def test_a_room_may_import_only_rooms_before_it():
+    before: set[str] = set()
+    for room, allowed in ROOMS.items():
+        assert set(allowed.split()) <= before
+        before.add(room)
+
+
+def test_every_import_that_is_allowed_is_made():
+    made = {(room, other) for path, room in _modules().items() for other in _rooms_of(path)}
+    assert made == {(room, other) for room, allowed in ROOMS.items() for other in allowed.split()}
 
 
 @pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down(path):
-    name = _modules()[path]
-    for imported in _imported(path):
-        if not imported.startswith("cascade."):
-            continue
-        other = imported.split(".")[1]
-        down = _layer(other) < _layer(name)
-        assert down or other == name or (name, other) in ALLOWED_WITHIN_LAYER, f"{name} must not import {other}"
+def test_imports_keep_to_the_table(path):
+    room = _modules()[path]
+    others = _rooms_of(path) - set(ROOMS[room].split())
+    assert not others, f"{room} must not import {', '.join(others)}"
 
 
-def test_only_the_parallel_module_imports_dask():
+def test_a_run_knows_of_the_networks_only_which_model_it_was():
+    imported = {name for path, room in _modules().items() if room == "runs" for name in _imported(path)}
+    assert {name for name in imported if name.startswith("cascade.networks")} == {"cascade.networks.model_id.ModelId"}
+
+
+def test_only_one_package_imports_dask():
     users = {
-        name
-        for path, name in _modules().items()
+        "/".join(path.relative_to(PACKAGE).parts[:2])
+        for path in _modules()
         if any(i.split(".")[0] in {"dask", "distributed"} for i in _imported(path))
     }
-    assert users == {"parallel"}
+    assert users == {"pipeline/dask"}
 
 
 def test_networks_use_no_backend_directly():
-    for path in (PACKAGE / "nets").glob("*.py"):
+    for path in (PACKAGE / "networks" / "nets").glob("*.py"):
         assert not {i.split(".")[0] for i in _imported(path)} & {"tensorflow", "jax", "torch"}
 
 

@@ -1,9 +1,9 @@
-"""Tests of cascade.atomic."""
+"""Tests of cascade.storage.atomic."""
 
 import pytest
 
-from cascade.atomic import written_aside
-from cascade.errors import StoreError
+from cascade.core.errors import StoreError
+from cascade.storage.atomic import written_aside
 
 
 def test_missing_folder_is_named(tmp_path):

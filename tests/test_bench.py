@@ -11,12 +11,12 @@ import pytest
 
 from cascade.bench import real_report, roofline_report, scaling_report, seasons_report
 from cascade.bench.cost import CostModel, trade_off
-from cascade.bench.losses import Marked
 from cascade.bench.pool import Pool
+from cascade.bench.profiled import watched
 from cascade.bench.scaling import steady_s
+from cascade.bench.screening_loss import Marked
 from cascade.bench.study import facts, write_study
-from cascade.bench.watched import watched
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
 
 FACTS = {
     "facts": {

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from cascade.bench.watched import Watched
+from cascade.bench.profiled import Watched
 from cascade.cli.app import app
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def models(tmp_path_factory, tiny_architectures) -> list[str]:
     """Options that name tiny networks with random weights."""
     import keras
 
-    from cascade.models import build_network, write_model
+    from cascade.networks.models import build_network, write_model
 
     folder = tmp_path_factory.mktemp("models")
     keras.utils.set_random_seed(1)

@@ -6,10 +6,10 @@ import pytest
 from pyarrow import csv, parquet
 from scipy.stats import binom
 
-from cascade import calibrate
-from cascade.calibrate import MIN_LABELLED, fit_calibration, guaranteed, labelled_scores, n_needed, read_labels
-from cascade.errors import ConfigError, InputError
-from cascade.tables import SCHEMAS
+from cascade.core.errors import ConfigError, InputError
+from cascade.runs.tables import SCHEMAS
+from cascade.training import calibrate
+from cascade.training.calibrate import MIN_LABELLED, fit_calibration, guaranteed, labelled_scores, n_needed, read_labels
 
 N_SETS = 3000
 """Label sets that are drawn to see how often a promise is kept."""

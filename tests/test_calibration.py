@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cascade.calibration import MAX_KNOTS, Calibration, Guarantee
+from cascade.networks.calibration import MAX_KNOTS, Calibration, Guarantee
 
 GRID = np.linspace(0, 1, 20_001, dtype=np.float32)
 STEPS = Calibration("isotonic", (0.1, 0.3, 0.3, 0.7), (0.05, 0.05, 0.6, 0.95))

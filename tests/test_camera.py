@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from cascade.camera import PAPER_CCD_AREA_PX, Camera, paper_boxes
 from cascade.camera.build_lsstcam import layout
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
 
 GAP_LEVEL = 38  # grey level half-way between the gaps (~24) and the sky (~53)
 

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from cascade.camera import Camera
 from cascade.cli.app import app
-from cascade.exposure import Artifact
-from cascade.model_info import ModelInfo
-from cascade.models import build_network, write_model
+from cascade.core.exposure import Artifact
+from cascade.networks.model_info import ModelInfo
+from cascade.networks.models import build_network, write_model
+from cascade.runs.run import open_run
+from cascade.runs.tables import SCHEMAS
 from cascade.simulate import simulate_exposure
-from cascade.store import open_run
-from cascade.tables import SCHEMAS
 from cascade.veto import read_des
 
 
@@ -376,7 +376,7 @@ def test_demo_leaves_tables_a_list_and_a_picture(zoo, tmp_path, monkeypatch):
 
 
 def test_info_of_a_model_names_its_folder(zoo):
-    from cascade.models import find_model
+    from cascade.networks.models import find_model
 
     info = find_model("screen-v1", zoo)
     assert isinstance(info, ModelInfo)

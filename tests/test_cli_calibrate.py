@@ -13,9 +13,9 @@ from pyarrow import csv
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
-from cascade.model_info import read_model
-from cascade.models import DEFAULT_MODELS, build_network, write_model
-from cascade.store import open_run
+from cascade.networks.model_info import read_model
+from cascade.networks.models import DEFAULT_MODELS, build_network, write_model
+from cascade.runs.run import open_run
 
 N_EACH = 60
 FIRST = 700_001

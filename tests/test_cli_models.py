@@ -8,10 +8,10 @@ from fakes import slim_matterport
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
-from cascade.engines import select
-from cascade.engines.parity import Parity
-from cascade.models import build_network, write_model
-from cascade.nets.presets import PRESETS
+from cascade.networks.engines import select
+from cascade.networks.engines.parity import Parity
+from cascade.networks.models import build_network, write_model
+from cascade.networks.nets.presets import PRESETS
 
 
 def invoke(*words: object):
@@ -103,7 +103,7 @@ def test_verifying_fails_loudly_where_engines_disagree(screen, monkeypatch):
 
 
 def test_verifying_says_that_it_could_not_compare(screen, monkeypatch):
-    monkeypatch.setattr("cascade.engines.has_openvino", lambda: False)
+    monkeypatch.setattr("cascade.networks.engines.has_openvino", lambda: False)
     result = invoke("models", "verify", "tiny", "--models-dir", screen)
     assert result.exit_code == 0
     assert "openvino is not installed: engines were not compared" in result.output

@@ -8,8 +8,8 @@ from trainings import shorten_epochs
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
-from cascade.model_info import read_model
-from cascade.models import load_network
+from cascade.networks.model_info import read_model
+from cascade.networks.models import load_network
 
 FIT = {
     "steps": 2, "batch": 2, "learning_rate": 1e-3, "weight_decay": 0.0, "average": 0.5, "validate_every": 2,

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from fakes import slim_matterport
 
-from cascade.convert import CLASS_HEADS, convert_matterport, export_matterport
-from cascade.errors import ModelError
-from cascade.golden import golden_images
-from cascade.models import build_network, load_network, write_model
-from cascade.nets.presets import PRESETS
+from cascade.core.errors import ModelError
+from cascade.networks.convert import CLASS_HEADS, convert_matterport, export_matterport
+from cascade.networks.golden import golden_images
+from cascade.networks.models import build_network, load_network, write_model
+from cascade.networks.nets.presets import PRESETS
 
 SIZE = 64  # one cell on the coarsest level
 WIDTH = 8
@@ -184,13 +184,13 @@ def test_weights_that_unpack_without_end_are_refused(exported, tmp_path):
 
 
 def test_too_large_a_file_is_refused(exported, tmp_path, monkeypatch):
-    monkeypatch.setattr("cascade.convert.MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("cascade.networks.convert.MAX_FILE_BYTES", 1000)
     with pytest.raises(ModelError, match="expected weights of at most 1000 bytes, got"):
         convert_matterport(exported[1], tmp_path / "model")
 
 
 def test_too_many_weights_are_refused(exported, tmp_path, monkeypatch):
-    monkeypatch.setattr("cascade.convert.MAX_DATASETS", 10)
+    monkeypatch.setattr("cascade.networks.convert.MAX_DATASETS", 10)
     with pytest.raises(ModelError, match="expected at most 10 weights, got more"):
         convert_matterport(exported[1], tmp_path / "model")
 

@@ -5,11 +5,11 @@ import keras
 import numpy as np
 import pytest
 
-from cascade.engines import KerasEngine, check_engine, load_engine, openvino_engines, select
-from cascade.engines.base import OUTPUTS, blocks
-from cascade.engines.parity import Parity, compare, parity_previews
-from cascade.errors import ConfigError, ModelError
-from cascade.models import build_network, find_model, write_model
+from cascade.core.errors import ConfigError, ModelError
+from cascade.networks.engines import KerasEngine, check_engine, load_engine, openvino_engines, select
+from cascade.networks.engines.base import OUTPUTS, blocks
+from cascade.networks.engines.parity import Parity, compare, parity_previews
+from cascade.networks.models import build_network, find_model, write_model
 
 THRESHOLD = 0.3
 
@@ -51,7 +51,7 @@ def models(tiny_architectures, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """A cache of its own for every test."""
-    from cascade.engines import openvino_cache
+    from cascade.networks.engines import openvino_cache
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     openvino_cache._cache_folder.cache_clear()
@@ -84,7 +84,7 @@ def test_shapes_that_keras_sees(backend, last, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["screen", "segment", "plain"])
 def test_openvino_in_float32_says_what_keras_says(models, kind):
-    openvino = pytest.importorskip("cascade.engines.openvino_run")
+    openvino = pytest.importorskip("cascade.networks.engines.openvino_run")
     info = models[kind]
     engines = {engine.name: parity for engine, parity in openvino_engines(info)}
     assert list(engines)[-1] == "openvino f32"
@@ -102,8 +102,8 @@ OUTPUTS_OF = {"screen": OUTPUTS["screen"], "segment": OUTPUTS["segment"], "plain
 @pytest.mark.parametrize("kind", OUTPUTS_OF)
 @pytest.mark.parametrize("n_images", [1, 9])
 def test_engines_answer_alike_image_by_image(models, kind, n_images):
-    from cascade.engines.openvino_cache import exported
-    from cascade.engines.openvino_run import OpenVINOEngine
+    from cascade.networks.engines.openvino_cache import exported
+    from cascade.networks.engines.openvino_run import OpenVINOEngine
 
     images = np.random.default_rng(1).integers(0, 256, (n_images, 400, 400)).astype(np.uint8)
     info = models[kind]
@@ -146,14 +146,15 @@ def test_a_second_load_takes_what_the_first_exported(models, cache, monkeypatch)
     load_engine(models["screen"], "openvino")
     (folder,) = cache.iterdir()
     assert folder.name.startswith("screen-")
-    monkeypatch.setattr("cascade.engines.openvino_cache._export", lambda *_: pytest.fail("exported again"))
+    monkeypatch.setattr("cascade.networks.engines.openvino_cache._export", lambda *_: pytest.fail("exported again"))
     assert load_engine(models["screen"], "openvino").name.startswith("openvino")
 
 
 def test_a_model_in_the_cache_runs_without_tensorflow(models, cache):
     load_engine(models["screen"], "openvino")
     code = (
-        "import sys, numpy as np; from cascade.model_info import read_model; from cascade.engines import load_engine;"
+        "import sys, numpy as np; from cascade.networks.model_info import read_model;"
+        "from cascade.networks.engines import load_engine;"
         "from pathlib import Path;"
         f"load_engine(read_model(Path({str(models['screen'].folder)!r})))(np.zeros((1, 400, 400), np.uint8));"
         "print({'tensorflow', 'keras', 'openvino_telemetry.main'} & set(sys.modules))"
@@ -165,7 +166,7 @@ def test_a_model_in_the_cache_runs_without_tensorflow(models, cache):
 def test_damaged_weights_are_noticed_although_the_export_is_in_the_cache(models, cache, tmp_path):
     import shutil
 
-    from cascade.model_info import read_model
+    from cascade.networks.model_info import read_model
 
     shutil.copytree(models["screen"].folder, tmp_path / "copy")
     info = read_model(tmp_path / "copy")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cascade.camera import Camera
+from cascade.core.exposure import Artifact
 from cascade.evaluate import GROUPS, CcdMetrics, affected_ccds, group_masks, majority
-from cascade.exposure import Artifact
 from cascade.training.annotated import load_annotated
 
 # Medians over annotators on the 25 shared exposures, each against the majority of the other seven, CCD F1 at t = 0:

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.cocoeval import COCOeval
 
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import Artifact
 from cascade.evaluate import average_precision, coco_result, mrcnn_ap, paper_ap
 from cascade.evaluate.average_precision import AREAS, _coco
 from cascade.evaluate.instances import MATCHED, OVERLAPS, match_counts, overlaps
+from cascade.evaluate.labelling import Found
 from cascade.evaluate.paper_ap import PAPER_GROUPS, average_precision_of
-from cascade.evaluate.sides import Found
-from cascade.exposure import Artifact
 
 _tenths, _sides = st.integers(0, 9), st.integers(1, 6)
 _scores = st.floats(0.05, 1.0).map(lambda score: round(score, 3))

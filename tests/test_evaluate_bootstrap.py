@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
 from cascade.evaluate import f1_score, interval, paired_difference
 from cascade.evaluate.bootstrap import precision, recall, resamples, weighted_interval
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cascade.camera import Camera, paper_boxes
+from cascade.core.exposure import Artifact
 from cascade.evaluate import GROUPS, affected_ccds, group_masks
 from cascade.evaluate.counting import GEOMETRIES, IN_GROUP, CcdCells
-from cascade.exposure import Artifact
 
 CAMERA = Camera.decam()
 CELLS = CcdCells.of(CAMERA)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from evaluated import BRIGHT_28, BRIGHT_35, CAMERA, FAINT_35, RAYS_1, drawn
 
+from cascade.core.run_lengths import marked_pixels
 from cascade.evaluate import GROUPS, CcdCells, Found, Side, iou, overlap_px, vote_fraction
 from cascade.evaluate.pixels import mutual_overlap_px
-from cascade.evaluate.rle import marked_pixels
 
 CELLS = CcdCells.of(CAMERA)
 GROUP = {name: k for k, name in enumerate(GROUPS)}

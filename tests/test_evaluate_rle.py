@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
-from cascade.errors import InputError
-from cascade.evaluate.rle import decode_mask, encode_masks, run_lengths
+from cascade.core.errors import InputError
+from cascade.core.run_lengths import decode_mask, encode_masks, run_lengths
 
 _masks = arrays(bool, st.tuples(st.integers(1, 30), st.integers(1, 30)))
 

@@ -10,10 +10,10 @@ from evaluated import BRIGHT_28, BRIGHT_35, CAMERA, FAINT_35, RAYS_1, write_run,
 from export_runs import corner_marks, run_of
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError, InputError, StoreError
+from cascade.core.errors import ConfigError, InputError, StoreError
+from cascade.core.exposure import Source
 from cascade.evaluate import Settings, evaluate_labels, evaluate_run, read_human_line, read_truth, study_agreement
-from cascade.exposure import Source
-from cascade.store import open_run
+from cascade.runs.run import open_run
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "metrics.schema.json").read_text(encoding="utf-8"))
 QUICK = Settings(n_resamples=20)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import precision_score, roc_auc_score, roc_curve
 
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
 from cascade.evaluate import Confusion, curve, rates, reliability, roc_auc
 from cascade.evaluate.screening import wilson
 

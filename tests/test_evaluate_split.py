@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 from evaluated import BRIGHT_28, FAINT_35, RAYS_1, write_via
 
-from cascade.errors import ConfigError, InputError
+from cascade.core.errors import ConfigError, InputError
+from cascade.core.via import read_via
 from cascade.evaluate import split_annotations, write_split
-from cascade.via import read_via
 
 # Where the 25 images that the shared annotation file lacks stood among the paper's 2000: found by aligning the shared
 # parts with the paper's draw.

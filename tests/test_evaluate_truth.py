@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from evaluated import BRIGHT_28, RAYS_1, write_run, write_via
 
-from cascade.errors import ConfigError, InputError
+from cascade.core.errors import ConfigError, InputError
 from cascade.evaluate import match_exposures, match_labels, read_labels, read_truth
-from cascade.store import open_run
+from cascade.runs.run import open_run
 
 
 def names(*numbers):

@@ -11,14 +11,14 @@ from export_runs import DECAM, box_of, corner_marks, run_of
 from fits_files import night, preview_of
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError, InputError, StoreError
+from cascade.core.errors import ConfigError, InputError, StoreError
+from cascade.core.exposure import HeaderFacts, Instances, Source
+from cascade.core.versions import installed_versions
 from cascade.export import export_run
 from cascade.export.ccd_masks import ccd_mask, sampled_mask
-from cascade.exposure import HeaderFacts, Instances, Source
-from cascade.preview.render import GREY_PER_SIGMA
+from cascade.inputs.fits.render import GREY_PER_SIGMA
+from cascade.runs.run import Run
 from cascade.simulate.full_resolution import FullExposure
-from cascade.store import Run
-from cascade.versions import installed_versions
 
 CCDNUMS = (28, 33, 1, 62)
 

@@ -16,16 +16,16 @@ from regions import Regions
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
-from cascade.errors import InputError, StoreError
+from cascade.core.errors import InputError, StoreError
+from cascade.core.exposure import HeaderFacts, Instances, Source
+from cascade.core.outlines import outlines
+from cascade.core.via import read_via, region_instances
 from cascade.export import export_run
 from cascade.export.ghosted import SkyHeaders
 from cascade.export.healsparse_maps import exposure_pixels, write_maps
-from cascade.export.outlines import outlines
-from cascade.exposure import HeaderFacts, Instances, Source
-from cascade.preview_night import preview_night
+from cascade.inputs.preview_night import preview_night
 from cascade.simulate.full_resolution import FullExposure, write_exposure
-from cascade.storage import open_storage
-from cascade.via import read_via, region_instances
+from cascade.storage.places import open_storage
 
 
 @pytest.fixture(scope="module")

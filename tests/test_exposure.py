@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cascade.errors import InputError
-from cascade.exposure import Artifact, Instances, tight_boxes
+from cascade.core.errors import InputError
+from cascade.core.exposure import Artifact, Instances, tight_boxes
 
 
 def test_bits_are_those_of_the_mask_plane():

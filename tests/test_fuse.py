@@ -3,8 +3,8 @@ import pytest
 from fakes import instances
 from scipy import ndimage
 
-from cascade.exposure import PREVIEW_SHAPE, Artifact, Instances
-from cascade.fuse import MIN_AREA_PX, _window, class_regions, enlarged, fused
+from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Instances
+from cascade.networks.fuse import MIN_AREA_PX, _window, class_regions, enlarged, fused
 
 BRIGHT, FAINT, RAYS, ANY = range(4)
 N_CELLS = 100

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from cascade.errors import ModelError
-from cascade.imagenet import PRESET, _names, convert_efficientnet
-from cascade.models import build_network, load_network
-from cascade.nets.presets import PRESETS
+from cascade.core.errors import ModelError
+from cascade.networks.imagenet import PRESET, _names, convert_efficientnet
+from cascade.networks.models import build_network, load_network
+from cascade.networks.nets.presets import PRESETS
 
 torch = pytest.importorskip("torch", reason="the imagenet extra is not installed")
 

@@ -1,4 +1,4 @@
-"""Tests of cascade.lease."""
+"""Tests of cascade.runs.lease."""
 
 import json
 import os
@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from cascade import lease as module
-from cascade.errors import StoreError
-from cascade.lease import Holder, find_holder, hold_lease
-from cascade.storage import open_storage
+from cascade.core.errors import StoreError
+from cascade.runs import lease as module
+from cascade.runs.lease import Holder, find_holder, hold_lease
+from cascade.storage.places import open_storage
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -58,8 +58,8 @@ def test_lease_of_another_machine_counts_until_it_expires(storage):
 def test_lease_of_a_killed_process_of_this_machine_counts_no_more(tmp_path):
     script = f"""
 import os
-from cascade.lease import hold_lease
-from cascade.storage import open_storage
+from cascade.runs.lease import hold_lease
+from cascade.storage.places import open_storage
 hold_lease(open_storage({str(tmp_path)!r})).__enter__()
 os.kill(os.getpid(), 9)
 """

@@ -1,12 +1,12 @@
-"""Tests of cascade.listing."""
+"""Tests of cascade.inputs.listing."""
 
 import pyarrow as pa
 import pytest
 from fakes import BRIGHT, CLEAN, FakeReader
 
-from cascade import listing
-from cascade.errors import StoreError
-from cascade.listing import LISTING, fingerprint, list_inputs, order_as
+from cascade.core.errors import StoreError
+from cascade.inputs import listing
+from cascade.inputs.listing import LISTING, fingerprint, list_inputs, order_as
 
 
 def listed(*rows):

@@ -1,10 +1,10 @@
 import pytest
 import tomli_w
 
-from cascade import model_info
-from cascade.calibration import Calibration, Guarantee
-from cascade.errors import ModelError
-from cascade.model_info import read_model
+from cascade.core.errors import ModelError
+from cascade.networks import model_info
+from cascade.networks.calibration import Calibration, Guarantee
+from cascade.networks.model_info import read_model
 
 PROMISE = {"recall": 0.99, "confidence": 0.95, "threshold": 0.2, "n_ghosted": 300, "labels": "labels.csv"}
 STEPS = {"kind": "isotonic", "x": [0.0, 0.4, 1.0], "y": [0.0, 0.1, 0.9]}

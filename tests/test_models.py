@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tomli_w
 
-from cascade import models
-from cascade.calibration import Calibration, Guarantee
-from cascade.errors import ModelError
-from cascade.golden import golden_images, golden_outputs
-from cascade.model_info import read_model
-from cascade.models import (
+from cascade.core.errors import ModelError
+from cascade.networks import models
+from cascade.networks.calibration import Calibration, Guarantee
+from cascade.networks.golden import golden_images, golden_outputs
+from cascade.networks.model_info import read_model
+from cascade.networks.models import (
     build_network,
     calibrated_copy,
     find_model,

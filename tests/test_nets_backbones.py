@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from cascade.nets.backbone import residual_stages
-from cascade.nets.efficientnet import efficientnet_lite0_stages
-from cascade.nets.resnet import resnet_stages
+from cascade.networks.nets.backbone import residual_stages
+from cascade.networks.nets.efficientnet import efficientnet_lite0_stages
+from cascade.networks.nets.resnet import resnet_stages
 
 
 def shapes(stages):

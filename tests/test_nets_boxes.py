@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cascade.nets.boxes import MAX_LOG_SCALE, area, clip, decode, encode, overlaps, pyramid_anchors
+from cascade.networks.nets.boxes import MAX_LOG_SCALE, area, clip, decode, encode, overlaps, pyramid_anchors
 
 
 def numbers(tensor):

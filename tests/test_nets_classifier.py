@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from cascade.models import build_network
-from cascade.nets.classifier import ScreenTraining
+from cascade.networks.models import build_network
+from cascade.networks.nets.classifier import ScreenTraining
 
 
 @pytest.fixture(scope="module")

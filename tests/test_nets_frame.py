@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cascade.nets.frame import Frame
+from cascade.networks.nets.frame import Frame
 
 
 def test_a_padded_frame_moves_boxes():

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cascade.nets.losses import anchor_losses, mask_loss, region_losses
-from cascade.nets.targets import AnchorTargets, RegionTargets
+from cascade.networks.nets.losses import anchor_losses, mask_loss, region_losses
+from cascade.networks.nets.targets import AnchorTargets, RegionTargets
 
 N_CLASSES = 3
 

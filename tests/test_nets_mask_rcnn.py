@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cascade.models import build_network
-from cascade.nets.boxes import overlaps
-from cascade.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss, probe
+from cascade.networks.models import build_network
+from cascade.networks.nets.boxes import overlaps
+from cascade.networks.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss, probe
 
 N_DETECTIONS = 4
 MASK_SIZE = 28

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.nets.boxes import OFFSET_SCALE, decode, encode, overlaps, pyramid_anchors
-from cascade.nets.nms import suppress
-from cascade.quiet import import_keras
+from cascade.core.keras_startup import import_keras
+from cascade.networks.nets.boxes import OFFSET_SCALE, decode, encode, overlaps, pyramid_anchors
+from cascade.networks.nets.nms import suppress
 
 import_keras()
 utils = pytest.importorskip("mrcnn.utils", reason="the oracle is in the extra `mrcnn`")

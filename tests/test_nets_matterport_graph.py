@@ -14,9 +14,9 @@ import pytest
 from keras import ops
 from matterport.weights import image, sample, weight
 
-from cascade.nets.heads import by_region
-from cascade.nets.matterport import MEAN_PIXEL, MatterportConfig, build_matterport, named_layers
-from cascade.paste import paste_masks
+from cascade.networks.nets.heads import by_region
+from cascade.networks.nets.matterport import MEAN_PIXEL, MatterportConfig, build_matterport, named_layers
+from cascade.networks.paste import paste_masks
 
 SIZE = 384
 LAST = SIZE - 1.0

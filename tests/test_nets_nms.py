@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cascade.nets.nms import best, pick, suppress
+from cascade.networks.nets.nms import best, pick, suppress
 
 tf = pytest.importorskip("tensorflow")
 

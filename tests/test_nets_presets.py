@@ -2,9 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from cascade.models import build_network
-from cascade.nets.cost import gflop
-from cascade.nets.presets import PRESETS
+from cascade.networks.models import build_network
+from cascade.networks.nets.cost import gflop
+from cascade.networks.nets.presets import PRESETS
 
 
 def counted_by_tensorflow(function, shape):

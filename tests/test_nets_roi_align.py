@@ -3,7 +3,7 @@ import pytest
 from keras import ops
 from scipy import ndimage
 
-from cascade.nets.roi_align import feature_table, roi_align
+from cascade.networks.nets.roi_align import feature_table, roi_align
 
 STRIDES = (8, 16, 32, 64)
 SIZE = 256

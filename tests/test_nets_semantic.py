@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cascade.exposure import Artifact
-from cascade.models import build_network
-from cascade.nets.mask_rcnn import mean_loss
-from cascade.nets.semantic import (
+from cascade.core.exposure import Artifact
+from cascade.networks.models import build_network
+from cascade.networks.nets.mask_rcnn import mean_loss
+from cascade.networks.nets.semantic import (
     CHANNELS,
     SemanticNet,
     SemanticTraining,

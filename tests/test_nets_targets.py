@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cascade.nets.boxes import decode, encode, overlaps, pyramid_anchors
-from cascade.nets.targets import crop_masks, match_anchors, sample_regions
+from cascade.networks.nets.boxes import decode, encode, overlaps, pyramid_anchors
+from cascade.networks.nets.targets import crop_masks, match_anchors, sample_regions
 
 ANCHORS = pyramid_anchors(64, (8, 16), (16.0, 32.0), (1.0,))  # 64 + 16 anchors
 N_ANCHORS = len(ANCHORS)

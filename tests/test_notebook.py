@@ -10,7 +10,7 @@ import pytest
 from looked_at import FOUND, N, looked_at
 
 import cascade
-from cascade.errors import ConfigError, InputError, StoreError
+from cascade.core.errors import ConfigError, InputError, StoreError
 
 REPOSITORY = Path(__file__).parents[1]
 _EXECUTE = """

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from cascade.engines import KerasEngine
-from cascade.models import build_network
-from cascade.nets.mask_rcnn import MaskRCNNTraining, mean_loss
-from cascade.nets.presets import PRESETS
-from cascade.segment import NetworkSegmenter
+from cascade.networks.engines import KerasEngine
+from cascade.networks.models import build_network
+from cascade.networks.nets.mask_rcnn import MaskRCNNTraining, mean_loss
+from cascade.networks.nets.presets import PRESETS
+from cascade.networks.segment import NetworkSegmenter
 from cascade.training.annotated import load_annotated
 from cascade.training.batches import segment_batch
 from cascade.training.sample import Sample

@@ -8,11 +8,11 @@ import pytest
 from browser import TIMEOUT_MS, chromium, find_chromium
 from looked_at import FOUND, N, looked_at
 
-from cascade.report import write_report
-from cascade.review import ReviewDesk
-from cascade.review.app import review_app
-from cascade.store import open_run
-from cascade.verdicts import opinions, read_verdicts
+from cascade.pages.report import write_report
+from cascade.pages.review import ReviewDesk
+from cascade.pages.review.app import review_app
+from cascade.runs.run import open_run
+from cascade.runs.verdicts import opinions, read_verdicts
 
 CHROMIUM = find_chromium()
 SIZES = {"desktop": (1920, 1080), "laptop": (1366, 768)}

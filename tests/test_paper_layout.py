@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from cascade.camera import Camera
 from cascade.cli.app import app
 from cascade.evaluate import Settings, evaluate_run, read_truth
-from cascade.pipeline import run_serial
-from cascade.readers import open_inputs
+from cascade.inputs import open_inputs
+from cascade.pipeline.batch import run_serial
 from cascade.simulate import simulate_exposure
 
 CAMERA = Camera.decam()

@@ -1,4 +1,4 @@
-"""Tests of cascade.parallel."""
+"""Tests of cascade.pipeline.dask."""
 
 import os
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from distributed import LocalCluster
 from fakes import CLEAN, FakeLoader, FakeReader, FakeScreener, FakeSegmenter, config, new_run
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError, ModelError
-from cascade.parallel import clusters, run_dask
-from cascade.parallel import run as run_module
-from cascade.parallel.dispatch import Dispatcher
-from cascade.parallel.tasks import Job
-from cascade.pipeline import run_serial
-from cascade.run_config import batches
-from cascade.storage import LocalStorage
-from cascade.store import Run, open_run
-from cascade.tables import SCHEMAS, BatchCounts
+from cascade.core.errors import ConfigError, ModelError
+from cascade.pipeline.batch import run_serial
+from cascade.pipeline.dask import clusters, run_dask
+from cascade.pipeline.dask import run as run_module
+from cascade.pipeline.dask.dispatch import Dispatcher
+from cascade.pipeline.dask.tasks import Job
+from cascade.runs.config import batches
+from cascade.runs.run import Run, open_run
+from cascade.runs.tables import SCHEMAS, BatchCounts
+from cascade.storage.places import LocalStorage
 
 CAMERA = Camera.decam()
 

@@ -1,4 +1,4 @@
-"""Tests of cascade.parallel when workers, disks and schedulers fail."""
+"""Tests of cascade.pipeline.dask when workers, disks and schedulers fail."""
 
 import json
 import os
@@ -25,15 +25,15 @@ from fakes import (
 )
 
 from cascade.camera import Camera
-from cascade.errors import OutageError
-from cascade.parallel import dispatch, run_dask
-from cascade.parallel import run as run_module
-from cascade.parallel.clusters import worker_environment
-from cascade.pipeline import run_serial
-from cascade.storage import LocalStorage
-from cascade.store import Run
-from cascade.tables import SCHEMAS
-from cascade.verify import verify_run
+from cascade.core.errors import OutageError
+from cascade.pipeline.batch import run_serial
+from cascade.pipeline.dask import dispatch, run_dask
+from cascade.pipeline.dask import run as run_module
+from cascade.pipeline.dask.clusters import worker_environment
+from cascade.runs.run import Run
+from cascade.runs.tables import SCHEMAS
+from cascade.runs.verify import verify_run
+from cascade.storage.places import LocalStorage
 
 CAMERA = Camera.decam()
 
@@ -116,7 +116,7 @@ def test_disk_that_stays_full_ends_the_run_with_its_cause(tmp_path, scheduler, m
 
 
 def test_scheduler_that_is_not_there_is_an_error_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("cascade.parallel.clusters._TIMEOUT_S", 1)
+    monkeypatch.setattr("cascade.pipeline.dask.clusters._TIMEOUT_S", 1)
     with pytest.raises(OutageError, match=r"tcp://127.0.0.1:9: expected a Dask scheduler, got no answer"):
         run_dask(FakeReader(), new_run(tmp_path), FakeLoader(), CAMERA, scheduler="tcp://127.0.0.1:9")
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cascade.paste import paste_masks
+from cascade.networks.paste import paste_masks
 
 
 def pasted(mask, box, shape=(40, 40)):

@@ -1,4 +1,4 @@
-"""Tests of cascade.pipeline and cascade.rows."""
+"""Tests of cascade.pipeline.batch and cascade.runs.rows."""
 
 import json
 import signal
@@ -30,14 +30,14 @@ from fakes import (
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from cascade import pipeline
 from cascade.camera import Camera
-from cascade.errors import ConfigError, ModelError, OutageError
-from cascade.exposure import Instances
-from cascade.pipeline import process_batch, read_batch, run_serial
-from cascade.run_config import Batch
-from cascade.store import Run
-from cascade.tables import SCHEMAS
+from cascade.core.errors import ConfigError, ModelError, OutageError
+from cascade.core.exposure import Instances
+from cascade.pipeline import batch as pipeline
+from cascade.pipeline.batch import process_batch, read_batch, run_serial
+from cascade.runs.config import Batch
+from cascade.runs.run import Run
+from cascade.runs.tables import SCHEMAS
 
 CAMERA = Camera.decam()
 
@@ -300,7 +300,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from fakes import *
 from cascade.camera import Camera
-from cascade.pipeline import run_serial
+from cascade.pipeline.batch import run_serial
 run = Run.create_or_resume({path!r}, config())
 run_serial(FakeReader(), run, FakeScreener(), FakeSegmenter(kill_at=3), Camera.decam())
 """
@@ -330,7 +330,7 @@ def test_run_killed_and_resumed_equals_one_that_was_not(tmp_path):
 
 
 def test_outage_stops_the_run_instead_of_failing_every_exposure(tmp_path):
-    from cascade.readers import open_inputs
+    from cascade.inputs import open_inputs
 
     manifest = tmp_path / "m.csv"
     manifest.write_text("expnum,path\n" + "".join(f"{n},gone/{n}.jpg\n" for n in range(8)))
@@ -342,7 +342,7 @@ def test_outage_stops_the_run_instead_of_failing_every_exposure(tmp_path):
 
 
 def test_disk_that_goes_away_within_a_batch_makes_no_failed_exposure(tmp_path):
-    from cascade.readers import open_inputs
+    from cascade.inputs import open_inputs
 
     for number in range(4):
         Image.fromarray(np.full((400, 400), 50, np.uint8)).save(tmp_path / f"{number}.png")

@@ -5,11 +5,11 @@ import pytest
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
-from cascade.errors import StoreError
-from cascade.exposure import HeaderFacts, Source
-from cascade.predict import Predictor, predict_run, sources_of
-from cascade.simulate.raytrace import RaytraceRule, ghost_instances, predict_ghosts
-from cascade.store import open_run
+from cascade.core.errors import StoreError
+from cascade.core.exposure import HeaderFacts, Source
+from cascade.pipeline.predict import Predictor, predict_run, sources_of
+from cascade.runs.run import open_run
+from cascade.sky.raytrace import RaytraceRule, ghost_instances, predict_ghosts
 from cascade.veto import read_des
 
 PREDICTOR = Predictor.load(RaytraceRule(min_contrast=0.05))

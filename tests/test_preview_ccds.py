@@ -1,13 +1,13 @@
-"""Tests of cascade.preview.ccds: which HDU holds which CCD, and what headers say."""
+"""Tests of cascade.inputs.fits.ccds: which HDU holds which CCD, and what headers say."""
 
 import numpy as np
 import pytest
 from fits_files import DECAM, change, night, small_fits
 
 from cascade.camera import Camera
-from cascade.errors import InputError
-from cascade.exposure import HeaderFacts
-from cascade.preview.ccds import has_codes, header_facts, mask_beside, open_exposure, peek, section
+from cascade.core.errors import InputError
+from cascade.core.exposure import HeaderFacts
+from cascade.inputs.fits.ccds import has_codes, header_facts, mask_beside, open_exposure, peek, section
 
 
 def opened(files, camera=DECAM, **options):

@@ -13,15 +13,15 @@ from reader_files import paths, write, write_zarr
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
-from cascade.errors import ConfigError, InputError, StoreError
-from cascade.exposure import HeaderFacts, Source
-from cascade.preview.entry import Entry
-from cascade.preview.library import header_table, open_library
-from cascade.preview.sky_patches import SkyPatch
-from cascade.preview.structure import read_structure
-from cascade.preview_night import _made, preview_night
-from cascade.readers import open_inputs
-from cascade.readers.fits import find_fits, open_fits
+from cascade.core.errors import ConfigError, InputError, StoreError
+from cascade.core.exposure import HeaderFacts, Source
+from cascade.inputs import open_inputs
+from cascade.inputs.fits.entry import Entry
+from cascade.inputs.fits.reader import find_fits, open_fits
+from cascade.inputs.fits.sky_patches import SkyPatch
+from cascade.inputs.fits.structure import read_structure
+from cascade.inputs.preview_night import _made, preview_night
+from cascade.inputs.preview_store import header_table, open_library
 
 CARDS = "CTYPE1  = 'RA---TAN'\nCTYPE2  = 'DEC--TAN'\nCRVAL1  = 10.0\nCRVAL2  = -30.0\nCD1_2 = 7e-5\nCD2_1 = -7e-5"
 

@@ -7,14 +7,14 @@ from fits_files import DECAM, change, night, preview_of, small_fits
 from scipy import ndimage
 
 from cascade.camera import Camera
-from cascade.errors import InputError
-from cascade.preview.binning import BLOCK_PX, blocks_of
-from cascade.preview.pixels import CcdPixels
-from cascade.preview.render import GAP_LEVEL, GREY_PER_SIGMA, SKY_LEVEL
+from cascade.core.errors import InputError
+from cascade.inputs.fits.binning import BLOCK_PX, blocks_of
+from cascade.inputs.fits.pixels import CcdPixels
+from cascade.inputs.fits.render import GAP_LEVEL, GREY_PER_SIGMA, SKY_LEVEL
 from cascade.simulate import conditions
 from cascade.simulate.conditions import Conditions
-from cascade.simulate.exposure import Simulator
 from cascade.simulate.full_resolution import FullExposure, write_exposure
+from cascade.simulate.synthetic_exposure import Simulator
 
 CORNERS = (28, 33, 1, 62)  # two on each side of the focal plane, S and N
 

@@ -1,4 +1,4 @@
-"""Tests of cascade.preview.structure."""
+"""Tests of cascade.inputs.fits.structure."""
 
 import contextlib
 import gzip
@@ -11,9 +11,9 @@ from fits_files import small_fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.errors import InputError
-from cascade.preview import structure
-from cascade.preview.structure import BLOCK, plain_file, read_bytes, read_primary, read_structure
+from cascade.core.errors import InputError
+from cascade.inputs.fits import structure
+from cascade.inputs.fits.structure import BLOCK, plain_file, read_bytes, read_primary, read_structure
 
 
 @pytest.fixture

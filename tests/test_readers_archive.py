@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from reader_files import encode, expnums, paths, preview, write, write_zip
 
-from cascade.errors import InputError
-from cascade.readers import open_inputs
-from cascade.readers.decode import MAX_BYTES
+from cascade.core.errors import InputError
+from cascade.inputs import open_inputs
+from cascade.inputs.decode import MAX_BYTES
 
 
 def patch_directory(path: Path, offset: int, value: bytes) -> None:

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 from reader_files import one_of_each, paths, preview
 
-from cascade.readers import expnum_from_name, open_inputs
+from cascade.inputs import expnum_from_name, open_inputs
 
 
 def test_reader_gives_the_previews_in_order(reader):

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from reader_files import encode, expnums, paths, preview, write
 
-from cascade.errors import InputError
-from cascade.readers import open_inputs
-from cascade.readers.decode import MAX_BYTES, decode_image
+from cascade.core.errors import InputError
+from cascade.inputs import open_inputs
+from cascade.inputs.decode import MAX_BYTES, decode_image
 
 
 def png_of_size(width: int, height: int) -> bytes:

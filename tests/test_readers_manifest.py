@@ -9,9 +9,9 @@ import pyarrow.parquet
 import pytest
 from reader_files import expnums, paths, preview, write
 
-from cascade.errors import InputError
-from cascade.exposure import HeaderFacts
-from cascade.readers import open_inputs
+from cascade.core.errors import InputError
+from cascade.core.exposure import HeaderFacts
+from cascade.inputs import open_inputs
 
 
 def write_manifest(path: Path, text: str) -> Path:

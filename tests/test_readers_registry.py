@@ -5,8 +5,8 @@ import pickle
 import pytest
 from reader_files import expnums, one_of_each, paths, preview, write
 
-from cascade.errors import InputError
-from cascade.readers import open_inputs
+from cascade.core.errors import InputError
+from cascade.inputs import open_inputs
 
 
 def test_inputs_are_read_in_the_order_given(tmp_path):

@@ -9,12 +9,12 @@ import zarr
 from reader_files import encode, expnums, one_of_each, paths, preview
 
 from cascade.camera import Camera
-from cascade.errors import InputError, OutageError
-from cascade.pipeline import read_batch
-from cascade.readers import open_inputs
-from cascade.readers.order import Reordered, reordered
-from cascade.run_config import Batch
-from cascade.storage import open_storage
+from cascade.core.errors import InputError, OutageError
+from cascade.inputs import open_inputs
+from cascade.inputs.order import Reordered, reordered
+from cascade.pipeline.batch import read_batch
+from cascade.runs.config import Batch
+from cascade.storage.places import open_storage
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_url_that_cannot_be_opened_is_an_error(name, message, s3_folder):
 
 
 def test_missing_or_large_object_fails_alone(s3_folder, monkeypatch):
-    monkeypatch.setattr("cascade.readers.remote.MAX_BYTES", 2**20)
+    monkeypatch.setattr("cascade.inputs.remote.MAX_BYTES", 2**20)
     storage = open_storage(s3_folder)
     storage.write("big.png", b"x" * (2**20 + 1))
     storage.write("ok.png", encode(preview(0)))
@@ -129,7 +129,7 @@ def test_store_that_is_away_makes_no_failed_exposure(s3, night, s3_folder, tmp_p
         if path.is_file():
             open_storage(s3_folder).write(path.relative_to(tmp_path).as_posix(), path.read_bytes())
     readers = [open_inputs(night), open_inputs(f"{s3_folder}/store.zarr")]
-    monkeypatch.setattr("cascade.storage._N_ATTEMPTS", 1)
+    monkeypatch.setattr("cascade.storage.places._N_ATTEMPTS", 1)
     monkeypatch.setattr(s3, "FAULTS", ("cut off",))
     s3.share = 1.0
     for reader in readers:

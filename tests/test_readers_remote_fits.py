@@ -1,4 +1,4 @@
-"""Tests of cascade.readers.remote_fits: FITS exposures on an object store."""
+"""Tests of cascade.inputs.fits.remote: FITS exposures on an object store."""
 
 import pickle
 
@@ -7,11 +7,11 @@ import pytest
 from fits_files import night, small_fits
 
 from cascade.camera import Camera
-from cascade.errors import OutageError
-from cascade.pipeline import read_batch
-from cascade.readers import open_inputs
-from cascade.run_config import Batch
-from cascade.storage import S3Storage, open_storage
+from cascade.core.errors import OutageError
+from cascade.inputs import open_inputs
+from cascade.pipeline.batch import read_batch
+from cascade.runs.config import Batch
+from cascade.storage.places import S3Storage, open_storage
 
 
 def upload(files, url):
@@ -75,7 +75,7 @@ def test_mask_beside_an_image_counts_and_may_be_missing(s3_folder, tmp_path):
 def test_parts_of_a_large_object_make_it_whole(s3, s3_folder, tmp_path, monkeypatch):
     data = np.random.default_rng(1).bytes(1_000_003)
     open_storage(s3_folder).write("big", data)
-    monkeypatch.setattr("cascade.storage._PART_BYTES", 70_000)
+    monkeypatch.setattr("cascade.storage.places._PART_BYTES", 70_000)
     s3.share = 0.3
     S3Storage(s3_folder).download("big", tmp_path / "big", max_bytes=2_000_000)
     assert (tmp_path / "big").read_bytes() == data
@@ -89,7 +89,7 @@ def test_missing_large_or_damaged_object_fails_alone(s3_folder, monkeypatch):
     stage, told = failure(open_inputs(f"{s3_folder}/bad.fits"))
     assert stage == "read"
     assert told.startswith(f"{s3_folder}/bad.fits: ")
-    monkeypatch.setattr("cascade.readers.remote_fits._MAX_FILE_BYTES", 0)
+    monkeypatch.setattr("cascade.inputs.fits.remote._MAX_FILE_BYTES", 0)
     assert failure(open_inputs(f"{s3_folder}/bad.fits"))[1].endswith("expected at most 0 MiB, got a larger file")
 
 
@@ -103,7 +103,7 @@ def test_full_disk_or_store_that_is_away_makes_no_failed_exposure(s3, folder, mo
         patch.setattr(S3Storage, "download", full)
         with pytest.raises(OutageError, match="no place to copy it to: No space left on device"):
             failure(reader)
-    monkeypatch.setattr("cascade.storage._N_ATTEMPTS", 1)
+    monkeypatch.setattr("cascade.storage.places._N_ATTEMPTS", 1)
     monkeypatch.setattr(s3, "FAULTS", ("cut off",))
     s3.share = 1.0
     with pytest.raises(OutageError, match="the store cannot be reached"):

@@ -9,9 +9,9 @@ import pytest
 import zarr
 from reader_files import expnums, paths, preview, write, write_zarr
 
-from cascade.errors import InputError
-from cascade.exposure import HeaderFacts
-from cascade.readers import open_inputs
+from cascade.core.errors import InputError
+from cascade.core.exposure import HeaderFacts
+from cascade.inputs import open_inputs
 
 # .npy stacks
 

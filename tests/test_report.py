@@ -13,17 +13,17 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
-from cascade.errors import ConfigError
-from cascade.exposure import Source
-from cascade.report import write_report
-from cascade.report.agreement import cohens_kappa
-from cascade.report.charts import ccd_boxes, histogram_chart
-from cascade.report.columns import script_json
-from cascade.rows import Outcome, batch_counts, batch_tables
-from cascade.run_config import Batch
-from cascade.store import Run
-from cascade.tables import BatchResult
-from cascade.verdicts import NewVerdict, VerdictLog, subject
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import Source
+from cascade.pages.report import write_report
+from cascade.pages.report.charts import ccd_boxes, histogram_chart
+from cascade.pages.report.columns import script_json
+from cascade.pages.report.reviewers import cohens_kappa
+from cascade.runs.config import Batch
+from cascade.runs.rows import Outcome, batch_counts, batch_tables
+from cascade.runs.run import Run
+from cascade.runs.tables import BatchResult
+from cascade.runs.verdicts import NewVerdict, VerdictLog, subject
 
 HOSTILE = (
     "<script>alert(1)</script>.png",

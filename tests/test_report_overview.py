@@ -4,9 +4,9 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from cascade.camera import Camera
-from cascade.exposure import Artifact
-from cascade.report import Panel, draw_overview
-from cascade.report.overview import COLOURS
+from cascade.core.exposure import Artifact
+from cascade.pages.report import Panel, draw_overview
+from cascade.pages.report.overview import COLOURS
 
 CAMERA = Camera.decam()
 

@@ -13,12 +13,12 @@ import pytest
 from asgi_client import Client
 from looked_at import FAILED, FOUND, looked_at
 
-from cascade.errors import ConfigError
-from cascade.exposure import Artifact
-from cascade.review import ReviewDesk, serve
-from cascade.review.app import MAX_BODY_BYTES, review_app
-from cascade.review.serve import is_local
-from cascade.verdicts import read_verdicts
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import Artifact
+from cascade.pages.review import ReviewDesk, serve
+from cascade.pages.review.app import MAX_BODY_BYTES, review_app
+from cascade.pages.review.serve import is_local
+from cascade.runs.verdicts import read_verdicts
 
 LOCAL = frozenset({"localhost"})
 SQUARE = [[20, 180], [60, 180], [60, 220], [20, 220]]

@@ -1,12 +1,12 @@
-"""Tests of cascade.run_config."""
+"""Tests of cascade.runs.config."""
 
 from dataclasses import asdict
 
 import pytest
 from fakes import config
 
-from cascade.errors import ConfigError
-from cascade.run_config import Batch, RunConfig, batches
+from cascade.core.errors import ConfigError
+from cascade.runs.config import Batch, RunConfig, batches
 
 
 def test_batches_cover_every_exposure_once():

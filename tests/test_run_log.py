@@ -1,13 +1,13 @@
-"""Tests of cascade.run_log."""
+"""Tests of cascade.runs.log."""
 
 import json
 import resource
 
 import pytest
 
-from cascade import run_log
-from cascade.run_log import RunLog
-from cascade.storage import open_storage
+from cascade.runs import log as run_log
+from cascade.runs.log import RunLog
+from cascade.storage.places import open_storage
 
 
 def lines(storage):

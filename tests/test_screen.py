@@ -3,9 +3,9 @@ import warnings
 import numpy as np
 from engine_fakes import MeanEngine
 
-from cascade.calibration import Calibration
-from cascade.engines import sigmoid
-from cascade.screen import NetworkScreener
+from cascade.networks.calibration import Calibration
+from cascade.networks.engines import sigmoid
+from cascade.networks.screen import NetworkScreener
 
 
 def flat_images(*levels):
@@ -48,6 +48,6 @@ def test_a_model_is_loaded_with_its_calibration(monkeypatch):
     from types import SimpleNamespace
 
     halved = Calibration("isotonic", (0.0, 1.0), (0.0, 0.5))
-    monkeypatch.setattr("cascade.screen.load_engine", lambda _info, _engine: MeanEngine())
+    monkeypatch.setattr("cascade.networks.screen.load_engine", lambda _info, _engine: MeanEngine())
     screener = NetworkScreener.load(SimpleNamespace(calibration=(halved,)))
     np.testing.assert_allclose(screener.score(flat_images(50)), [0.5], atol=1e-3)

@@ -13,15 +13,15 @@ from reader_files import write_zarr
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
-from cascade.errors import StoreError
-from cascade.lease import hold_lease
-from cascade.masks import read_planes
-from cascade.run_config import Batch
-from cascade.season import run_stub
-from cascade.storage import open_storage
-from cascade.store import find_run, open_run
-from cascade.tables import SCHEMAS
-from cascade.verify import Damage, verify_run
+from cascade.core.errors import StoreError
+from cascade.pipeline.season import run_stub
+from cascade.runs.config import Batch
+from cascade.runs.lease import hold_lease
+from cascade.runs.masks import read_planes
+from cascade.runs.run import find_run, open_run
+from cascade.runs.tables import SCHEMAS
+from cascade.runs.verify import Damage, verify_run
+from cascade.storage.places import open_storage
 
 
 def add(folder, *numbers):
@@ -125,7 +125,7 @@ def test_second_run_at_once_is_refused(night, tmp_path):
 
 
 def test_run_whose_lease_was_taken_stops(night, tmp_path, monkeypatch):
-    monkeypatch.setattr("cascade.lease._RENEWED_EVERY_S", 0.02)
+    monkeypatch.setattr("cascade.runs.lease._RENEWED_EVERY_S", 0.02)
     storage = open_storage(tmp_path / "run")
 
     def take(_counts):
@@ -176,7 +176,7 @@ def test_log_holds_a_line_a_batch_with_seconds_per_stage(run):
 
 
 def test_run_with_stand_ins_is_no_real_run(run, night):
-    from cascade.season import run_season
+    from cascade.pipeline.season import run_season
 
     assert run.config.screen.name == run.config.segment.name == "stub"
     with pytest.raises(StoreError, match=r"expected screen ModelId\(name='stub'"):
@@ -226,7 +226,7 @@ def rewritten(run, index, name, change):
     """Change a part, with the hash in the ledger, as a bug would."""
     import hashlib
 
-    from cascade.run_files import part_bytes, part_key, read_part
+    from cascade.runs.files import part_bytes, part_key, read_part
 
     key = part_key(name, index)
     data = part_bytes(change(read_part(run.storage.read(key), SCHEMAS[name], key)))

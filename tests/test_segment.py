@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from engine_fakes import BoxEngine, MapEngine
 
-from cascade.exposure import Artifact
-from cascade.segment import NetworkSegmenter
+from cascade.core.exposure import Artifact
+from cascade.networks.segment import NetworkSegmenter
 
 
 def images_of(*class_scores):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError
-from cascade.exposure import Artifact
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import Artifact
 from cascade.simulate import Season, Simulator, simulate_exposure, simulate_season
 
 CAMERA = Camera.decam()
@@ -66,13 +66,13 @@ def test_a_season_gives_up_when_chance_does_not_help(monkeypatch):
         def draw(self, kind, rng, *, expnum):
             return SIMULATOR.draw("clean", np.random.default_rng(0), expnum=expnum)
 
-    monkeypatch.setattr("cascade.simulate.season._TRIES", 3)
+    monkeypatch.setattr("cascade.simulate.synthetic_season._TRIES", 3)
     with pytest.raises(ConfigError, match=r"exposure 0 of seed 1: no \w+ exposure after 3 tries"):
         Season(1, 1.0, 1).draw(0, Stubborn())
 
 
 def test_asking_for_classes_that_never_meet_ends(monkeypatch):
-    monkeypatch.setattr("cascade.simulate.season._TRIES", 0)
+    monkeypatch.setattr("cascade.simulate.synthetic_season._TRIES", 0)
     with pytest.raises(ConfigError, match="no exposure with bright, rays after 0 tries"):
         simulate_exposure((Artifact.BRIGHT, Artifact.RAYS), CAMERA, np.random.default_rng(1))
 

@@ -10,11 +10,11 @@ from pycocotools import mask as coco_mask
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
-from cascade.errors import ConfigError
-from cascade.readers import open_inputs
+from cascade.core.errors import ConfigError
+from cascade.core.via import read_via, region_instances, via_document
+from cascade.inputs import open_inputs
 from cascade.simulate import Season, Simulator
 from cascade.simulate.dataset import BATCH, write_season
-from cascade.via import read_via, region_instances, via_document
 
 SEASON = Season(6, 0.67, 3)
 
@@ -51,8 +51,8 @@ def test_via_gives_the_masks_back(written, drawn):
 
 
 def test_every_shape_survives_via(tmp_path, drawn):
-    from cascade.exposure import Artifact
-    from cascade.via import Region
+    from cascade.core.exposure import Artifact
+    from cascade.core.via import Region
 
     regions = (
         Region(Artifact.BRIGHT, "rect", (1.0, 1.0, 5.0, 5.0), (2.0, 9.0, 9.0, 2.0)),

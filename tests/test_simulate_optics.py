@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError, InputError
-from cascade.simulate.bank import BANK_FILE, OpticsBank, pair_surfaces
-from cascade.simulate.build_bank import passages
-from cascade.simulate.ghost_image import Sight
-from cascade.simulate.optics import GhostOptics, Reflectivity, Star
-from cascade.simulate.polynomial import EVEN, ODD, chebyshev, lagrange, powers_matrix
+from cascade.core.errors import ConfigError, InputError
+from cascade.optics.bank import BANK_FILE, OpticsBank, pair_surfaces
+from cascade.optics.build_bank import passages
+from cascade.optics.ghost_image import Sight
+from cascade.optics.ghost_optics import GhostOptics, Reflectivity, Star
+from cascade.optics.polynomial import EVEN, ODD, chebyshev, lagrange, powers_matrix
 
 OPTICS = GhostOptics.load()
 CAMERA = Camera.decam()
@@ -234,6 +234,6 @@ def test_a_missing_or_damaged_bank_says_how_to_build_one(tmp_path):
 
 def test_the_bank_says_where_it_comes_from():
     description = OPTICS.bank.description
-    assert description["made_by"] == "python -m cascade.simulate.build_bank"
+    assert description["made_by"] == "python -m cascade.optics.build_bank"
     assert len(description["telescope_sha256"]) == 64
     assert description["batoid"] == "0.9.0"

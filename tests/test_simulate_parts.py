@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from cascade.camera import Camera
-from cascade.exposure import Artifact
+from cascade.core.exposure import Artifact
+from cascade.core.via import Region
 from cascade.simulate import labels as rule
-from cascade.simulate.brightness import ghost_class
 from cascade.simulate.conditions import BANDS, GAP_LEVEL, Ranges, draw_conditions
 from cascade.simulate.labels import Label, ellipse_region, merged, outline_region, rays_extent, visibility
 from cascade.simulate.mosaic import Blank, Mosaic, lit_pixels
+from cascade.simulate.night_sky import Saturated, draw_sky, saturated_light
 from cascade.simulate.rays import draw_rays
-from cascade.simulate.sky import Saturated, draw_sky, saturated_light
-from cascade.via import Region
+from cascade.sky.brightness import ghost_class
 
 CAMERA = Camera.decam()
 MOSAIC = Mosaic(CAMERA)

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError, InputError
-from cascade.exposure import Artifact
-from cascade.simulate.catalogue import BrightStars, unit_vectors
-from cascade.simulate.optics import GhostOptics, Reflectivity
-from cascade.simulate.pointing import Pointing
-from cascade.simulate.raytrace import RaytraceRule, ghost_instances, predict_ghosts
+from cascade.core.errors import ConfigError, InputError
+from cascade.core.exposure import Artifact
+from cascade.optics.ghost_optics import GhostOptics, Reflectivity
+from cascade.sky.catalogue import BrightStars, unit_vectors
+from cascade.sky.pointing import Pointing
+from cascade.sky.raytrace import RaytraceRule, ghost_instances, predict_ghosts
 
 STARS = BrightStars.load()
 OPTICS = GhostOptics.load()

@@ -1,4 +1,4 @@
-"""Tests of cascade.storage, on a disk and on an S3 server."""
+"""Tests of cascade.storage.places, on a disk and on an S3 server."""
 
 import os
 import pickle
@@ -7,10 +7,10 @@ import threading
 import pytest
 from s3_server import BUCKET
 
-from cascade import storage as module
-from cascade.atomic import json_bytes, parse_json
-from cascade.errors import ConfigError, OutageError, StoreError
-from cascade.storage import LocalStorage, S3Storage, open_storage, split_url
+from cascade.core.errors import ConfigError, OutageError, StoreError
+from cascade.storage import places as module
+from cascade.storage.atomic import json_bytes, parse_json
+from cascade.storage.places import LocalStorage, S3Storage, open_storage, split_url
 
 
 @pytest.fixture(params=["disk", "s3"])

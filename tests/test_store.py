@@ -1,4 +1,4 @@
-"""Tests of cascade.store and what it is made of."""
+"""Tests of cascade.runs.run and what it is made of."""
 
 import hashlib
 import json
@@ -12,16 +12,16 @@ from fakes import FakeReader, FakeScreener, FakeSegmenter, config, new_run
 from pyarrow import dataset
 
 from cascade.camera import Camera
-from cascade.errors import StoreError
-from cascade.listing import LISTING
-from cascade.masks import read_planes
-from cascade.model_id import ModelId
-from cascade.pipeline import process_batch
-from cascade.run_config import Batch
-from cascade.storage import LocalStorage, open_storage
-from cascade.store import Run, open_run
-from cascade.tables import SCHEMAS, BatchCounts
-from cascade.versions import installed_versions
+from cascade.core.errors import StoreError
+from cascade.core.versions import installed_versions
+from cascade.inputs.listing import LISTING
+from cascade.networks.model_id import ModelId
+from cascade.pipeline.batch import process_batch
+from cascade.runs.config import Batch
+from cascade.runs.masks import read_planes
+from cascade.runs.run import Run, open_run
+from cascade.runs.tables import SCHEMAS, BatchCounts
+from cascade.storage.places import LocalStorage, open_storage
 
 CAMERA = Camera.decam()
 

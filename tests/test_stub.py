@@ -1,8 +1,8 @@
-"""Tests of cascade.stub."""
+"""Tests of cascade.networks.stub."""
 
 import numpy as np
 
-from cascade.stub import StubLoader
+from cascade.networks.stub import StubLoader
 
 
 def test_results_can_be_told_from_the_input():

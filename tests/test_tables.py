@@ -1,6 +1,6 @@
-"""Tests of cascade.tables."""
+"""Tests of cascade.runs.tables."""
 
-from cascade.tables import BatchCounts
+from cascade.runs.tables import BatchCounts
 
 
 def test_totals_come_from_the_ledger():

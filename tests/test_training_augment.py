@@ -3,7 +3,7 @@ import pytest
 from fakes import instances
 
 from cascade.camera import Camera
-from cascade.exposure import PREVIEW_SHAPE, Artifact, Instances
+from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Instances
 from cascade.simulate import simulate_exposure
 from cascade.training.augment import GAP, Warp, augmented, with_dead_ccd
 from cascade.training.sample import Sample

@@ -3,7 +3,7 @@ import pytest
 from annotated import BRIGHT_ON_28, GHOST_LEVEL, annotated_set
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
 from cascade.training.augment import Warp
 from cascade.training.composite import Compositor
 

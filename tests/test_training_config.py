@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from cascade.errors import ConfigError
-from cascade.nets.presets import PRESETS
+from cascade.core.errors import ConfigError
+from cascade.networks.nets.presets import PRESETS
 from cascade.training.config import RealConfig, SeasonConfig, data_root, read_config
 
 HEAD = """

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
-from cascade.training.curves import EventLog, plot_losses
+from cascade.training.loss_curves import EventLog, plot_losses
 
 
 def events(folder):

@@ -23,12 +23,12 @@ from trainings import (
 )
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError, ModelError
-from cascade.model_info import read_model
-from cascade.models import build_network, load_network
-from cascade.nets.classifier import ScreenTraining
-from cascade.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
-from cascade.nets.semantic import SemanticTraining
+from cascade.core.errors import ConfigError, ModelError
+from cascade.networks.model_info import read_model
+from cascade.networks.models import build_network, load_network
+from cascade.networks.nets.classifier import ScreenTraining
+from cascade.networks.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
+from cascade.networks.nets.semantic import SemanticTraining
 from cascade.training import fit as fit_module
 from cascade.training.batches import ScreenBatches, SegmentBatches, SemanticBatches
 from cascade.training.fit import train
@@ -332,7 +332,7 @@ def test_finished_training_reports_all_its_steps(whole, data, configs):
 
 def test_a_start_is_checked_in_float32(configs, data, tmp_path, monkeypatch):
     start = train("screen", configs["screen"], data, CAMERA, tmp_path / "start")
-    monkeypatch.setattr("cascade.golden._TOLERANCE", 1e-4)  # bfloat16 would miss that
+    monkeypatch.setattr("cascade.networks.golden._TOLERANCE", 1e-4)  # bfloat16 would miss that
     config = with_fit(configs["screen"], precision="mixed_bfloat16")
     info = train("screen", config, data, CAMERA, tmp_path / "next", start=start)
     assert info.training["start"] == "start"

@@ -7,7 +7,7 @@ from engine_fakes import BoxEngine, MapEngine
 from fakes import instances
 
 from cascade.camera import Camera
-from cascade.exposure import Artifact, Instances
+from cascade.core.exposure import Artifact, Instances
 from cascade.training.measure import (
     AREA_THRESHOLDS,
     NEVER,

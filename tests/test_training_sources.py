@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 
 from cascade.camera import Camera
 from cascade.cli.app import app
-from cascade.errors import ConfigError, InputError
-from cascade.exposure import PREVIEW_SHAPE, Artifact
-from cascade.readers import open_inputs
+from cascade.core.errors import ConfigError, InputError
+from cascade.core.exposure import PREVIEW_SHAPE, Artifact
+from cascade.core.via import read_via, region_instances
+from cascade.inputs import open_inputs
 from cascade.training import sources
 from cascade.training.config import RealConfig
 from cascade.training.sample import Sample
 from cascade.training.sources import AnnotatedExposures, SyntheticSeason, TrainingData
-from cascade.via import read_via, region_instances
 
 CAMERA = Camera.decam()
 

@@ -8,8 +8,8 @@ from seasons import CONFIG as SEASON
 from trainings import close, shorten_epochs, train_config
 
 from cascade.camera import Camera
-from cascade.errors import ModelError
-from cascade.models import build_network, load_network, write_model
+from cascade.core.errors import ModelError
+from cascade.networks.models import build_network, load_network, write_model
 from cascade.training.fit import train
 from cascade.training.sources import SyntheticSeason, TrainingData
 from cascade.training.warm_start import PARTS, take_over
@@ -112,7 +112,7 @@ def test_a_stranger_is_refused(start, kind, changes, starts, tiny_architectures)
 def test_a_damaged_start_is_refused(starts, tiny_architectures, tmp_path):
     import shutil
 
-    from cascade.model_info import read_model
+    from cascade.networks.model_info import read_model
 
     copy = read_model(shutil.copytree(starts["screen"].folder, tmp_path / "copy"))
     copy.weights.write_bytes(b"x" + copy.weights.read_bytes()[1:])

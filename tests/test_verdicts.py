@@ -9,12 +9,12 @@ from looked_at import DECAM, looked_at
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
-from cascade.errors import ConfigError, InputError, StoreError
+from cascade.core.errors import ConfigError, InputError, StoreError
+from cascade.core.exposure import Artifact
+from cascade.core.via import read_via
 from cascade.export import export_run
-from cascade.exposure import Artifact
-from cascade.storage import S3Storage
-from cascade.tables import SCHEMAS
-from cascade.verdicts import (
+from cascade.runs.tables import SCHEMAS
+from cascade.runs.verdicts import (
     NewVerdict,
     VerdictLog,
     doubts,
@@ -26,7 +26,7 @@ from cascade.verdicts import (
     standing,
     subject,
 )
-from cascade.via import read_via
+from cascade.storage.places import S3Storage
 
 SQUARE = ((20.0, 180.0), (60.0, 180.0), (60.0, 220.0), (20.0, 220.0))
 NEARLY = ((21.0, 181.0), (60.0, 180.0), (60.0, 220.0), (20.0, 220.0))

@@ -1,6 +1,6 @@
-"""Tests of cascade.versions."""
+"""Tests of cascade.core.versions."""
 
-from cascade.versions import installed_versions
+from cascade.core.versions import installed_versions
 
 
 def test_versions_name_python_and_installed_packages_only():

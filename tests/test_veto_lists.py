@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError, InputError
+from cascade.core.errors import ConfigError, InputError
 from cascade.veto import (
     FORMATS,
     VETO,
@@ -211,7 +211,7 @@ def test_night_and_its_middle_are_inverse():
 
 
 def ccd_tables():
-    from cascade.tables import CCDS, EXPOSURES
+    from cascade.runs.tables import CCDS, EXPOSURES
 
     fractions = {"area_fraction": 0.5, "bright_fraction": 0.5, "faint_fraction": 0.0, "rays_fraction": 0.0}
     ccds = [

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 from skimage import draw
 
-from cascade.errors import InputError
-from cascade.exposure import Artifact
-from cascade.via import Region, read_annotations, read_via, region_instances, via_document
+from cascade.core.errors import InputError
+from cascade.core.exposure import Artifact
+from cascade.core.via import Region, read_annotations, read_via, region_instances, via_document
 
 
 def _region(shape: dict[str, object], type_: str = "Faint") -> dict[str, object]:
@@ -121,7 +121,7 @@ def test_missing_file_is_an_error(tmp_path):
 
 
 def test_oversized_file_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("cascade.via.read.MAX_VIA_BYTES", 10)
+    monkeypatch.setattr("cascade.core.via.read.MAX_VIA_BYTES", 10)
     with pytest.raises(InputError, match="expected annotations of at most 10 bytes, got"):
         read_via(_write(tmp_path / "a.json", {"k": {"filename": "a.jpg"}}))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cascade.model_info import ModelInfo
-from cascade.models import load_network
+from cascade.networks.model_info import ModelInfo
+from cascade.networks.models import load_network
 from cascade.training import batches, fit
 from cascade.training.config import FitConfig, RealConfig, SeasonConfig, TrainConfig
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
 from cascade.evaluate import curve
 
 FloatArray = npt.NDArray[np.float64]

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cascade.engines import Answer, Engine, KerasEngine, has_openvino
-from cascade.engines.parity import parity_previews
-from cascade.exposure import UInt8Array
-from cascade.model_info import ModelInfo, Task
-from cascade.models import build_network, find_model, load_network
-from cascade.nets.presets import PRESETS
-from cascade.quiet import import_keras
-from cascade.screen import NetworkScreener
-from cascade.segment import NetworkSegmenter
+from cascade.core.exposure import UInt8Array
+from cascade.core.keras_startup import import_keras
+from cascade.networks.engines import Answer, Engine, KerasEngine, has_openvino
+from cascade.networks.engines.parity import parity_previews
+from cascade.networks.model_info import ModelInfo, Task
+from cascade.networks.models import build_network, find_model, load_network
+from cascade.networks.nets.presets import PRESETS
+from cascade.networks.screen import NetworkScreener
+from cascade.networks.segment import NetworkSegmenter
 
 if TYPE_CHECKING:
     import keras
 
-    from cascade.engines.openvino_run import Precision
+    from cascade.networks.engines.openvino_run import Precision
 
 PAPER = "mrcnn-r101"
 """The preset of the paper's network: Matterport's graph with ResNet-101 at 1024x1024."""
@@ -69,7 +69,7 @@ def engines() -> list[str]:
     """What a network can be run on here; bfloat16 in OpenVINO only where the processor is made for it."""
     names = [KERAS_32, KERAS_16]
     if has_openvino():
-        from cascade.engines.openvino_run import native_precision
+        from cascade.networks.engines.openvino_run import native_precision
 
         names += [OPENVINO_32, *([OPENVINO_16] if native_precision() == "bf16" else [])]
     return names
@@ -133,9 +133,9 @@ def measure_network(name: str, engine: str, *, n_images: int, n_rounds: int) -> 
 
 
 def network_sizes(names: Sequence[str]) -> list[float]:
-    """GFLOP an image of models and presets, as `cascade.nets.cost.gflop` counts them."""
+    """GFLOP an image of models and presets, as `cascade.networks.nets.cost.gflop` counts them."""
     import_keras()
-    from cascade.nets.cost import gflop
+    from cascade.networks.nets.cost import gflop
 
     return [gflop(build_network(PRESETS[name] if name in PRESETS else find_model(name).architecture)) for name in names]
 
@@ -145,14 +145,14 @@ def _engine(name: str, info: ModelInfo | None, engine: str) -> Engine:
     task: Task = "segment" if info is None else info.task
     if engine in (KERAS_32, KERAS_16):
         return KerasEngine(_network(name, info, engine), task)
-    from cascade.engines.openvino_run import OpenVINOEngine
+    from cascade.networks.engines.openvino_run import OpenVINOEngine
 
     precision: Precision = "bf16" if engine == OPENVINO_16 else "f32"
     if info is not None:
-        from cascade.engines.openvino_cache import exported
+        from cascade.networks.engines.openvino_cache import exported
 
         return OpenVINOEngine(exported(info)[0], task, precision)
-    from cascade.engines.openvino_export import export
+    from cascade.networks.engines.openvino_export import export
 
     with tempfile.TemporaryDirectory() as folder:
         export(_network(name, None, engine), task, Path(folder))

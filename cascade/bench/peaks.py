@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cascade.bench.networks import KERAS_16, KERAS_32, OPENVINO_16, precision_of
-from cascade.quiet import import_keras
+from cascade.core.keras_startup import import_keras
 
 _N_LAYERS = 6
 _SIDE = 100  # pixels; a quarter of a preview's, where compact networks do most of their work
@@ -103,8 +103,8 @@ def plain_speed(engine: str, gflop: float, batch: int) -> dict[str, float]:
 
 def _openvino_seconds(function: Callable[[Any], Any], shape: tuple[int, ...], engine: str) -> float:
     """Seconds of one call of a TensorFlow function in OpenVINO."""
-    from cascade.engines.openvino_export import write_part
-    from cascade.engines.openvino_run import import_openvino
+    from cascade.networks.engines.openvino_export import write_part
+    from cascade.networks.engines.openvino_run import import_openvino
 
     config = {"INFERENCE_PRECISION_HINT": "bf16" if engine == OPENVINO_16 else "f32", "NUM_STREAMS": 1}
     with tempfile.TemporaryDirectory() as folder:

@@ -16,12 +16,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cascade.atomic import read_json
-from cascade.errors import ConfigError, StoreError
+from cascade.core.errors import ConfigError, StoreError
+from cascade.core.via import read_via, region_instances
 from cascade.evaluate import CcdCells, Found, Side
 from cascade.simulate.dataset import write_season
-from cascade.simulate.season import Season
-from cascade.via import read_via, region_instances
+from cascade.simulate.synthetic_season import Season
+from cascade.storage.atomic import read_json
 
 _SEED = 77001  # no training's
 _FIRST_EXPNUM = {"clean": 910001, "ghosted": 960001}
@@ -121,8 +121,8 @@ class Pool:
             From `season`.
         store : Path
         mark : sequence of int
-            Grey levels of the first pixel of clean and of ghosted exposures, by which `cascade.stub` knows them; empty:
-            none.
+            Grey levels of the first pixel of clean and of ghosted exposures, by which `cascade.networks.stub` knows
+            them; empty: none.
         """
         import zarr
 

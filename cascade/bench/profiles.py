@@ -7,9 +7,9 @@ from operator import itemgetter
 from typing import Any
 
 from cascade.bench.networks import OPENVINO_16
-from cascade.engines.openvino_cache import exported
-from cascade.engines.openvino_run import PARTS, OpenVINOEngine
-from cascade.models import find_model
+from cascade.networks.engines.openvino_cache import exported
+from cascade.networks.engines.openvino_run import PARTS, OpenVINOEngine
+from cascade.networks.models import find_model
 
 _ROUNDS = 10
 _N_KINDS = 8

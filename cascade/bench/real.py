@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade.atomic import read_json
 from cascade.bench.seasons import Networks
 from cascade.bench.study import Say
 from cascade.camera import Camera
-from cascade.engines import KerasEngine
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import UInt8Array
 from cascade.evaluate import (
     GROUPS,
     CcdCells,
@@ -40,12 +39,13 @@ from cascade.evaluate.agreement import alive_ccds
 from cascade.evaluate.curves import human_hits, mean_f1, medians
 from cascade.evaluate.sections import entry, numbers
 from cascade.evaluate.systems import annotator_sides, run_system
-from cascade.exposure import UInt8Array
-from cascade.model_info import read_model
-from cascade.models import find_model, load_network
-from cascade.readers import open_inputs
-from cascade.season import run_season
-from cascade.store import Run
+from cascade.inputs import open_inputs
+from cascade.networks.engines import KerasEngine
+from cascade.networks.model_info import read_model
+from cascade.networks.models import find_model, load_network
+from cascade.pipeline.season import run_season
+from cascade.runs.run import Run
+from cascade.storage.atomic import read_json
 from cascade.training.measure import Setting, artifacts
 
 AREA_THRESHOLDS = (0.0, 0.05)

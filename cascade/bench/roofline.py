@@ -12,21 +12,21 @@ import numpy as np
 from cascade.bench.networks import OPENVINO_16, OPENVINO_32, PAPER, TimedEngine, engines, measure_network, network_sizes
 from cascade.bench.peaks import machine_speed
 from cascade.bench.pool import Pool
+from cascade.bench.profiled import watched
 from cascade.bench.profiles import profile
 from cascade.bench.seasons import Networks, has_paper
 from cascade.bench.study import Say
-from cascade.bench.watched import watched
 from cascade.camera import Camera
-from cascade.engines import load_engine
 from cascade.evaluate.screening import SURVEY_PREVALENCE
-from cascade.model_id import ModelId
-from cascade.models import find_model
-from cascade.pipeline import run_serial
-from cascade.readers import open_inputs
-from cascade.run_config import RunConfig
-from cascade.screen import NetworkScreener
-from cascade.segment import NetworkSegmenter
-from cascade.store import Run
+from cascade.inputs import open_inputs
+from cascade.networks.engines import load_engine
+from cascade.networks.model_id import ModelId
+from cascade.networks.models import find_model
+from cascade.networks.screen import NetworkScreener
+from cascade.networks.segment import NetworkSegmenter
+from cascade.pipeline.batch import run_serial
+from cascade.runs.config import RunConfig
+from cascade.runs.run import Run
 
 MATMUL = 4096
 """Rows and columns of the matrices at scale 1."""

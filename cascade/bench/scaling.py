@@ -9,13 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cascade.atomic import read_json
 from cascade.bench.pool import Pool
+from cascade.bench.profiled import Watched, watched
 from cascade.bench.seasons import Networks
 from cascade.bench.study import Say
-from cascade.bench.watched import Watched, watched
 from cascade.evaluate.screening import SURVEY_PREVALENCE
-from cascade.season import run_season, run_stub
+from cascade.pipeline.season import run_season, run_stub
+from cascade.storage.atomic import read_json
 
 N_ALONE = (100, 1_000, 10_000, 20_000)
 """Exposures through the real networks in one process, at scale 1; surveys are told from the last."""

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade.atomic import read_json
 from cascade.bench.cost import CostModel, trade_off
-from cascade.bench.losses import AREA_THRESHOLDS, Marked
 from cascade.bench.networks import KERAS_32, PAPER, engines, measure_network
 from cascade.bench.pool import IndexArray, Pool
+from cascade.bench.profiled import watched
+from cascade.bench.screening_loss import AREA_THRESHOLDS, Marked
 from cascade.bench.study import Say
-from cascade.bench.watched import watched
 from cascade.camera import Camera
 from cascade.evaluate import CcdCells, Side
+from cascade.evaluate.labelling import run_found
 from cascade.evaluate.screening import SURVEY_PREVALENCE
-from cascade.evaluate.sides import run_found
-from cascade.season import run_season
-from cascade.store import Run
+from cascade.pipeline.season import run_season
+from cascade.runs.run import Run
+from cascade.storage.atomic import read_json
 
 PREVALENCES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.5)
 N_EXPOSURES = 5000
@@ -48,7 +48,7 @@ class Networks:
     screen, segment
         Models by name or folder.
     engine
-        See `cascade.engines.load_engine`.
+        See `cascade.networks.engines.load_engine`.
     """
 
     screen: str

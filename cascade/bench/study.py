@@ -12,9 +12,9 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cascade.atomic import write_json, written_aside
-from cascade.models import find_model
-from cascade.versions import installed_versions
+from cascade.core.versions import installed_versions
+from cascade.networks.models import find_model
+from cascade.storage.atomic import write_json, written_aside
 
 Say = Callable[[str], None]
 """Told in a few words what is being measured."""

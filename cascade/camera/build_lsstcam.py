@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cascade.exposure import PREVIEW_SHAPE
+from cascade.core.exposure import PREVIEW_SHAPE
 
 RAFT_PITCH_MM = 127.0
 CCD_PITCH_MM = 42.25

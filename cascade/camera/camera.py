@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cascade.errors import ConfigError
-from cascade.exposure import PREVIEW_SHAPE, UInt8Array
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
 
 FloatArray = npt.NDArray[np.float64]
 

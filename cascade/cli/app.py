@@ -24,7 +24,7 @@ from cascade.cli.simulate import simulate
 from cascade.cli.status import status, verify
 from cascade.cli.train import train
 from cascade.cli.veto import veto
-from cascade.errors import CascadeError
+from cascade.core.errors import CascadeError
 
 
 class ErrorLineGroup(TyperGroup):
@@ -78,7 +78,7 @@ def _options(
 
 
 # Modules whose warnings are for people: regions left out, another camera, dark CCDs.
-_SHOWN = ("cascade.via.read", "cascade.season", "cascade.preview.render")
+_SHOWN = ("cascade.core.via.read", "cascade.pipeline.season", "cascade.inputs.fits.render")
 
 
 def _is_ours_or_bad(record: logging.LogRecord) -> bool:

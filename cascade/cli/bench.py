@@ -152,7 +152,7 @@ def _measure(
 def _networks(screen: str | None, segment: str | None, engine: str) -> Networks:
     """Models to compare."""
     from cascade.bench.seasons import Networks
-    from cascade.models import DEFAULT_MODELS
+    from cascade.networks.models import DEFAULT_MODELS
 
     return Networks(screen or DEFAULT_MODELS["screen"], segment or DEFAULT_MODELS["segment"], engine)
 

@@ -38,10 +38,10 @@ def calibrate(
 
     Example: cascade calibrate RUN --truth labels.csv --recall 0.99 --out my-screen
     """
-    from cascade.calibrate import fit_calibration, guaranteed, labelled_scores, read_labels
-    from cascade.errors import ConfigError
-    from cascade.models import calibrated_copy, find_model
-    from cascade.store import open_run
+    from cascade.core.errors import ConfigError
+    from cascade.networks.models import calibrated_copy, find_model
+    from cascade.runs.run import open_run
+    from cascade.training.calibrate import fit_calibration, guaranteed, labelled_scores, read_labels
 
     opened = open_run(run)
     if opened.config.screen is None:

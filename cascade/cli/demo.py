@@ -10,8 +10,8 @@ import typer
 from cascade.cli.run import Quiet, show_run
 
 if TYPE_CHECKING:
+    from cascade.runs.run import Run
     from cascade.simulate import SimulatedExposure
-    from cascade.store import Run
 
 _N_EXPOSURES = 32
 _GHOSTED_SHARE = 0.375
@@ -34,7 +34,7 @@ def demo(
     from PIL import Image
 
     from cascade.camera import Camera
-    from cascade.report import write_report
+    from cascade.pages.report import write_report
     from cascade.simulate import simulate_season
     from cascade.veto import VetoRule, veto_rows, write_veto
 
@@ -62,7 +62,7 @@ def demo(
 
 def _claim(out: Path) -> None:
     """Refuse a folder that holds anything but an earlier demo, for a demo replaces what it finds."""
-    from cascade.errors import ConfigError
+    from cascade.core.errors import ConfigError
 
     mark = out / _MARK
     if out.exists() and not mark.is_file() and (not out.is_dir() or any(out.iterdir())):
@@ -98,7 +98,7 @@ def _draw(run: Run, season: list[SimulatedExposure], vetoes: list[dict[str, Any]
     import numpy as np
 
     from cascade.camera import Camera
-    from cascade.report import Panel, draw_overview
+    from cascade.pages.report import Panel, draw_overview
 
     rows = [row for row in run.table("exposures").to_pylist() if row["status"] == "ghosted"]
     rows = sorted(rows, key=lambda row: row["artifact_area"], reverse=True)[:_N_PANELS]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cascade.cli.run import Quiet, show_run
-from cascade.errors import printable
+from cascade.core.errors import printable
 
 if TYPE_CHECKING:
     from cascade.evaluate.truth import Truth
-    from cascade.store import Run
+    from cascade.runs.run import Run
 
 _N_SHOWN = 5  # problems of annotations on the terminal
 
@@ -131,7 +131,7 @@ def split(
 def _opened(name: str, out: Path, *, quiet: bool) -> Run:
     """A run directory; exposures are taken through the cascade into one first."""
     from cascade.evaluate.systems import complete_run
-    from cascade.store import find_run
+    from cascade.runs.run import find_run
 
     if find_run(name) is not None:
         return complete_run(name)

@@ -43,8 +43,8 @@ def export(
     Example: cascade export RUN --format fits-mask --onto 'night/*_ood_*' --out masks
     """
     from cascade.export import export_run
-    from cascade.readers.fits import find_fits
-    from cascade.store import open_run
+    from cascade.inputs.fits.reader import find_fits
+    from cascade.runs.run import open_run
 
     written = export_run(
         open_run(run),

@@ -21,7 +21,7 @@ def list_(models_dir: ModelsDir = None) -> None:
 
     Example: cascade models list
     """
-    from cascade.models import list_models, search_path
+    from cascade.networks.models import list_models, search_path
 
     found = list_models(models_dir)
     for info in found:
@@ -36,8 +36,8 @@ def show(model: Name, models_dir: ModelsDir = None) -> None:
 
     Example: cascade models show segment-lite-v1
     """
-    from cascade.errors import ModelError
-    from cascade.models import find_model
+    from cascade.core.errors import ModelError
+    from cascade.networks.models import find_model
 
     info = find_model(model, models_dir)
     card = info.folder / "MODEL_CARD.md"
@@ -58,9 +58,9 @@ def verify(
 
     Example: cascade models verify segment-lite-v1
     """
-    from cascade.engines import exports, has_openvino, openvino_engines
-    from cascade.errors import ModelError
-    from cascade.models import find_model, list_models, load_network
+    from cascade.core.errors import ModelError
+    from cascade.networks.engines import exports, has_openvino, openvino_engines
+    from cascade.networks.models import find_model, list_models, load_network
 
     infos = [find_model(name, models_dir) for name in models] if models else list_models(models_dir)
     for info in infos:
@@ -83,12 +83,12 @@ def presets() -> None:
 
     Example: cascade models presets
     """
-    from cascade.models import build_network
-    from cascade.nets.presets import PRESETS
-    from cascade.quiet import import_keras
+    from cascade.core.keras_startup import import_keras
+    from cascade.networks.models import build_network
+    from cascade.networks.nets.presets import PRESETS
 
     import_keras()
-    from cascade.nets.cost import gflop
+    from cascade.networks.nets.cost import gflop
 
     typer.echo("| preset | architecture | parameters (M) | GFLOP an image |\n|---|---|---|---|")
     for name, architecture in PRESETS.items():
@@ -120,13 +120,13 @@ def convert(
     Example: cascade models convert mask_rcnn_ghosts_0075.h5 --out models/paper --threshold 0.8
     """
     if source.endswith(".pth"):
-        from cascade.imagenet import convert_efficientnet
+        from cascade.networks.imagenet import convert_efficientnet
 
         info = convert_efficientnet(Path(source), out)
         typer.echo(f"{out}: {info.architecture['backbone']} of ImageNet; the other parts are new")
         return
-    from cascade.convert import convert_matterport, export_matterport
-    from cascade.models import find_model
+    from cascade.networks.convert import convert_matterport, export_matterport
+    from cascade.networks.models import find_model
 
     if not source.endswith(".h5"):
         n_layers = export_matterport(find_model(source, models_dir), out)

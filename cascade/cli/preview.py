@@ -27,7 +27,7 @@ def preview(
 
     Example: cascade preview night/*.fits.fz --out previews.zarr && cascade run previews.zarr --out RUN
     """
-    from cascade.preview_night import preview_night
+    from cascade.inputs.preview_night import preview_night
 
     with ExitStack() as stack:
         bars: list[Advance] = []

@@ -11,8 +11,8 @@ from cascade.cli.progress import progress
 from cascade.cli.run import Quiet
 
 if TYPE_CHECKING:
-    from cascade.exposure import Source
-    from cascade.store import Run
+    from cascade.core.exposure import Source
+    from cascade.runs.run import Run
 
 
 def raytrace(
@@ -45,8 +45,8 @@ def raytrace(
     """
     from tempfile import TemporaryDirectory
 
-    from cascade.predict import Predictor, predict_run
-    from cascade.simulate.raytrace import RaytraceRule
+    from cascade.pipeline.predict import Predictor, predict_run
+    from cascade.sky.raytrace import RaytraceRule
 
     sources = _sources(run, out, (ra, dec, band), _mjd(date, mjd), expnum)
     predictor = Predictor.load(RaytraceRule(min_contrast=min_contrast, filter_offset_mm=filter_offset), rotation)
@@ -92,9 +92,9 @@ def _sources(
     expnum: int | None,
 ) -> list[Source]:
     """What to predict: the exposures of a run, or one pointing."""
-    from cascade.exposure import HeaderFacts, Source
-    from cascade.predict import sources_of
-    from cascade.store import open_run
+    from cascade.core.exposure import HeaderFacts, Source
+    from cascade.pipeline.predict import sources_of
+    from cascade.runs.run import open_run
 
     ra, dec, band = pointing
     if run is not None:
@@ -113,7 +113,7 @@ def _sources(
 
 def _print_pointing(predicted: Run) -> None:
     """The ghosts of a single pointing, and the CCDs that they touch."""
-    from cascade.errors import InputError
+    from cascade.core.errors import InputError
 
     for row in predicted.table("failures").to_pylist():
         raise InputError(row["error"])

@@ -28,10 +28,10 @@ def report(
     """
     from contextlib import ExitStack
 
-    from cascade.errors import ConfigError
-    from cascade.report import write_report
-    from cascade.storage import is_url
-    from cascade.store import open_run
+    from cascade.core.errors import ConfigError
+    from cascade.pages.report import write_report
+    from cascade.runs.run import open_run
+    from cascade.storage.places import is_url
 
     opened = open_run(run)
     if out is None:

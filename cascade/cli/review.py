@@ -23,8 +23,8 @@ def review(
     """
     from contextlib import suppress
 
-    from cascade.review import ReviewDesk, serve
-    from cascade.store import open_run
+    from cascade.pages.review import ReviewDesk, serve
+    from cascade.runs.run import open_run
 
     desk = ReviewDesk(open_run(run))
     with suppress(KeyboardInterrupt):

@@ -11,7 +11,7 @@ import typer
 from cascade.cli.progress import progress
 
 if TYPE_CHECKING:
-    from cascade.store import Run
+    from cascade.runs.run import Run
 
 _EVENTS = {
     "cluster": "dashboard: {dashboard}",
@@ -58,7 +58,7 @@ def run(
     models_dir: ModelsDir = None,
     camera: CameraName = "decam",
     stub: Annotated[
-        bool, typer.Option("--stub", help="For benchmarks only: stand-ins for the networks, see cascade.stub.")
+        bool, typer.Option("--stub", help="For benchmarks only: stand-ins for the networks, see cascade.networks.stub.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -70,7 +70,7 @@ def run(
 
     Example: cascade run previews/ --out RUN && cascade veto RUN --format des --out veto.txt
     """
-    from cascade.models import DEFAULT_MODELS
+    from cascade.networks.models import DEFAULT_MODELS
 
     if no_screen and (screen or threshold is not None or recall is not None):
         msg = "--no-screen goes with none of --screen, --threshold and --recall"
@@ -107,8 +107,8 @@ def show_run(inputs: list[str], out: Path, *, quiet: bool, stub: bool = False, *
     """Run a season with a progress bar and print the summary line; `options` are those of `run_season`."""
     from contextlib import ExitStack
 
-    from cascade.season import run_season, run_stub
-    from cascade.tables import BatchCounts
+    from cascade.pipeline.season import run_season, run_stub
+    from cascade.runs.tables import BatchCounts
 
     started = monotonic()
     with ExitStack() as stack:

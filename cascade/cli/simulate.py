@@ -12,7 +12,7 @@ from cascade.cli.progress import progress
 from cascade.cli.run import Quiet
 
 if TYPE_CHECKING:
-    from cascade.simulate.season import Season
+    from cascade.simulate.synthetic_season import Season
 
 _N_PANELS = 12
 
@@ -46,7 +46,7 @@ def simulate(
     from time import perf_counter
 
     from cascade.simulate.dataset import write_season
-    from cascade.simulate.season import Season
+    from cascade.simulate.synthetic_season import Season
 
     season = Season(n_exposures, ghosted_share, seed)
     started = perf_counter()
@@ -62,8 +62,8 @@ def simulate(
 def _draw_gallery(season: Season, path: Path) -> None:
     """The first exposures with what a person would draw on them."""
     from cascade.camera import Camera
-    from cascade.report import Panel, draw_overview
-    from cascade.simulate.exposure import Simulator
+    from cascade.pages.report import Panel, draw_overview
+    from cascade.simulate.synthetic_exposure import Simulator
 
     simulator = Simulator()
     panels = []

@@ -11,7 +11,7 @@ from cascade.cli.progress import progress
 from cascade.cli.run import Quiet
 
 if TYPE_CHECKING:
-    from cascade.store import Run
+    from cascade.runs.run import Run
 
 _N_CAUSES = 10
 
@@ -24,8 +24,8 @@ def status(run: RunArgument) -> None:
 
     Example: cascade status RUN
     """
-    from cascade.lease import find_holder
-    from cascade.store import open_run
+    from cascade.runs.lease import find_holder
+    from cascade.runs.run import open_run
 
     opened = open_run(run)
     summary = opened.summary()
@@ -61,10 +61,10 @@ def verify(
 
     Example: cascade verify RUN
     """
-    from cascade.errors import StoreError
-    from cascade.lease import hold_lease
-    from cascade.store import open_run
-    from cascade.verify import verify_run
+    from cascade.core.errors import StoreError
+    from cascade.runs.lease import hold_lease
+    from cascade.runs.run import open_run
+    from cascade.runs.verify import verify_run
 
     opened = open_run(run)
     summary = opened.summary()

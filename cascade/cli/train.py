@@ -41,12 +41,12 @@ def train(
     """
     import json
 
-    from cascade.quiet import import_keras
+    from cascade.core.keras_startup import import_keras
 
     import_keras()
     from cascade.camera import Camera
-    from cascade.errors import ConfigError
-    from cascade.models import find_model
+    from cascade.core.errors import ConfigError
+    from cascade.networks.models import find_model
     from cascade.training.annotated import load_annotated
     from cascade.training.config import data_root, read_config
     from cascade.training.crossval import N_FOLDS

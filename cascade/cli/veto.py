@@ -48,10 +48,10 @@ def veto(
     Example: cascade veto RUN --min-area 0.05 --classes bright,rays --format des --out ghost-scatter.txt
     """
     from cascade.camera import Camera
-    from cascade.errors import InputError, StoreError
-    from cascade.exposure import Artifact
-    from cascade.store import open_run
-    from cascade.verdicts import reviewed_run
+    from cascade.core.errors import InputError, StoreError
+    from cascade.core.exposure import Artifact
+    from cascade.runs.run import open_run
+    from cascade.runs.verdicts import reviewed_run
     from cascade.veto import VetoRule, compare_lists, kept_entries, merged_list, read_list, veto_rows, write_veto
 
     try:

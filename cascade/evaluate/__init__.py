@@ -20,10 +20,10 @@ from cascade.evaluate.counting import CcdCells
 from cascade.evaluate.curves import AREA_THRESHOLDS, CcdCurves, ccd_curves, ccd_hits
 from cascade.evaluate.evaluation import Evaluation, Settings, evaluate_labels, evaluate_run
 from cascade.evaluate.instances import MATCHED, OVERLAPS, match_counts
+from cascade.evaluate.labelling import Found, Side
 from cascade.evaluate.paper_ap import PaperAp, mrcnn_ap, paper_ap
 from cascade.evaluate.pixels import iou, overlap_px, vote_fraction
 from cascade.evaluate.screening import Confusion, Curve, Reliability, curve, rates, reliability, roc_auc
-from cascade.evaluate.sides import Found, Side
 from cascade.evaluate.split import split_annotations, write_split
 from cascade.evaluate.truth import Matches, Truth, match_exposures, match_labels, read_labels, read_truth
 

@@ -10,21 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from cascade.atomic import read_json
 from cascade.camera import Camera
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import BoolArray
 from cascade.evaluate.bootstrap import FloatArray, f1_score, interval
 from cascade.evaluate.ccd import GROUPS
 from cascade.evaluate.counting import CcdCells, IntArray
 from cascade.evaluate.curves import AREA_THRESHOLDS, CCD_METRICS, ccd_hits, human_hits, medians
 from cascade.evaluate.instances import MATCHED, OVERLAPS, all_match_counts
+from cascade.evaluate.labelling import Side
 from cascade.evaluate.pixels import iou, mutual_overlap_px
 from cascade.evaluate.sections import entry, human_ccd_section, numbers
-from cascade.evaluate.sides import Side
 from cascade.evaluate.systems import annotator_sides
 from cascade.evaluate.truth import Truth
-from cascade.exposure import BoolArray
-from cascade.readers import expnum_from_name
+from cascade.inputs import expnum_from_name
+from cascade.storage.atomic import read_json
 
 AGREEMENT_FORMAT = "ghost-cascade agreement"
 FORMAT_VERSION = 1

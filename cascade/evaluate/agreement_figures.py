@@ -10,15 +10,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import UInt8Array
 from cascade.evaluate.agreement import Agreement
 from cascade.evaluate.ccd import GROUPS
 from cascade.evaluate.figures import COLOURS, plain, save
 from cascade.evaluate.overlays import draw_ccds
 from cascade.evaluate.pixels import vote_fraction
 from cascade.evaluate.summary import short_names
-from cascade.exposure import UInt8Array
-from cascade.readers import open_inputs
+from cascade.inputs import open_inputs
 
 _TITLES = {
     "ccd_f1": "CCD F1 (the paper's boxes, t = 0)",

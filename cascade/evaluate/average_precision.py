@@ -13,10 +13,10 @@ import numpy.typing as npt
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Instances
 from cascade.evaluate.bootstrap import FloatArray
-from cascade.evaluate.sides import Found, coco_annotations
-from cascade.exposure import PREVIEW_SHAPE, Artifact, Instances
+from cascade.evaluate.labelling import Found, coco_annotations
 
 Kind = Literal["segm", "bbox"]
 

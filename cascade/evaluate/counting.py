@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import PAPER_CCD_AREA_PX, Camera, paper_boxes
+from cascade.core.exposure import BoolArray, UInt8Array
 from cascade.evaluate.ccd import GROUPS
-from cascade.exposure import BoolArray, UInt8Array
 
 IntArray = npt.NDArray[np.int32]
 

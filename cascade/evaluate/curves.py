@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cascade.core.exposure import BoolArray
 from cascade.evaluate.bootstrap import FloatArray, Interval, f1_score, interval, precision, recall
 from cascade.evaluate.ccd import GROUPS, majority
 from cascade.evaluate.counting import GEOMETRIES, CcdCells, IntArray
-from cascade.evaluate.sides import AnySide, Side
-from cascade.exposure import BoolArray
+from cascade.evaluate.labelling import AnySide, Side
 
 AREA_THRESHOLDS = tuple(k / 100 for k in range(0, 95, 5))
 """Of the paper's figure: 0, 5, ..., 90 % of a CCD."""

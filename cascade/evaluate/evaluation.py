@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import BoolArray
+from cascade.core.versions import installed_versions
+from cascade.core.via import read_annotations
 from cascade.evaluate.agreement import alive_ccds, exposures_section, human_line
 from cascade.evaluate.bootstrap import LEVEL, N_RESAMPLES
 from cascade.evaluate.ccd import GROUPS
 from cascade.evaluate.counting import CcdCells, IntArray
 from cascade.evaluate.curves import AREA_THRESHOLDS, ccd_hits
 from cascade.evaluate.instances import OVERLAPS
+from cascade.evaluate.labelling import AnySide, Side
 from cascade.evaluate.pixels import overlap_px
 from cascade.evaluate.screening import SURVEY_PREVALENCE
 from cascade.evaluate.sections import (
@@ -29,13 +33,9 @@ from cascade.evaluate.sections import (
     pixel_section,
     screening_section,
 )
-from cascade.evaluate.sides import AnySide, Side
 from cascade.evaluate.systems import System, annotator_sides, annotator_system, complete_run, run_system, veto_system
 from cascade.evaluate.truth import Truth, match_exposures, match_labels, read_labels
-from cascade.exposure import BoolArray
-from cascade.store import Run
-from cascade.versions import installed_versions
-from cascade.via import read_annotations
+from cascade.runs.run import Run
 
 EVALUATION_FORMAT = "ghost-cascade evaluation"
 FORMAT_VERSION = 1

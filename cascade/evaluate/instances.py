@@ -8,9 +8,9 @@ from pycocotools import mask as coco_mask
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray
 from cascade.evaluate.counting import IntArray
-from cascade.evaluate.sides import Found, Side
-from cascade.exposure import PREVIEW_SHAPE, Artifact, BoolArray
+from cascade.evaluate.labelling import Found, Side
 
 OVERLAPS = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Least intersection over union of a match; those of the paper's panels."""

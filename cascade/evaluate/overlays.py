@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cascade.camera import Camera
+from cascade.core.exposure import Artifact, BoolArray, UInt8Array
 from cascade.evaluate.bootstrap import f1_score
 from cascade.evaluate.evaluation import Evaluation
 from cascade.evaluate.figures import plain, save
-from cascade.evaluate.sides import Side
-from cascade.exposure import Artifact, BoolArray, UInt8Array
-from cascade.report.overview import COLOURS
-from cascade.run_inputs import RunPreviews
-from cascade.store import Run
+from cascade.evaluate.labelling import Side
+from cascade.pages.report.overview import COLOURS
+from cascade.runs.previews import RunPreviews
+from cascade.runs.run import Run
 
 _N_PAIRS = 6
 _COLUMNS = 4

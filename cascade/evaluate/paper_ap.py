@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cascade.core.exposure import Artifact, BoolArray
 from cascade.evaluate.bootstrap import FloatArray
 from cascade.evaluate.instances import OVERLAPS, overlaps
-from cascade.evaluate.sides import Found
-from cascade.exposure import Artifact, BoolArray
+from cascade.evaluate.labelling import Found
 
 PAPER_GROUPS: Mapping[str, tuple[Artifact, ...]] = {"All": tuple(Artifact), **{a.name.title(): (a,) for a in Artifact}}
 """What the paper's four panels show."""
@@ -180,7 +180,7 @@ def _mrcnn_utils() -> ModuleType | None:
 
     if importlib.util.find_spec("mrcnn") is None:
         return None
-    from cascade.quiet import import_keras
+    from cascade.core.keras_startup import import_keras
 
     import_keras()
     return importlib.import_module("mrcnn.utils")

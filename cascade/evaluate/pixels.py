@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cascade.core.exposure import BoolArray, UInt8Array
 from cascade.evaluate.bootstrap import FloatArray
 from cascade.evaluate.ccd import GROUPS, majority
 from cascade.evaluate.counting import IN_GROUP, IntArray
-from cascade.evaluate.sides import Found, Side
-from cascade.exposure import BoolArray, UInt8Array
+from cascade.evaluate.labelling import Found, Side
 
 
 def iou(totals: npt.ArrayLike) -> FloatArray:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import BoolArray
 from cascade.evaluate.bootstrap import FloatArray, Interval, interval, weighted_interval
-from cascade.exposure import BoolArray
 
 SURVEY_PREVALENCE = 0.04
 """Share of ghosted exposures in a survey (DELVE lists 6,045 of about 160,000)."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cascade.core.exposure import Artifact, BoolArray
 from cascade.evaluate.average_precision import RECALLS, CocoResult, coco_result
 from cascade.evaluate.bootstrap import (
     FloatArray,
@@ -22,12 +23,11 @@ from cascade.evaluate.ccd import GROUPS
 from cascade.evaluate.counting import GEOMETRIES, IntArray
 from cascade.evaluate.curves import AREA_THRESHOLDS, CCD_METRICS, ccd_curves
 from cascade.evaluate.instances import MATCHED, OVERLAPS, all_match_counts
+from cascade.evaluate.labelling import Side
 from cascade.evaluate.paper_ap import PAPER_GROUPS, mrcnn_ap, paper_ap
 from cascade.evaluate.pixels import iou
 from cascade.evaluate.screening import Confusion, curve, rates, reliability, roc_auc
-from cascade.evaluate.sides import Side
 from cascade.evaluate.systems import Answer
-from cascade.exposure import Artifact, BoolArray
 
 CLASSES = ("mean", *(artifact.name.title() for artifact in Artifact))
 COCO_FIGURES = ("AP", "AP50", "AP75")

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from cascade.atomic import written_aside
-from cascade.errors import ConfigError, InputError
-from cascade.via import read_annotations, read_records
+from cascade.core.errors import ConfigError, InputError
+from cascade.core.via import read_annotations, read_records
+from cascade.storage.atomic import written_aside
 
 PAPER_SEED = 42
 """The ``random_state`` of DeepGhostBusters' Dataset_Split.ipynb."""

@@ -13,16 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError, StoreError
+from cascade.core.errors import ConfigError, StoreError
+from cascade.core.exposure import BoolArray
+from cascade.core.via import Annotations, region_instances
 from cascade.evaluate.bootstrap import FloatArray
 from cascade.evaluate.counting import CcdCells
-from cascade.evaluate.sides import AnySide, Found, Side, VetoSide, run_found
+from cascade.evaluate.labelling import AnySide, Found, Side, VetoSide, run_found
 from cascade.evaluate.truth import Truth
-from cascade.exposure import BoolArray
-from cascade.store import Run, open_run
+from cascade.runs.run import Run, open_run
 from cascade.veto import read_list
 from cascade.veto.rules import REASON
-from cascade.via import Annotations, region_instances
 
 DECAM = "decam"
 """The camera whose exposures people annotated; the paper's boxes are defined for no other."""

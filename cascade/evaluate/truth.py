@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pyarrow as pa
 
-from cascade.errors import ConfigError, InputError
-from cascade.exposure import BoolArray
-from cascade.readers import expnum_from_name
-from cascade.via import Annotations, Problem, Region, read_annotations
+from cascade.core.errors import ConfigError, InputError
+from cascade.core.exposure import BoolArray
+from cascade.core.via import Annotations, Problem, Region, read_annotations
+from cascade.inputs import expnum_from_name
 
 _MAX_LABEL_BYTES = 64 * 2**20
 _ROW = re.compile(r"\[(\d+)\]$")

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cascade.atomic import read_json, write_json, written_aside
 from cascade.camera import Camera
-from cascade.errors import ConfigError, StoreError
+from cascade.core.errors import ConfigError, StoreError
 from cascade.evaluate.agreement import AGREEMENT_FORMAT, Agreement
 from cascade.evaluate.bootstrap import f1_score
 from cascade.evaluate.ccd import GROUPS
@@ -18,7 +17,8 @@ from cascade.evaluate.pixels import iou
 from cascade.evaluate.sections import number
 from cascade.evaluate.summary import agreement_sections, evaluation_sections, markdown, page
 from cascade.evaluate.truth import Truth
-from cascade.store import Run
+from cascade.runs.run import Run
+from cascade.storage.atomic import read_json, write_json, written_aside
 
 Cells = Iterable[object]
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cascade.atomic import written_aside
+from cascade.core.exposure import PREVIEW_SHAPE, Artifact
+from cascade.core.outlines import outlines
+from cascade.core.via import Region, via_document
 from cascade.export.ghosted import GhostedExposure, Names, Written, ghosted_exposures, judged_exposures
-from cascade.export.outlines import outlines
-from cascade.exposure import PREVIEW_SHAPE, Artifact
-from cascade.store import Run
-from cascade.via import Region, via_document
+from cascade.runs.run import Run
+from cascade.storage.atomic import written_aside
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
@@ -49,7 +49,7 @@ def write_coco(run: Run, out: Path) -> Written:
 
 def write_via(run: Run, out: Path, *, reviewed: bool = False) -> Written:
     """
-    Write ``via.json``: polygons with the class as ``Type``, which VIA 2 and `cascade.via.read_via` read.
+    Write ``via.json``: polygons with the class as ``Type``, which VIA 2 and `cascade.core.via.read_via` read.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import Camera, Ccd
-from cascade.exposure import BoolArray
+from cascade.core.exposure import BoolArray
 
 _EDGE = 0.5  # an edge lies where the interpolated mask is one half
 

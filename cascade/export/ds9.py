@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from cascade.atomic import written_aside
 from cascade.camera import Camera
+from cascade.core.outlines import FloatArray, outlines
 from cascade.export.ghosted import Patches, SkyHeaders, Written, ghosted_exposures
-from cascade.export.outlines import FloatArray, outlines
-from cascade.store import Run
+from cascade.runs.run import Run
+from cascade.storage.atomic import written_aside
 
 _COLOURS: Mapping[str, str] = {"bright": "red", "faint": "cyan", "rays": "yellow"}
 

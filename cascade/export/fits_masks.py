@@ -11,9 +11,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade.atomic import written_aside
 from cascade.camera import Camera, Ccd
-from cascade.errors import ConfigError, input_error
+from cascade.core.errors import ConfigError, input_error
+from cascade.core.exposure import Artifact, BoolArray, UInt8Array
 from cascade.export.ccd_masks import ccd_mask, touched_ccds
 from cascade.export.ghosted import (
     GhostedExposure,
@@ -24,13 +24,13 @@ from cascade.export.ghosted import (
     ghosted_exposures,
     header_cards,
 )
-from cascade.exposure import Artifact, BoolArray, UInt8Array
-from cascade.preview.ccds import MASK_PLANES, MaskPlane, has_codes, is_whole, place
-from cascade.preview.pixels import read_mask
-from cascade.preview.sky_patches import SkyPatch
-from cascade.preview.structure import BLOCK, Hdu, hdu_alone, plain_file, read_structure
-from cascade.readers.fits import is_mask_name
-from cascade.store import Run
+from cascade.inputs.fits.ccds import MASK_PLANES, MaskPlane, has_codes, is_whole, place
+from cascade.inputs.fits.pixels import read_mask
+from cascade.inputs.fits.reader import is_mask_name
+from cascade.inputs.fits.sky_patches import SkyPatch
+from cascade.inputs.fits.structure import BLOCK, Hdu, hdu_alone, plain_file, read_structure
+from cascade.runs.run import Run
+from cascade.storage.atomic import written_aside
 
 GHOST_BIT = 32768
 """The one bit of 16 that DES BADPIX planes leave free: 1 to 16384 are taken."""

@@ -7,14 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError
+from cascade.core.errors import ConfigError
 from cascade.export.annotations import write_coco, write_via
 from cascade.export.ds9 import write_regions
 from cascade.export.fits_masks import GHOST_BIT, GHOST_CODE, bit_format, lsst_format, write_masks, write_onto
 from cascade.export.ghosted import SkyHeaders, Written
 from cascade.export.healsparse_maps import write_maps
-from cascade.storage import local_path
-from cascade.store import Run
+from cascade.runs.run import Run
+from cascade.storage.places import local_path
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "fits-mask": ("astropy",),

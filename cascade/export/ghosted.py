@@ -14,15 +14,15 @@ from typing import Any
 import pyarrow.compute as pc
 
 from cascade.camera import Camera
-from cascade.errors import CascadeError, StoreError, printable
-from cascade.exposure import Artifact, BoolArray, UInt8Array
-from cascade.masks import read_planes
-from cascade.preview.ccds import open_exposure
-from cascade.preview.library import header_table
-from cascade.preview.sky_patches import SkyPatch, sky_patch
-from cascade.readers.fits import open_fits
-from cascade.store import Run
-from cascade.verdicts.reviewed import reviewed_run, row_mask
+from cascade.core.errors import CascadeError, StoreError, printable
+from cascade.core.exposure import Artifact, BoolArray, UInt8Array
+from cascade.inputs.fits.ccds import open_exposure
+from cascade.inputs.fits.reader import open_fits
+from cascade.inputs.fits.sky_patches import SkyPatch, sky_patch
+from cascade.inputs.preview_store import header_table
+from cascade.runs.masks import read_planes
+from cascade.runs.run import Run
+from cascade.runs.verdicts.reviewed import reviewed_run, row_mask
 
 _STORED = re.compile(r"(?P<store>.+\.zarr)\[(?P<row>\d+)\]")
 _N_STORES = 8  # header tables of stores that are held at a time
@@ -230,7 +230,7 @@ def fits_text(value: Any) -> Any:  # noqa: ANN401
 
 def header_cards(run: Run, exposure: GhostedExposure) -> dict[str, Any]:
     """What FITS exports say of their making."""
-    from cascade.versions import installed_versions
+    from cascade.core.versions import installed_versions
 
     segment = run.config.segment
     return {

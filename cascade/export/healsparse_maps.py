@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from cascade.atomic import written_aside
 from cascade.camera import Camera
-from cascade.errors import StoreError
+from cascade.core.errors import StoreError
+from cascade.core.exposure import UInt8Array
 from cascade.export.ccd_masks import sampled_mask, touched_ccds
 from cascade.export.ghosted import Names, Patches, SkyHeaders, Written, check_complete, fits_text
-from cascade.exposure import UInt8Array
-from cascade.preview.sky_patches import SkyPatch
-from cascade.store import Run
+from cascade.inputs.fits.sky_patches import SkyPatch
+from cascade.runs.run import Run
+from cascade.storage.atomic import written_aside
 
 NSIDE = 32768
 """Resolution of the maps, 6.4 arcsec, that of decasu's survey property maps."""

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.data_files import write_npz
-from cascade.exposure import Artifact
+from cascade.core.data_files import write_npz
+from cascade.core.exposure import Artifact
 from cascade.simulate import simulate_exposure
 
-_SHIPPED = Path(__file__).parents[1] / "engines" / "parity_previews.npz"
+_SHIPPED = Path(__file__).parents[1] / "networks" / "engines" / "parity_previews.npz"
 _SEED = 20211
 _DRAWN = ((Artifact.BRIGHT,), (Artifact.FAINT,), (Artifact.RAYS,), (Artifact.BRIGHT,), (Artifact.RAYS,), ())
 

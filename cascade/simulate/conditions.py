@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.simulate.brightness import PIXEL_ARCSEC2, SKY_MAG
+from cascade.sky.brightness import PIXEL_ARCSEC2, SKY_MAG
 
 BANDS = ("g", "r", "i", "z", "Y")
 """DECam's broad bands as DES used them."""

@@ -17,14 +17,14 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from threadpoolctl import threadpool_limits
 
-from cascade.atomic import written_aside
 from cascade.camera import Camera
-from cascade.errors import ConfigError
-from cascade.exposure import Artifact, tight_boxes
-from cascade.simulate.exposure import SimulatedExposure, Simulator
-from cascade.simulate.season import Season
-from cascade.versions import installed_versions
-from cascade.via import via_document
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import Artifact, tight_boxes
+from cascade.core.versions import installed_versions
+from cascade.core.via import via_document
+from cascade.simulate.synthetic_exposure import SimulatedExposure, Simulator
+from cascade.simulate.synthetic_season import Season
+from cascade.storage.atomic import written_aside
 
 BATCH = 32
 """Exposures drawn by one task and written as one Zarr shard; no result depends on it."""

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from cascade.camera import Camera, Ccd
-from cascade.exposure import Float32Array
-from cascade.preview.render import GREY_PER_SIGMA
+from cascade.core.exposure import Float32Array
+from cascade.inputs.fits.render import GREY_PER_SIGMA
 
 Layout = Literal["instcal", "raw", "immasked"]
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cascade.exposure import BoolArray, Float32Array
-from cascade.simulate.brightness import ghost_class
+from cascade.core.exposure import BoolArray, Float32Array
+from cascade.optics.ghost_image import Patch
+from cascade.optics.ghost_optics import GhostOptics, Reflectivity, Star
+from cascade.optics.pupil import VANE_WIDTH_MM, VaneWidths
 from cascade.simulate.conditions import Conditions
-from cascade.simulate.ghost_image import Patch
 from cascade.simulate.labels import (
     MIN_GHOST_SNR,
     Label,
@@ -20,9 +21,8 @@ from cascade.simulate.labels import (
     visibility,
 )
 from cascade.simulate.mosaic import Mosaic
-from cascade.simulate.optics import GhostOptics, Reflectivity, Star
-from cascade.simulate.pupil import VANE_WIDTH_MM, VaneWidths
-from cascade.simulate.sky import core_radius
+from cascade.simulate.night_sky import core_radius
+from cascade.sky.brightness import ghost_class
 
 _DEGREES = 1.12  # stars beyond it make no ghost that can be seen
 _FILTER_SCATTER_MM = 6.0

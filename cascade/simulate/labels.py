@@ -18,7 +18,7 @@ polygon where a lens edge cuts it off. Holes, vanes and gaps between CCDs are no
 convex hull of where it stands out.
 
 **Class.** Bright is compact with a high surface brightness, Faint large or weak; between people the border is close to
-subjective. See `cascade.simulate.brightness.ghost_class`.
+subjective. See `cascade.sky.brightness.ghost_class`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage import measure, morphology
 
-from cascade.exposure import Artifact, BoolArray, Float32Array
-from cascade.via import Region
+from cascade.core.exposure import Artifact, BoolArray, Float32Array
+from cascade.core.via import Region
 
 MIN_GHOST_SNR = 10.0
 """Least signal-to-noise ratio of a ghost that a person sees."""

@@ -13,7 +13,7 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import median_filter
 
 from cascade.camera import Camera
-from cascade.exposure import BoolArray, Float32Array, UInt8Array
+from cascade.core.exposure import BoolArray, Float32Array, UInt8Array
 from cascade.simulate.conditions import GAP_LEVEL, Conditions
 
 _WINDOW = (33, 63)  # pixels around a CCD that hold it under any shift

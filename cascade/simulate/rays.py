@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 
 from cascade.camera import Camera
-from cascade.exposure import Float32Array
+from cascade.core.exposure import Float32Array
 
 _FIELD_RADIUS_PX = 198.0  # rim of the focal plane in the preview
 _N_BEAMS = ((1, 2, 3), (0.38, 0.42, 0.20))

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError, InputError
-from cascade.exposure import BoolArray, Instances, UInt8Array
-from cascade.readers import open_inputs
-from cascade.via import read_via, region_instances
+from cascade.core.errors import ConfigError, InputError
+from cascade.core.exposure import BoolArray, Instances, UInt8Array
+from cascade.core.via import read_via, region_instances
+from cascade.inputs import open_inputs
 
 _FOLD_GAP = 1000  # DECam takes 200-400 exposures a night; expnums this close may share one, so they stay together
 

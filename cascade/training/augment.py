@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
 from cascade.camera import Camera
-from cascade.exposure import BoolArray, Float32Array, Instances, UInt8Array, tight_boxes
+from cascade.core.exposure import BoolArray, Float32Array, Instances, UInt8Array, tight_boxes
 from cascade.training.sample import Sample
 
 LIT = 35

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.exposure import BoolArray, Float32Array
-from cascade.nets.classifier import ScreenTraining
-from cascade.nets.mask_rcnn import LOSSES
-from cascade.nets.semantic import CELL_PX
+from cascade.core.exposure import BoolArray, Float32Array
+from cascade.networks.nets.classifier import ScreenTraining
+from cascade.networks.nets.mask_rcnn import LOSSES
+from cascade.networks.nets.semantic import CELL_PX
 from cascade.training.augment import augmented, with_dead_ccd
 from cascade.training.config import FitConfig
 from cascade.training.sample import Sample
@@ -77,7 +77,7 @@ class Batches(keras.utils.PyDataset):
 
 
 class ScreenBatches(Batches):
-    """The dict that `cascade.nets.classifier.ScreenTraining` takes, and dummies for the losses that it computes."""
+    """The dict that `ScreenTraining` takes, and dummies for the losses that it computes."""
 
     def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:
         ghosted = np.array([[len(sample.found) > 0] for sample in samples], np.float32)
@@ -86,7 +86,7 @@ class ScreenBatches(Batches):
 
 
 class SemanticBatches(Batches):
-    """The dict that `cascade.nets.semantic.SemanticTraining` takes, and a dummy for the loss that it computes."""
+    """The dict that `SemanticTraining` takes, and a dummy for the loss that it computes."""
 
     def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:
         return {"image": _stacked(samples), "shares": _shares(samples)}, {
@@ -95,7 +95,7 @@ class SemanticBatches(Batches):
 
 
 class SegmentBatches(Batches):
-    """The dict that `cascade.nets.mask_rcnn.MaskRCNNTraining` takes, and dummies for the losses that it computes."""
+    """The dict that `MaskRCNNTraining` takes, and dummies for the losses that it computes."""
 
     losses: tuple[str, ...] = LOSSES
 

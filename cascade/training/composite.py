@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError
-from cascade.exposure import BoolArray, UInt8Array
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import BoolArray, UInt8Array
 from cascade.training.augment import LIT, Warp
 
 _FULL_WIDTH = 0.9  # CCDs cut by the image border are narrower than this share of a whole one

@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cascade.errors import ConfigError
-from cascade.nets.presets import PRESETS
+from cascade.core.errors import ConfigError
+from cascade.networks.nets.presets import PRESETS
 
 T = TypeVar("T")
 

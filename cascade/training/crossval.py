@@ -14,12 +14,12 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from cascade.camera import Camera
-from cascade.engines import Answer, KerasEngine
-from cascade.errors import ConfigError
-from cascade.exposure import Float32Array, UInt8Array
-from cascade.model_info import ModelInfo, Task, read_model
-from cascade.models import load_network
-from cascade.screen import NetworkScreener
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import Float32Array, UInt8Array
+from cascade.networks.engines import Answer, KerasEngine
+from cascade.networks.model_info import ModelInfo, Task, read_model
+from cascade.networks.models import load_network
+from cascade.networks.screen import NetworkScreener
 from cascade.training.annotated import AnnotatedSet, folds_by_night
 from cascade.training.composite import Compositor
 from cascade.training.config import TrainConfig

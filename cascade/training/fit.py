@@ -14,14 +14,14 @@ from typing import Any
 
 import keras
 
-from cascade.atomic import read_json, written_aside
 from cascade.camera import Camera
-from cascade.errors import ConfigError
-from cascade.model_info import ModelInfo, Task, read_model
-from cascade.models import build_network, check_task, write_model
-from cascade.nets.classifier import ScreenTraining
-from cascade.nets.mask_rcnn import MaskRCNNTraining, mean_loss
-from cascade.nets.semantic import SemanticNet, SemanticTraining
+from cascade.core.errors import ConfigError
+from cascade.networks.model_info import ModelInfo, Task, read_model
+from cascade.networks.models import build_network, check_task, write_model
+from cascade.networks.nets.classifier import ScreenTraining
+from cascade.networks.nets.mask_rcnn import MaskRCNNTraining, mean_loss
+from cascade.networks.nets.semantic import SemanticNet, SemanticTraining
+from cascade.storage.atomic import read_json, written_aside
 from cascade.training.batches import (
     EPOCH_STEPS,
     Batches,
@@ -30,7 +30,7 @@ from cascade.training.batches import (
     SemanticBatches,
 )
 from cascade.training.config import FitConfig, TrainConfig
-from cascade.training.curves import EventLog, plot_losses
+from cascade.training.loss_curves import EventLog, plot_losses
 from cascade.training.sources import AnnotatedExposures, TrainingData
 from cascade.training.validate import Validation, copy_weights, screen_auc, segment_f1
 from cascade.training.warm_start import take_over

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import Camera
-from cascade.engines import Answer
+from cascade.core.exposure import BoolArray, Instances
 from cascade.evaluate import GROUPS, CcdMetrics, affected_ccds, group_masks, majority
-from cascade.exposure import BoolArray, Instances
-from cascade.segment import artifacts_of
+from cascade.networks.engines import Answer
+from cascade.networks.segment import artifacts_of
 from cascade.training.annotated import AnnotatedSet
 from cascade.training.sample import class_masks
 

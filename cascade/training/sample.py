@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
+from cascade.core.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
 
 
 @dataclass(frozen=True, slots=True)

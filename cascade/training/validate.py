@@ -12,13 +12,13 @@ import keras
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from cascade.atomic import read_json, write_json, written_aside
 from cascade.camera import Camera
-from cascade.engines import KerasEngine
 from cascade.evaluate import CcdMetrics, affected_ccds
-from cascade.model_info import Task
-from cascade.screen import NetworkScreener
-from cascade.segment import NetworkSegmenter
+from cascade.networks.engines import KerasEngine
+from cascade.networks.model_info import Task
+from cascade.networks.screen import NetworkScreener
+from cascade.networks.segment import NetworkSegmenter
+from cascade.storage.atomic import read_json, write_json, written_aside
 from cascade.training.config import FitConfig
 from cascade.training.sources import SyntheticSeason
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from cascade.errors import ModelError
-from cascade.model_info import ModelInfo
-from cascade.models import load_network
+from cascade.core.errors import ModelError
+from cascade.networks.model_info import ModelInfo
+from cascade.networks.models import load_network
 
 if TYPE_CHECKING:
     import keras

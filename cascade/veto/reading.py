@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError, InputError, input_error, reason
+from cascade.core.errors import ConfigError, InputError, input_error, reason
 from cascade.veto.rules import ANALYST, REASON, VETO
 from cascade.veto.writing import DES_HEADER, FORMATS, HAND, LEGACY_MARK, mjd_of_night
 

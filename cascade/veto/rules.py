@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cascade.camera import Camera
-from cascade.errors import ConfigError
-from cascade.exposure import Artifact
+from cascade.core.errors import ConfigError
+from cascade.core.exposure import Artifact
 
 VETO = pa.schema(
     [
@@ -55,7 +55,7 @@ class VetoRule:
     keep_dead
         List CCDs that were dead in their exposure, too.
     reviewed
-        Whether the tables were corrected by people, see `cascade.verdicts`; lists say so.
+        Whether the tables were corrected by people, see `cascade.runs.verdicts`; lists say so.
 
     Raises
     ------

@@ -1,0 +1,1 @@
+"""The vocabulary of every other room: exposures, artifacts, errors, annotations, run lengths."""

@@ -1,0 +1,190 @@
+"""What flows through the cascade: exposures in, instances of artifacts out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from cascade.core.errors import InputError
+
+PREVIEW_SHAPE = (400, 400)
+"""Height and width, in pixels, of a focal-plane preview (DeepGhostBusters, Tanoglidis et al. 2021)."""
+
+UInt8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Artifact(IntEnum):
+    """
+    Classes of artifact, as the annotators of Tanoglidis et al. 2021 (arXiv:2109.08246) named them.
+
+    The value is the class index in every array and table; `bit` is its flag in a mask plane.
+    """
+
+    BRIGHT = 0
+    """A compact ghost of high surface brightness."""
+    FAINT = 1
+    """A large ring of low surface brightness, up to half the focal plane."""
+    RAYS = 2
+    """Light scattered in past the baffles: striated beams from the field edge."""
+
+    @property
+    def bit(self) -> int:
+        """The flag of this class in a mask plane: bright 1, faint 2, rays 4."""
+        return 1 << self.value
+
+    @property
+    def label(self) -> str:
+        """The name in tables and options, in lower case."""
+        return self.name.lower()
+
+    @classmethod
+    def from_label(cls, label: str) -> Artifact:
+        """
+        Look up a class by its name, in any case.
+
+        Raises
+        ------
+        InputError
+            If no class has that name.
+        """
+        try:
+            return cls[label.strip().upper()]
+        except KeyError:
+            msg = f"artifact class: expected one of {', '.join(a.label for a in cls)}, got {label!r}"
+            raise InputError(msg) from None
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderFacts:
+    """
+    What is known of an exposure beside its pixels; None where the input does not say.
+
+    Attributes
+    ----------
+    band
+        Filter, e.g. ``"g"``.
+    mjd_obs
+        Start of the exposure, modified Julian date in days.
+    ra, dec
+        Pointing, degrees (ICRS).
+    exptime
+        Exposure time in seconds.
+    """
+
+    band: str | None = None
+    mjd_obs: float | None = None
+    ra: float | None = None
+    dec: float | None = None
+    exptime: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """
+    Where one exposure comes from; costs no pixel access.
+
+    Attributes
+    ----------
+    path
+        The input as a person would name it: ``night/D00158776.jpg``, ``set.zip!D00158776.jpg``, ``x.npy[17]``.
+    expnum
+        Exposure number, or None where neither name, array nor manifest gives one.
+    facts
+        Header facts known without reading pixels.
+    """
+
+    path: str
+    expnum: int | None = None
+    facts: HeaderFacts = field(default_factory=HeaderFacts)
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """
+    One exposure, ready for the networks.
+
+    Attributes
+    ----------
+    source
+        Where it comes from.
+    image
+        (400, 400) uint8 focal-plane preview, 0-255.
+    """
+
+    source: Source
+    image: UInt8Array
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """
+    The N artifacts found in one (H, W) preview, by falling score; instances may overlap.
+
+    Attributes
+    ----------
+    classes
+        (N,) uint8 values of `Artifact`.
+    scores
+        (N,) float32 confidences in [0, 1].
+    boxes
+        (N, 4) float32 boxes (y0, x0, y1, x1) in pixels, half-open.
+    masks
+        (N, H, W) bool.
+    """
+
+    classes: UInt8Array
+    scores: Float32Array
+    boxes: Float32Array
+    masks: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int] = PREVIEW_SHAPE) -> Instances:
+        """No instance at all, on an (H, W) grid."""
+        return cls(
+            np.zeros(0, np.uint8),
+            np.zeros(0, np.float32),
+            np.zeros((0, 4), np.float32),
+            np.zeros((0, *shape), bool),
+        )
+
+    def select(self, keep: BoolArray | npt.NDArray[np.intp]) -> Instances:
+        """The instances that a boolean mask or an index array names."""
+        return Instances(self.classes[keep], self.scores[keep], self.boxes[keep], self.masks[keep])
+
+    def bit_mask(self) -> UInt8Array:
+        """The (H, W) uint8 mask plane: the `Artifact.bit` flags of all instances, OR-ed."""
+        plane = np.zeros(self.masks.shape[1:], np.uint8)
+        for class_, mask in zip(self.classes, self.masks, strict=True):
+            plane[mask] |= Artifact(class_).bit
+        return plane
+
+
+def tight_boxes(masks: BoolArray) -> Float32Array:
+    """
+    Smallest boxes around masks.
+
+    Parameters
+    ----------
+    masks : ndarray of bool, shape (N, H, W)
+
+    Returns
+    -------
+    ndarray of float32, shape (N, 4)
+        (y0, x0, y1, x1), half-open; all zero for an empty mask.
+    """
+    sides = []
+    for axis in (2, 1):
+        covered: BoolArray = np.any(masks, axis=axis)
+        first = covered.argmax(axis=1)
+        last = covered.shape[1] - covered[:, ::-1].argmax(axis=1)
+        sides.append((first, np.where(np.any(covered, axis=1), last, 0)))
+    (y0, y1), (x0, x1) = sides
+    return np.stack([y0, x0, y1, x1], axis=1).astype(np.float32)

@@ -1,0 +1,364 @@
+"""Which HDU holds which CCD: a science exposure as its headers describe it, before any pixel is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cascade.camera import Camera, Ccd
+from cascade.core.errors import input_error
+from cascade.core.exposure import HeaderFacts
+from cascade.inputs.fits.structure import Cards, Hdu, plain_file, read_primary, read_structure
+
+MASK_PLANES = ("MSK", "MASK")
+"""EXTNAMEs of masks that go with an image in one file, as in DES files of one CCD."""
+
+_SCIENCE = ("object", "science", "standard")  # OBSTYPE; 'standard' are fields of standard stars
+_PRODUCTS = ("image", "")  # PRODTYPE; else dqmask, wtmap and the like
+_PLANES = re.compile(r"MSK|MASK|WGT|WEIGHT|VAR\w*|DQ|BPM", re.ASCII)  # EXTNAMEs of planes that go with an image
+_WHOLE = 0.01  # by how much a whole CCD may differ from its nominal size: trims, and vendors of LSST's CCDs
+_SECTION = re.compile(r"\[(\d{1,6}):(\d{1,6}),(\d{1,6}):(\d{1,6})\]", re.ASCII)
+_EXPNUM_KEYS = ("EXPNUM", "VISIT", "EXPID")
+_CODES_SINCE = (3, 5, 0)  # of the Community Pipeline: its masks hold codes, and held bits before
+_CCDNUM_OF_NAME = re.compile(r"_c(\d{2})_", re.ASCII)
+
+# What to ignore in a mask; saturated stars and bleed trails are kept, for previews show them.
+_BAD_CODES = (1, 2, 5)  # Community Pipeline: detector, no value, cosmic ray
+_BAD_BITS = 1 | 16  # the same before version 3.5
+_BADPIX_BITS = 1 | 8 | 16  # DES: BPM, BADAMP, CRAY
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskPlane:
+    """
+    Where the mask of a CCD is.
+
+    Attributes
+    ----------
+    file, hdu
+        Its image.
+    codes
+        Whether its pixels hold one integer code each, rather than bits.
+    bad
+        Codes, or OR-ed bits, of pixels to ignore.
+    """
+
+    file: Path
+    hdu: Hdu
+    codes: bool
+    bad: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CcdImage:
+    """
+    One CCD of an exposure.
+
+    Attributes
+    ----------
+    ccd
+        Which.
+    file, hdu
+        Where its pixels are.
+    trim
+        (y0, y1, x0, x1) of the light-sensitive pixels in the image, half-open.
+    origin
+        (y, x) on the whole CCD of the first of these, in pixels; not (0, 0) for a trimmed image or a cut-out.
+    raw
+        Whether bias and gains are still in.
+    mask
+        The mask that goes with it, if any.
+    """
+
+    ccd: Ccd
+    file: Path
+    hdu: Hdu
+    trim: tuple[int, int, int, int]
+    origin: tuple[float, float]
+    raw: bool
+    mask: MaskPlane | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FitsExposure:
+    """
+    A science exposure.
+
+    Attributes
+    ----------
+    name
+        The input as a person would name it.
+    expnum, facts
+        What the headers say of it.
+    ccds
+        Its CCDs, by rising ccdnum.
+    """
+
+    name: str
+    expnum: int | None
+    facts: HeaderFacts
+    ccds: tuple[CcdImage, ...]
+
+
+@contextmanager
+def open_exposure(files: Sequence[Path], name: str, camera: Camera, *, cutouts: bool = False) -> Iterator[FitsExposure]:
+    """
+    Read the headers of an exposure.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        One file with all CCDs, or one file a CCD.
+    name : str
+        How errors call the exposure.
+    camera : Camera
+        The camera that it must be of.
+    cutouts : bool
+        Take images that are parts of a CCD, placed by the reference pixel of their WCS, too.
+
+    Yields
+    ------
+    FitsExposure
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, it is no science exposure of this camera, or a CCD cannot be placed.
+    """
+    with ExitStack() as stack:
+        ccds: dict[int, CcdImage] = {}
+        primaries = []
+        for file in files:
+            where = name if len(files) == 1 else str(file)
+            plain = stack.enter_context(plain_file(file, where))
+            hdus = read_structure(plain, where)
+            primaries.append(_facts_header(hdus))
+            _check_science(primaries[-1], camera, where)
+            masks = _masks(stack, file, plain, hdus, camera)
+            for image in _ccd_images(plain, hdus, camera, where, cutouts=cutouts):
+                ccdnum = image.ccd.ccdnum
+                if ccdnum in ccds:
+                    both = f"{ccds[ccdnum].hdu.name} and {image.hdu.name}"
+                    raise input_error(where, f"two images of CCD {ccdnum} ({image.ccd.detpos}): {both}")
+                ccds[ccdnum] = _with_mask(image, masks.get(ccdnum))
+        if not ccds:
+            raise input_error(name, f"expected images of CCDs of {camera.instrument}, got none")
+        expnums = {_expnum(primary) for primary in primaries}
+        if len(expnums) > 1:
+            raise input_error(name, f"expected files of one exposure, got {sorted(expnums, key=str)}")
+        facts = header_facts(primaries[0])
+        yield FitsExposure(name, expnums.pop(), facts, tuple(ccds[n] for n in sorted(ccds)))
+
+
+def peek(file: Path, name: str) -> tuple[int | None, HeaderFacts]:
+    """Exposure number and facts in the first header of a file; InputError if it cannot be read."""
+    primary = read_primary(file, name)
+    return _expnum(primary), header_facts(primary)
+
+
+def header_facts(header: Mapping[str, Any]) -> HeaderFacts:
+    """The facts of a header; None for what it does not say or says in a way that makes no sense."""
+    band = str(header.get("BAND") or header.get("FILTER") or "").split()
+    return HeaderFacts(
+        band=band[0].partition("_")[0] if band else None,
+        mjd_obs=_number(header.get("MJD-OBS")),
+        ra=_angle(header.get("TELRA", header.get("RA")), 15.0, (0, 360)),
+        dec=_angle(header.get("TELDEC", header.get("DEC")), 1.0, (-90, 90)),
+        exptime=_number(header.get("EXPTIME")),
+    )
+
+
+def has_codes(plver: str) -> bool:
+    """Whether a mask of the Community Pipeline holds codes, by its version ``PLVER``, e.g. ``V4.8.2a``."""
+    numbers = [int(n) for n in re.findall(r"\d{1,4}", plver)[:3]]
+    return tuple(numbers + [0] * (3 - len(numbers))) >= _CODES_SINCE
+
+
+def mask_beside(file: Path) -> Path | None:
+    """The ``ood`` mask beside a Community Pipeline image, if there is one."""
+    name = mask_name(file.name)
+    beside = None if name is None else file.with_name(name)
+    return beside if beside is not None and beside.is_file() else None
+
+
+def mask_name(name: str) -> str | None:
+    """What the ``ood`` mask of a Community Pipeline image is called; None for other files."""
+    mask = name.replace("_ooi_", "_ood_", 1)
+    return None if mask == name else mask
+
+
+def place(hdu: Hdu, camera: Camera, name: str) -> Ccd | None:
+    """
+    The CCD that an image is of, by CCDNUM and DETPOS; None for one that is not of the science CCDs.
+
+    Raises
+    ------
+    InputError
+        If it names none, or CCDNUM and DETPOS name two.
+    """
+    ccdnum = hdu.header.get("CCDNUM")
+    detpos = str(hdu.header.get("DETPOS") or hdu.header.get("EXTNAME") or "").strip()
+    by_number = {ccd.ccdnum: ccd for ccd in camera.ccds}
+    by_name = {ccd.detpos: ccd for ccd in camera.ccds}
+    named = by_name.get(detpos)
+    if ccdnum is None:
+        if named is None:
+            raise input_error(name, f"{hdu.name}: expected CCDNUM or DETPOS to say which CCD it is, got neither")
+        return named
+    if _whole_number(ccdnum) is None:
+        raise input_error(name, f"{hdu.name}: expected CCDNUM to be a number, got {ccdnum!r}")
+    numbered = by_number.get(ccdnum)
+    if named is not None and named is not numbered:
+        raise input_error(name, f"{hdu.name}: CCDNUM {ccdnum} and DETPOS {detpos!r} are two CCDs")
+    return numbered  # guide and focus CCDs have numbers of their own
+
+
+def section(header: Mapping[str, Any], key: str) -> tuple[int, int, int, int] | None:
+    """A section such as ``DATASEC``, as (y0, y1, x0, x1), half-open from 0; None if there is none."""
+    match = _SECTION.fullmatch(str(header.get(key, "")).replace(" ", ""))
+    if match is None:
+        return None
+    x0, x1, y0, y1 = map(int, match.groups())
+    return min(y0, y1) - 1, max(y0, y1), min(x0, x1) - 1, max(x0, x1)
+
+
+def _facts_header(hdus: list[Hdu]) -> Cards:
+    """The header that holds the facts: the first, or that of the first image where the first says nothing."""
+    primary = hdus[0].header
+    if "OBSTYPE" in primary or "EXPNUM" in primary or len(hdus) == 1:
+        return primary
+    return hdus[1].header
+
+
+def _check_science(header: Mapping[str, Any], camera: Camera, name: str) -> None:
+    """Refuse calibration frames, masks, weights and other cameras."""
+    instrument = str(header.get("INSTRUME", "")).strip()
+    if instrument and instrument.lower() != camera.instrument.lower():
+        raise input_error(name, f"expected an exposure of {camera.instrument}, got one of {instrument}")
+    obstype = str(header.get("OBSTYPE", "")).strip()
+    if obstype and obstype.lower() not in _SCIENCE:
+        raise input_error(name, f"expected an exposure of the sky, OBSTYPE 'object', got {obstype!r}")
+    product = str(header.get("PRODTYPE", "")).strip()
+    if product.lower() not in _PRODUCTS:
+        raise input_error(name, f"expected an image, got PRODTYPE {product!r}")
+
+
+def _ccd_images(file: Path, hdus: list[Hdu], camera: Camera, name: str, *, cutouts: bool) -> Iterator[CcdImage]:
+    """The science CCDs in a file."""
+    for hdu in hdus:
+        if len(hdu.shape) != 2 or _PLANES.fullmatch(str(hdu.header.get("EXTNAME", "")).strip()):
+            continue
+        ccd = place(hdu, camera, name)
+        if ccd is None:
+            continue
+        raw = section(hdu.header, "BIASSECA") is not None and not is_whole(hdu.shape, camera)
+        trim = section(hdu.header, "TRIMSEC") if raw else None
+        y0, y1, x0, x1 = trim or (0, hdu.shape[0], 0, hdu.shape[1])
+        if y1 > hdu.shape[0] or x1 > hdu.shape[1]:
+            raise input_error(name, f"{hdu.name}: expected TRIMSEC within the image of {hdu.shape}, got {trim}")
+        height, width = y1 - y0, x1 - x0
+        if is_whole((height, width), camera):
+            full_height, full_width = camera.ccd_shape
+            # What a pipeline trims it trims evenly: the Community Pipeline one pixel a side (LTV1 = LTV2 = -1).
+            origin = ((full_height - height) / 2, (full_width - width) / 2)
+        elif cutouts:
+            origin = _cutout_origin(hdu, ccd, camera, name)
+        else:
+            full = "x".join(map(str, reversed(camera.ccd_shape)))
+            problem = f"expected a whole CCD of {full} pixels, got a cut-out of {width}x{height}"
+            raise input_error(name, f"{hdu.name}: {problem}; cascade preview --cutouts takes it")
+        yield CcdImage(ccd, file, hdu, (y0, y1, x0, x1), origin, raw)
+
+
+def is_whole(shape: tuple[int, ...], camera: Camera) -> bool:
+    """Whether an image is a whole CCD, give or take what pipelines trim."""
+    return all(abs(side / full - 1) <= _WHOLE for side, full in zip(shape, camera.ccd_shape, strict=True))
+
+
+def _cutout_origin(hdu: Hdu, ccd: Ccd, camera: Camera, name: str) -> tuple[float, float]:
+    """
+    Where a cut-out begins on its CCD, within some tens of pixels.
+
+    The reference pixel of the WCS is the optical axis, which lies at (0, 0) mm on the focal plane.
+    """
+    axis = [_number(hdu.header.get(key)) for key in ("CRPIX2", "CRPIX1")]
+    if axis[0] is None or axis[1] is None:
+        raise input_error(name, f"{hdu.name}: expected CRPIX1 and CRPIX2 to place a cut-out, got {axis}")
+    height, width = camera.ccd_shape
+    y = height / 2 - ccd.y_mm / camera.pixel_mm - (axis[0] - 0.5)
+    x = width / 2 - ccd.x_mm / camera.pixel_mm - (axis[1] - 0.5)
+    return y, x
+
+
+def _masks(stack: ExitStack, file: Path, plain: Path, hdus: list[Hdu], camera: Camera) -> dict[int, MaskPlane]:
+    """The masks of the CCDs of a file: in it (DES), or in the ``ood`` file beside it (Community Pipeline)."""
+    planes = [hdu for hdu in hdus if str(hdu.header.get("EXTNAME", "")).strip() in MASK_PLANES]
+    if planes:
+        numbers = [_whole_number(hdu.header.get("CCDNUM")) or _ccdnum_of(file) for hdu in planes]
+        return {n: MaskPlane(plain, hdu, False, (_BADPIX_BITS,)) for n, hdu in zip(numbers, planes, strict=True) if n}
+    beside = mask_beside(file)
+    if beside is None:
+        return {}
+    opened = stack.enter_context(plain_file(beside, str(beside)))
+    mask_hdus = read_structure(opened, str(beside))
+    codes = has_codes(str(mask_hdus[0].header.get("PLVER", "")))
+    found = {}
+    for hdu in mask_hdus:
+        if len(hdu.shape) == 2 and (ccd := place(hdu, camera, str(beside))) is not None:
+            found[ccd.ccdnum] = MaskPlane(opened, hdu, codes, _BAD_CODES if codes else (_BAD_BITS,))
+    return found
+
+
+def _ccdnum_of(file: Path) -> int | None:
+    """The CCD in the name of a DES file, ``D00239652_g_c33_r2357p01_immasked.fits.fz``."""
+    match = _CCDNUM_OF_NAME.search(file.name)
+    return int(match[1]) if match else None
+
+
+def _with_mask(image: CcdImage, mask: MaskPlane | None) -> CcdImage:
+    """The image with its mask, if that is of the same size."""
+    if mask is None:
+        return image
+    if mask.hdu.shape != image.hdu.shape:
+        problem = f"expected a mask of {image.hdu.shape} for CCD {image.ccd.ccdnum}, got {mask.hdu.shape}"
+        raise input_error(mask.file, f"{mask.hdu.name}: {problem}")
+    return CcdImage(image.ccd, image.file, image.hdu, image.trim, image.origin, image.raw, mask)
+
+
+def _expnum(header: Mapping[str, Any]) -> int | None:
+    """The exposure number in a header."""
+    for key in _EXPNUM_KEYS:
+        value = _whole_number(header.get(key))
+        if value is not None and 0 <= value < 2**63:
+            return value
+    return None
+
+
+def _whole_number(value: object) -> int | None:
+    """A whole number as FITS has them, or None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: object) -> float | None:
+    """A finite number, or None."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return number if abs(number) < float("inf") else None
+
+
+def _angle(value: object, unit: float, limits: tuple[float, float]) -> float | None:
+    """Degrees from a number of degrees, or from sexagesimal text in `unit` degrees; None if outside the limits."""
+    degrees = _number(value)
+    if degrees is None and isinstance(value, str):
+        parts = [_number(part) for part in value.strip().split(":")]
+        if len(parts) == 3 and None not in parts:
+            whole, minutes, seconds = (abs(part) for part in parts if part is not None)
+            sign = -1.0 if value.strip().startswith("-") else 1.0
+            degrees = unit * sign * (whole + minutes / 60 + seconds / 3600)
+    return degrees if degrees is not None and limits[0] <= degrees <= limits[1] else None

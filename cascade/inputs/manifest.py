@@ -1,0 +1,102 @@
+"""A table that lists images: a manifest in CSV or Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cascade.core.errors import input_error, reason
+from cascade.inputs.base import Reader
+from cascade.inputs.headers import HEADER_COLUMNS, header_columns
+from cascade.inputs.images import FileReader
+from cascade.inputs.remote import RemoteReader
+from cascade.storage.places import is_url, open_storage, split_url
+
+_MAX_BYTES = 2**30  # of a manifest on an object store, which is held in memory
+
+
+def open_manifest(name: str) -> Reader:
+    """
+    Open a manifest.
+
+    Parameters
+    ----------
+    name : str
+        A .csv or .parquet table, local or an ``s3://…`` URL, with a column ``path`` (a relative one starts at the
+        manifest's folder; all or none are ``s3://…`` URLs) and, if known, ``expnum``, ``band``, ``mjd_obs``, ``ra``,
+        ``dec``, ``exptime``. Where expnum is empty, the file name gives it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, has no ``path`` column or no rows, or a value is missing or of the wrong type.
+    """
+    file = Path(name)
+    read = _read_parquet if file.suffix.lower() == ".parquet" else _read_csv
+    try:
+        table = read(_download(name) if is_url(name) else file)
+        table.validate(full=True)  # a Parquet file may hold text that is none
+        columns = {column: table[column].combine_chunks() for column in table.column_names}
+        if "path" in columns:
+            columns["path"] = columns["path"].cast(pa.large_string())
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise input_error(name, f"expected a manifest: {reason(error)}") from error
+    if "path" not in columns:
+        got = ", ".join(columns) or "none"
+        raise input_error(name, f"expected columns 'expnum' and 'path', got {got}")
+    paths = columns.pop("path")
+    if not len(paths):
+        raise input_error(name, "expected a manifest of images, got no rows")
+    blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(paths), ""), fill_value=True)
+    if (row := pc.index(blank, value=True).as_py()) >= 0:
+        raise input_error(name, f"expected a path in every row, got none in row {row + 1}")
+    rows = pa.record_batch({"name": paths.cast(pa.large_binary()), **header_columns(columns, name)})
+    remote = pc.match_substring_regex(paths, "^s3://")
+    if not pc.any(remote).as_py():
+        if is_url(name):
+            return RemoteReader(rows, name.rpartition("/")[0])
+        return FileReader(rows, str(file.parent), file.parent.absolute())
+    if (row := pc.index(remote, value=False).as_py()) >= 0:
+        raise input_error(name, f"expected s3:// URLs in all rows or none, got {paths[row].as_py()} in row {row + 1}")
+    return RemoteReader(rows, "")
+
+
+def _download(url: str) -> pa.BufferReader:
+    """A manifest from an object store."""
+    bucket, key = split_url(url)
+    return pa.BufferReader(open_storage(f"s3://{bucket}").read(key, max_bytes=_MAX_BYTES))
+
+
+def _read_csv(file: Path | pa.BufferReader) -> pa.Table:
+    """Read the columns that a manifest may have, as text: a path of digits is a path."""
+    import pyarrow.csv  # here and below, since a run without a manifest needs neither
+
+    with pyarrow.csv.open_csv(file) as start:
+        schema = start.schema
+    if isinstance(file, pa.BufferReader):
+        file.seek(0)
+    types = {column: pa.large_string() for column in _known(schema)}
+    options = pyarrow.csv.ConvertOptions(column_types=types, include_columns=list(types))
+    return pyarrow.csv.read_csv(file, convert_options=options) if types else schema.empty_table()
+
+
+def _read_parquet(file: Path | pa.BufferReader) -> pa.Table:
+    """Read the columns that a manifest may have."""
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(file) as parquet:
+        schema = parquet.schema_arrow
+        known = _known(schema)
+        return parquet.read(columns=known) if known else schema.empty_table()
+
+
+def _known(schema: pa.Schema) -> list[str]:
+    """The columns to read; none at all, and so no rows, if there is no path."""
+    known = [name for name in ("path", *HEADER_COLUMNS) if name in schema.names]
+    for name in known:
+        if schema.names.count(name) > 1:
+            msg = f"the column {name!r} occurs more than once"
+            raise ValueError(msg)
+    return known if "path" in known else []

@@ -1,0 +1,181 @@
+"""Previews of many FITS exposures into a store, in this process or several; what is there already is skipped."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from logging import getLogger
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+
+from threadpoolctl import threadpool_limits
+
+from cascade.camera import Camera
+from cascade.core.errors import InputError
+from cascade.inputs.fits.entry import Entry
+from cascade.inputs.fits.reader import FitsReader, find_fits, open_fits
+from cascade.inputs.preview_store import PreviewLibrary, open_library
+from cascade.storage.places import local_path
+
+logger = getLogger(__name__)
+
+COMMIT = 16
+"""Exposures added to the store at a time: what a kill costs at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class NightSummary:
+    """
+    What came of a night.
+
+    Attributes
+    ----------
+    n_added, n_known, n_failed
+        Exposures whose previews were added, were there before, or could not be made.
+    n_bytes
+        Bytes of the FITS files that were read.
+    seconds
+        Wall time.
+    """
+
+    n_added: int
+    n_known: int
+    n_failed: int
+    n_bytes: int
+    seconds: float
+
+
+def preview_night(
+    inputs: Sequence[str | os.PathLike[str]],
+    out: Path | str,
+    *,
+    camera: str = "decam",
+    cutouts: bool = False,
+    n_workers: int = 1,
+    on_start: Callable[[int], None] = lambda _: None,
+    on_exposure: Callable[[str, str | None], None] = lambda _name, _error: None,
+) -> NightSummary:
+    """
+    Make the previews of FITS exposures and add them to a store.
+
+    Parameters
+    ----------
+    inputs : sequence of path
+        FITS files, folders of them, or patterns.
+    out : path
+        The store, ``….zarr``; made if it is not there.
+    camera : str
+        See `Camera.load`.
+    cutouts : bool
+        Take images that are parts of a CCD, too.
+    n_workers : int
+        Processes that make previews; one process writes, so that no shard has two writers.
+    on_start : callable
+        Told the number of exposures.
+    on_exposure : callable
+        Told of each exposure: its name, and what is wrong with it or None.
+
+    Returns
+    -------
+    NightSummary
+
+    Raises
+    ------
+    InputError, StoreError, ConfigError
+        If an input is no FITS, the store cannot be used, or the camera is unknown; a bad exposure is no error.
+    """
+    started = perf_counter()
+    store = local_path(out)
+    reader = open_fits(find_fits(inputs), camera=camera, cutouts=cutouts)
+    on_start(len(reader))
+    n_added = n_failed = 0
+    with open_library(store, Camera.load(camera).name) as library:
+        new = [index for index in range(len(reader)) if not _is_known(reader, index, library)]
+        for index in set(range(len(reader))) - set(new):
+            on_exposure(reader.source(index).path, None)
+        seen: set[int | None] = set(library.expnums)
+        waiting: list[Entry] = []
+        for name, made in _made(reader, new, n_workers):
+            if isinstance(made, str):
+                n_failed += 1
+                on_exposure(name, made)
+                continue
+            expnum = made.source.expnum
+            if expnum is None or expnum not in seen:  # it may be twice among the inputs
+                waiting.append(made)
+                seen.add(expnum)
+            if len(waiting) == COMMIT:
+                library.append(waiting)
+                n_added, waiting = n_added + len(waiting), []
+            on_exposure(name, None)
+        library.append(waiting)
+        n_added += len(waiting)
+    n_known = len(reader) - n_added - n_failed
+    n_bytes = sum(reader.n_bytes(index) for index in new)
+    return NightSummary(n_added, n_known, n_failed, n_bytes, perf_counter() - started)
+
+
+def _is_known(reader: FitsReader, index: int, library: PreviewLibrary) -> bool:
+    """Whether the store has an exposure, by its path or by the expnum in its first header."""
+    if reader.source(index).path in library.paths:
+        return True
+    try:
+        return reader.peek(index).expnum in library.expnums
+    except InputError:
+        return False  # it will fail, and say why, when it is read
+
+
+def _made(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterator[tuple[str, Entry | str]]:
+    """Each exposure's name with its preview or what is wrong with it, in order."""
+    if n_workers == 1:
+        for index in indices:
+            yield reader.source(index).path, _make(reader, index)
+        return
+    left = list(indices)
+    while left:
+        try:
+            for made in _made_in_processes(reader, left, n_workers):
+                yield reader.source(left.pop(0)).path, made
+        except BrokenProcessPool:
+            # One of those under way killed its process, and all others of the pool went with it.
+            for index in left[: 2 * n_workers]:
+                yield reader.source(left.pop(0)).path, _make_apart(reader, index)
+
+
+def _made_in_processes(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterator[Entry | str]:
+    """Each exposure's preview or what is wrong with it, in order; twice as many as processes are under way."""
+    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+        waiting: deque[Future[Entry | str]] = deque()
+        for index in indices:
+            waiting.append(pool.submit(_make, reader.part(index, index + 1), 0))
+            if len(waiting) >= 2 * n_workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _make_apart(reader: FitsReader, index: int) -> Entry | str:
+    """The preview of an exposure, or what is wrong with it, from a process that may die of it."""
+    try:
+        (made,) = _made_in_processes(reader, [index], 1)
+    except BrokenProcessPool:
+        return f"{reader.source(index).path}: the process that read it died: a damaged file, or too little memory"
+    return made
+
+
+def _make(reader: FitsReader, index: int) -> Entry | str:
+    """The preview of an exposure, or what is wrong with it."""
+    try:
+        # Matrices are small: more threads only get in the way of other processes.
+        with threadpool_limits(1):
+            return reader.entry(index)
+    except InputError as error:
+        return str(error)
+    except Exception as error:  # as in a run, one exposure must not stop a night
+        logger.warning("%s: reading failed", reader.source(index).path, exc_info=True)
+        return f"{reader.source(index).path}: unexpected {error!r}"

@@ -1,0 +1,137 @@
+"""Which reader opens which input."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+from cascade.core.errors import InputError, input_error, reason
+from cascade.inputs.archive import open_archive
+from cascade.inputs.base import Reader, chain
+from cascade.inputs.fits.reader import fits_names, is_fits_name, open_fits
+from cascade.inputs.images import IMAGE_SUFFIXES, is_image_name, open_folder, open_images, open_pattern, walk
+from cascade.inputs.manifest import open_manifest
+from cascade.inputs.remote import open_remote
+from cascade.inputs.stacks import open_npy, open_zarr
+from cascade.storage.places import is_url
+
+Predicate = Callable[[Path], bool]
+Opener = Callable[[Sequence[str]], Reader]
+Registry = tuple[tuple[Predicate, Opener], ...]
+
+SUPPORTED = (
+    "a folder of images, a glob pattern, a JPEG or PNG image, a .zip of images, an .npy stack, "
+    "a Zarr store of previews, FITS exposures or a folder of them, a manifest (.csv, .parquet); or an s3:// URL of "
+    "images, a Zarr store or a manifest"
+)
+
+
+def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, camera: str = "decam") -> Reader:
+    """
+    Open inputs of any kind, as one reader.
+
+    Only names are listed; an image that turns out to be damaged is an error of `Reader.read`.
+
+    Parameters
+    ----------
+    inputs : path or sequence of paths
+        Each one a folder (searched recursively), a glob pattern, a FITS exposure, a JPEG or PNG image, a .zip of
+        images, an .npy stack, a Zarr store of previews, or a manifest (.csv or .parquet); or an ``s3://…`` URL, see
+        `cascade.inputs.remote.open_remote`. A folder or pattern of images is not searched for FITS.
+    camera : str
+        The camera that FITS exposures and stores made of them must be of, see `cascade.camera.Camera.load`.
+
+    Returns
+    -------
+    Reader
+        The exposures of all inputs in the order given; within a folder, pattern or archive sorted by name.
+
+    Raises
+    ------
+    InputError
+        If there is no input, or one does not exist, is of no known kind or holds no exposure.
+    """
+    if isinstance(inputs, str | os.PathLike):
+        inputs = [inputs]
+    names = [os.fspath(name) for name in inputs]
+    if not names:
+        msg = f"inputs: expected at least one: {SUPPORTED}"
+        raise InputError(msg)
+    # A shell hands over a pattern as its matches: neighbours of one kind go to one opener.
+    registry = _registry(camera)
+    remote: Opener = partial(open_remote, camera=camera)
+    neighbours = groupby(names, key=lambda name: remote if is_url(name) else _opener(registry, name))
+    return chain(opener(list(group)) for opener, group in neighbours)
+
+
+def _opener(registry: Registry, name: str) -> Opener:
+    """The first entry of the registry that takes an input."""
+    path = Path(name)
+    try:
+        for predicate, opener in registry:
+            if predicate(path):
+                return opener
+        exists = path.exists()
+    except OSError as error:
+        raise input_error(name, reason(error)) from error
+    if not exists:
+        raise input_error(name, "no such file or folder")
+    raise input_error(name, f"not an input that can be read; expected {SUPPORTED}")
+
+
+def _is_pattern(path: Path) -> bool:
+    """Whether a path is a glob pattern rather than a file with odd characters in its name."""
+    return any(character in str(path) for character in "*?[") and not path.exists()
+
+
+def _is_zarr(path: Path) -> bool:
+    """Whether a path is a folder that Zarr wrote."""
+    return path.is_dir() and (path.suffix.lower() == ".zarr" or (path / "zarr.json").is_file())
+
+
+def _is_fits(path: Path) -> bool:
+    """Whether a path is a file named like FITS."""
+    return is_fits_name(str(path)) and path.is_file()
+
+
+def _file_ending(*suffixes: str) -> Predicate:
+    """Whether a path is a file with one of the endings, in any case."""
+    return lambda path: path.suffix.lower() in suffixes and path.is_file()
+
+
+def _each(open_one: Callable[[str], Reader]) -> Opener:
+    """An opener of many inputs from an opener of one."""
+    return lambda names: chain(map(open_one, names))
+
+
+def _open_folder(name: str, camera: str) -> Reader:
+    """A folder of images, or of FITS exposures if it holds no image."""
+    if any(map(is_image_name, walk(name))) or not (names := fits_names(walk(name))):
+        return open_folder(name)
+    return open_fits([str(Path(name, below)) for below in names], camera=camera)
+
+
+def _open_pattern(pattern: str, camera: str) -> Reader:
+    """What a pattern matches: images, or FITS exposures if it matches no image."""
+    matches = partial(glob.iglob, pattern, recursive=True)  # lazy, and takes absolute patterns
+    if any(map(is_image_name, matches())) or not (names := fits_names(matches())):
+        return open_pattern(pattern)
+    return open_fits(names, camera=camera)
+
+
+def _registry(camera: str) -> Registry:
+    """What opens what; the first predicate that holds counts."""
+    return (
+        (_is_pattern, _each(partial(_open_pattern, camera=camera))),
+        (_is_zarr, _each(partial(open_zarr, camera=camera))),
+        (Path.is_dir, _each(partial(_open_folder, camera=camera))),
+        (_file_ending(*IMAGE_SUFFIXES), open_images),
+        (_is_fits, partial(open_fits, camera=camera)),
+        (_file_ending(".zip"), _each(open_archive)),
+        (_file_ending(".npy"), _each(open_npy)),
+        (_file_ending(".csv", ".parquet"), _each(open_manifest)),
+    )

@@ -1,0 +1,126 @@
+"""Inputs on an object store: images and FITS below a prefix, by a pattern or by name, manifests, and Zarr stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import groupby
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+
+from cascade.core.errors import input_error, printable, reason
+from cascade.core.exposure import UInt8Array
+from cascade.inputs.base import ListedReader, Reader, Row, chain
+from cascade.inputs.decode import MAX_BYTES, decode_image
+from cascade.inputs.fits.reader import fits_names, is_fits_name
+from cascade.inputs.fits.remote import open_remote_fits
+from cascade.inputs.images import IMAGE_SUFFIXES, is_image_name, name_array
+from cascade.storage.places import open_storage, split_url
+
+_WILD = "*?["
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RemoteReader(ListedReader):
+    """
+    One image object an exposure; the column ``name`` is its key below `folder`, or a URL of its own.
+
+    Attributes
+    ----------
+    folder
+        URL of the prefix, or empty.
+    """
+
+    folder: str
+
+    def path(self, row: Row) -> str:
+        """The URL."""
+        return printable(self._url(row))
+
+    def pixels(self, row: Row, path: str) -> UInt8Array:
+        """Get and decode the object; OutageError if the store is away."""
+        bucket, key = split_url(self._url(row))
+        try:
+            data = open_storage(f"s3://{bucket}").read(key, max_bytes=MAX_BYTES)
+        except (OSError, ValueError) as error:
+            raise input_error(
+                path, "no such object" if isinstance(error, FileNotFoundError) else reason(error)
+            ) from error
+        return decode_image(data, path)
+
+    def _url(self, row: Row) -> str:
+        """Where the object lies."""
+        name = row["name"].decode("utf-8", "surrogateescape")
+        return f"{self.folder}/{name}" if self.folder else name
+
+
+def open_remote(names: Sequence[str], *, camera: str = "decam") -> Reader:
+    """
+    Open inputs on an object store, in the order given.
+
+    Parameters
+    ----------
+    names : sequence of str
+        ``s3://…`` URLs of prefixes that hold images, or FITS exposures if they hold none, patterns (``*`` stands for
+        slashes, too) of either, single ones, Zarr stores of previews (``….zarr``) and manifests (``….csv``,
+        ``….parquet``).
+    camera : str
+        The camera of FITS exposures, which stores of previews must be of, too, if they say one.
+
+    Raises
+    ------
+    InputError
+        If there is no image, or the kind of input is not read from an object store.
+    """
+    readers: list[Reader] = []
+    # A set of files of one CCD each comes as neighbours.
+    for folder, group in groupby(names, key=_folder_of_fits):
+        if folder is None:
+            readers += [_open_one(name, camera) for name in group]
+        else:
+            readers.append(open_remote_fits([name[len(folder) + 1 :] for name in group], folder, camera=camera))
+    return chain(readers)
+
+
+def _folder_of_fits(name: str) -> str | None:
+    """The folder of a single FITS file, None for other inputs."""
+    return name.rpartition("/")[0] if is_fits_name(name) and not _is_pattern(name) else None
+
+
+def _is_pattern(name: str) -> bool:
+    """Whether a URL holds wildcards."""
+    return any(character in name for character in _WILD)
+
+
+def _open_one(name: str, camera: str) -> Reader:
+    """Open one URL."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix == ".zarr":
+        from cascade.inputs.stacks import open_zarr
+
+        return open_zarr(name.rstrip("/"), camera=camera)
+    if suffix in (".csv", ".parquet"):
+        from cascade.inputs.manifest import open_manifest
+
+        return open_manifest(name)
+    if suffix in (".zip", ".npy"):
+        raise input_error(name, f"expected a local {suffix} file: copy it, or make it a Zarr store of previews")
+    if _is_pattern(name):
+        folder = name[: min(name.index(c) for c in _WILD if c in name)].rpartition("/")[0]
+        pattern = name[len(folder) + 1 :]
+        return _listed(name, folder, lambda key: fnmatchcase(key, pattern), camera)
+    if is_image_name(name):
+        return RemoteReader(pa.record_batch({"name": name_array([name])}), "")
+    return _listed(name, name.rstrip("/"), lambda _key: True, camera)
+
+
+def _listed(name: str, folder: str, wanted: Callable[[str], bool], camera: str) -> Reader:
+    """The images below a prefix, or the FITS exposures if there is none, sorted by key."""
+    keys = list(filter(wanted, open_storage(folder).files_below()))
+    if images := sorted(filter(is_image_name, keys)):
+        return RemoteReader(pa.record_batch({"name": name_array(images)}), folder)
+    if files := fits_names(keys):
+        return open_remote_fits(files, folder, camera=camera)
+    raise input_error(name, f"expected images ({', '.join(IMAGE_SUFFIXES)}) or FITS exposures there, found none")

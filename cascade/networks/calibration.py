@@ -1,0 +1,138 @@
+"""
+Scores that mean something: probabilities, and thresholds with a promised recall.
+
+Only what a model description holds and a run applies; `cascade.training.calibrate` makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from cascade.core.exposure import Float32Array
+
+MAX_KNOTS = 1000
+
+_TINY = 1e-6
+_RANK_SHARE = 1e-3  # of the raw score, which keeps the order where isotonic regression is flat
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """
+    A rising map from scores to probabilities: straight lines between knots.
+
+    Platt's logistic curve is stored as slope and intercept, isotonic regression as knots.
+
+    Attributes
+    ----------
+    kind
+        ``"platt"`` or ``"isotonic"``.
+    x, y
+        Of platt: ``(slope,)`` and ``(intercept,)`` over the logit. Of isotonic: knots of score and probability, both
+        rising, in [0, 1].
+    """
+
+    kind: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        rising = all(bool(np.all(np.diff(side) >= 0)) for side in (self.x, self.y))
+        finite = bool(np.all(np.isfinite([*self.x, *self.y])))
+        platt = self.kind == "platt" and len(self.x) == len(self.y) == 1 and self.x[0] > 0
+        knots = len(self.x) == len(self.y) and 2 <= len(self.x) <= MAX_KNOTS and rising
+        within = min(*self.x, *self.y, 0.0) >= 0 and max(*self.x, *self.y, 1.0) <= 1
+        if not finite or not (platt or (self.kind == "isotonic" and knots and within)):
+            msg = (
+                f"calibration: expected platt with a positive slope, or isotonic with 2 to {MAX_KNOTS} rising knots in "
+                f"[0, 1], got {self.kind!r} with {len(self.x)} and {len(self.y)} numbers"
+            )
+            raise ValueError(msg)
+
+    @classmethod
+    def from_toml(cls, table: Mapping[str, Any]) -> Self:
+        """Rebuild from `to_toml`; raises KeyError, TypeError or ValueError for anything else."""
+        return cls(str(table["kind"]), tuple(map(float, table["x"])), tuple(map(float, table["y"])))
+
+    def to_toml(self) -> dict[str, Any]:
+        """As a table of `model.toml`."""
+        return {"kind": self.kind, "x": list(self.x), "y": list(self.y)}
+
+    def __call__(self, scores: Float32Array) -> Float32Array:
+        """
+        Map scores to probabilities; higher scores never get lower ones.
+
+        Parameters
+        ----------
+        scores : ndarray of float32
+            In [0, 1].
+
+        Returns
+        -------
+        ndarray of float32
+            In [0, 1], same shape.
+        """
+        if self.kind == "platt":
+            inner = np.clip(scores.astype(np.float64), _TINY, 1 - _TINY)
+            logits = self.x[0] * np.log(inner / (1 - inner)) + self.y[0]
+            return (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
+        flat = np.interp(scores, self.x, self.y)
+        return ((1 - _RANK_SHARE) * flat + _RANK_SHARE * scores).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """
+    A threshold that keeps a recall, with some confidence, on exposures like the labelled ones.
+
+    Attributes
+    ----------
+    recall, confidence
+        What is promised, in (0, 1).
+    threshold
+        Score from which an exposure is flagged.
+    n_ghosted
+        Labelled ghosted exposures that it rests on.
+    labels
+        Where they came from, in words.
+    """
+
+    recall: float
+    confidence: float
+    threshold: float
+    n_ghosted: int
+    labels: str
+
+    def __post_init__(self) -> None:
+        shares = (self.recall, self.confidence)
+        if not all(0 < share < 1 for share in shares) or not 0 <= self.threshold <= 1 or self.n_ghosted < 1:
+            msg = (
+                f"guarantee: expected recall and confidence in (0, 1), threshold in [0, 1] and labelled exposures, got "
+                f"{self.recall}, {self.confidence}, {self.threshold} and {self.n_ghosted}"
+            )
+            raise ValueError(msg)
+
+    @classmethod
+    def from_toml(cls, table: Mapping[str, Any]) -> Self:
+        """Rebuild from `to_toml`; raises KeyError, TypeError or ValueError for anything else."""
+        return cls(
+            float(table["recall"]),
+            float(table["confidence"]),
+            float(table["threshold"]),
+            int(table["n_ghosted"]),
+            str(table["labels"]),
+        )
+
+    def to_toml(self) -> dict[str, Any]:
+        """As a table of `model.toml`."""
+        return {
+            "recall": self.recall,
+            "confidence": self.confidence,
+            "threshold": self.threshold,
+            "n_ghosted": self.n_ghosted,
+            "labels": self.labels,
+        }

@@ -1,0 +1,297 @@
+"""The model folders: finding, verifying, loading and writing them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tomllib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tomli_w
+
+from cascade.core.errors import ModelError
+from cascade.core.exposure import PREVIEW_SHAPE, Artifact
+from cascade.core.keras_startup import import_keras
+from cascade.networks.calibration import Calibration, Guarantee
+from cascade.networks.golden import check_golden, golden_outputs
+from cascade.networks.model_info import DESCRIPTION, WEIGHTS, ModelInfo, Task, read_model
+from cascade.storage.atomic import written_aside
+
+if TYPE_CHECKING:
+    import keras
+
+MODELS_VARIABLE = "CASCADE_MODELS"
+"""Environment variable that names a folder of models."""
+
+DEFAULT_MODELS: Mapping[Task, str] = {"screen": "screen-v1", "segment": "segment-lite-v1"}
+"""Models used where none is named."""
+
+MAX_WEIGHTS_BYTES = 2 * 2**30
+
+_TASK_OF: Mapping[str, Task] = {
+    "screen_cnn": "screen",
+    "mask_rcnn": "segment",
+    "semantic": "segment",
+    "matterport": "segment",
+}
+
+
+def search_path(models_dir: str | Path | None = None) -> list[Path]:
+    """
+    Folders in which models are looked for, first to last.
+
+    They are `models_dir` if given, ``$CASCADE_MODELS`` if set, and the zoo of the installed package or the checkout.
+    """
+    package = Path(__file__).parents[1]
+    given = [Path(folder) for folder in (models_dir, os.environ.get(MODELS_VARIABLE)) if folder]
+    return given + [folder for folder in (package / "zoo", package.parent / "models") if folder.is_dir()]
+
+
+def find_model(name: str | Path, models_dir: str | Path | None = None) -> ModelInfo:
+    """
+    Find a model by name, or by the path of its folder.
+
+    Raises
+    ------
+    ModelError
+        If there is none, naming every folder that was searched, or its description is damaged.
+    """
+    if os.sep in str(name) or Path(name).joinpath(DESCRIPTION).is_file():
+        return read_model(Path(name))
+    folders = search_path(models_dir)
+    for folder in folders:
+        if folder.joinpath(name, DESCRIPTION).is_file():
+            return read_model(folder / name)
+    searched = ", ".join(map(str, folders)) or "no folder"
+    msg = f"model {str(name)!r}: not found in {searched}; `cascade models list` shows what there is"
+    raise ModelError(msg)
+
+
+def list_models(models_dir: str | Path | None = None) -> list[ModelInfo]:
+    """All models on the search path, by name; of two with one name the first found."""
+    found: dict[str, ModelInfo] = {}
+    for folder in search_path(models_dir):
+        for description in sorted(folder.glob(f"*/{DESCRIPTION}")):
+            found.setdefault(description.parent.name, read_model(description.parent))
+    return [found[name] for name in sorted(found)]
+
+
+def verify_weights(info: ModelInfo) -> None:
+    """
+    Check the weights against the hash in the description.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, too large or another one.
+    """
+    try:
+        size = info.weights.stat().st_size
+        if size > MAX_WEIGHTS_BYTES:
+            msg = f"{info.weights}: expected weights of at most {MAX_WEIGHTS_BYTES} bytes, got {size}"
+            raise ModelError(msg)
+        got = file_sha256(info.weights)
+    except OSError as error:
+        msg = f"{info.weights}: cannot read the weights: {error.strerror}"
+        raise ModelError(msg) from error
+    if got != info.sha256:
+        msg = f"{info.weights}: expected sha256 {info.sha256}, got {got}: the file is damaged or belongs elsewhere"
+        raise ModelError(msg)
+
+
+def load_network(info: ModelInfo) -> keras.Model:
+    """
+    Build the network of a model, load its weights and check its golden outputs.
+
+    Raises
+    ------
+    ModelError
+        If the hash is wrong, the architecture is not for the task, the weights do not fit it, or the outputs are not
+        those of the day it was written.
+    """
+    verify_weights(info)
+    network = build_network(info.architecture)
+    check_task(info.architecture, info.task)
+    try:
+        with warnings.catch_warnings():
+            # Keras would leave layers that the file lacks as they were initialised, with a warning.
+            warnings.filterwarnings("error", message="Skipping nested container")
+            network.load_weights(info.weights)
+    except (ValueError, KeyError, OSError, UserWarning) as error:
+        msg = f"{info.weights}: the weights do not fit architecture {info.architecture.get('name')!r}: {error}"
+        raise ModelError(msg.replace("\n", " ")) from error
+    check_golden(info, golden_outputs(network, info.task))
+    return network
+
+
+def calibrated_copy(
+    info: ModelInfo, out: Path, calibration: Calibration, guarantees: Sequence[Guarantee], *, default: bool
+) -> ModelInfo:
+    """
+    Copy a screen's folder, with a calibration and promised recalls in its description.
+
+    Parameters
+    ----------
+    info : ModelInfo
+    out : Path
+        New folder.
+    calibration : Calibration
+        Of the scores that the model gives; comes after the calibrations that it has.
+    guarantees : sequence of Guarantee
+        On the calibrated scores; replace those that the model has, which were on other scores.
+    default : bool
+        Make the threshold of the first the model's own; else the model's own flags what it flagged before.
+
+    Raises
+    ------
+    ModelError
+        If `out` exists.
+    """
+    if out.exists():
+        msg = f"{out}: expected a new folder for the calibrated model"
+        raise ModelError(msg)
+    shutil.copytree(info.folder, out)
+    path = out / DESCRIPTION
+    description = tomllib.loads(path.read_text(encoding="utf-8"))
+    before = float(calibration(np.array([info.threshold], np.float32))[0])
+    description["threshold"]["score"] = guarantees[0].threshold if default else before
+    description["calibration"] = [one.to_toml() for one in (*info.calibration, calibration)]
+    description["guarantee"] = [guarantee.to_toml() for guarantee in guarantees]
+    with written_aside(path) as aside:
+        aside.write_text(tomli_w.dumps(description), encoding="utf-8")
+    return read_model(out)
+
+
+def build_network(architecture: Mapping[str, Any]) -> keras.Model:
+    """
+    Build a network from the `[architecture]` table of a description: its `name` and its parameters.
+
+    Raises
+    ------
+    ModelError
+        If no network has that name or the parameters are not its own.
+    """
+    import_keras()
+    builders = _builders()
+    parameters = {key: value for key, value in architecture.items() if key != "name"}
+    name = architecture.get("name")
+    if name not in builders:
+        msg = f"architecture: expected one of {', '.join(builders)}, got {name!r}"
+        raise ModelError(msg)
+    try:
+        return builders[name](parameters)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        msg = f"architecture {name!r}: {error}"
+        raise ModelError(msg) from error
+
+
+def check_task(architecture: Mapping[str, Any], task: Task) -> None:
+    """
+    Check that a network that can be built is one for a task.
+
+    Raises
+    ------
+    ModelError
+        If it is not.
+    """
+    name = architecture["name"]
+    if _TASK_OF[name] != task:
+        msg = f"expected a network to {task}, got architecture {name!r}, one to {_TASK_OF[name]}"
+        raise ModelError(msg)
+
+
+def write_model(
+    folder: Path, network: keras.Model, *, task: Task, architecture: Mapping[str, Any], threshold: float,
+    training: Mapping[str, Any], semantic: float | None = None, half: bool = True,
+) -> ModelInfo:  # fmt: skip
+    """
+    Write a model folder: weights, and the description with their hash and golden outputs.
+
+    Parameters
+    ----------
+    folder : Path
+        Created if missing; files of an earlier model in it are replaced.
+    network : keras.Model
+        Built by `build_network` from `architecture`.
+    task : str
+    architecture : mapping
+        The network's name and parameters.
+    threshold : float
+        Score in [0, 1] from which a screened exposure is flagged, or an instance is kept.
+    training : mapping
+        How it was made; goes into the description as it is.
+    semantic : float or None
+        Probability from which the semantic map makes artifacts; None for a network without one.
+    half : bool
+        Store the weights in float16.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / WEIGHTS
+    network.save_weights(weights)
+    if half:
+        _halve(weights)
+        network.load_weights(weights)  # so that the golden outputs are those of the rounded weights
+    description = {
+        "task": task,
+        "architecture": dict(architecture),
+        "input": {
+            "shape": list(PREVIEW_SHAPE),
+            "dtype": "uint8",
+            "meaning": "background-subtracted focal-plane preview, grey levels 0-255",
+        },
+        "classes": [artifact.label for artifact in Artifact] if task == "segment" else ["clean", "ghosted"],
+        "threshold": {"score": threshold, **({} if semantic is None else {"semantic": semantic})},
+        "weights": {
+            "file": WEIGHTS,
+            "sha256": file_sha256(weights),
+            "golden": [round(float(value), 5) for value in golden_outputs(network, task)],
+        },
+        "training": dict(training),
+    }
+    folder.joinpath(DESCRIPTION).write_text(tomli_w.dumps(description), encoding="utf-8")
+    return read_model(folder)
+
+
+def _builders() -> dict[str, Callable[[dict[str, Any]], keras.Model]]:
+    """Networks by name; here, since importing Keras takes seconds."""
+    from cascade.networks.nets.classifier import build_screen_cnn
+    from cascade.networks.nets.compact import CompactConfig, build_compact, build_semantic_net
+    from cascade.networks.nets.matterport import MatterportConfig, build_matterport
+
+    return {
+        "screen_cnn": lambda parameters: build_screen_cnn(**parameters),
+        "mask_rcnn": lambda parameters: build_compact(CompactConfig(**_frozen(parameters))),
+        "semantic": lambda parameters: build_semantic_net(CompactConfig(**_frozen(parameters))),
+        "matterport": lambda parameters: build_matterport(MatterportConfig(**parameters)),
+    }
+
+
+def _frozen(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Lists as tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in parameters.items()}
+
+
+def _halve(weights: Path) -> None:
+    """Store float32 weights as float16, but for those beyond its range (a moving variance, say)."""
+    import h5py
+
+    with h5py.File(weights, "r+") as file:
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        values = {name: file[name][()] for name in names}
+    weights.unlink()  # HDF5 never gives back the room of a replaced dataset
+    with h5py.File(weights, "w") as file:
+        for name, value in values.items():
+            fits = value.dtype == np.float32 and np.all(np.abs(value) <= np.finfo(np.float16).max)
+            file.create_dataset(name, data=value.astype(np.float16) if fits else value)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

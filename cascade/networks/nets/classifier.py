@@ -1,0 +1,86 @@
+"""The screen: a CNN that says how likely an exposure shows an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers, ops
+
+from cascade.core.exposure import PREVIEW_SHAPE
+from cascade.networks.nets.backbone import conv_norm_relu, residual_stages
+from cascade.networks.nets.boxes import Tensor
+from cascade.networks.nets.semantic import CELL_PX, CHANNELS, semantic_loss
+
+_N_CELLS = 25  # along each side, of 16 px
+
+
+def build_screen_cnn(
+    *, widths: Sequence[int], blocks: Sequence[int], offset: float, scale: float, dropout: float, map_width: int
+) -> keras.Model:
+    """
+    Build the screening network.
+
+    Features are pooled by mean and by maximum: a faint ring fills half the focal plane, a short beam of Rays a corner.
+    Those of a coarse map are pooled, too, which learns where artifacts are: one answer an image teaches little, and a
+    network of the same cost without it told clean from ghosted far less well.
+
+    Parameters
+    ----------
+    widths, blocks : sequence of int
+        Channels and residual blocks of each stage of the backbone.
+    offset, scale : float
+        Grey level of the sky and of one unit: the network sees ``(image - offset) / scale``.
+    dropout : float
+        Share of pooled features dropped in training, in [0, 1).
+    map_width : int
+        Channels of the map's features.
+
+    Returns
+    -------
+    keras.Model
+        (B, 400, 400, 1) images of 0-255 to (B, 1) float32 logits.
+    """
+    images = keras.Input((*PREVIEW_SHAPE, 1), name="image")
+    x = layers.Rescaling(1 / scale, -offset / scale, name="normalise")(images)
+    *_, fine, x = residual_stages(x, widths, blocks)
+    pooled = [layers.GlobalAveragePooling2D(name="mean")(x), layers.GlobalMaxPooling2D(name="maximum")(x)]
+    coarse = layers.UpSampling2D(2, interpolation="bilinear")(layers.Conv2D(map_width, 1, name="map_coarse")(x))
+    coarse = layers.Cropping2D(((0, 1), (0, 1)))(coarse)  # 26 cells of a stride of 16 to the 25 there are
+    merged = layers.ReLU()(layers.Add()([layers.Conv2D(map_width, 1, name="map_fine")(fine), coarse]))
+    merged = conv_norm_relu(merged, map_width, name="map")
+    cells = layers.Conv2D(len(CHANNELS), 1, dtype="float32", name="cells")(merged)
+    pooled += [layers.GlobalAveragePooling2D()(merged), layers.GlobalMaxPooling2D()(merged)]
+    pooled += [layers.GlobalMaxPooling2D(dtype="float32")(cells)]
+    x = layers.Dropout(dropout, name="dropout")(layers.Concatenate(name="pooled")(pooled))
+    return keras.Model(images, layers.Dense(1, dtype="float32", name="logit")(x), name="screen_cnn")
+
+
+class ScreenTraining(keras.Model):
+    """
+    A screen together with its losses, in the manner of `cascade.networks.nets.semantic.SemanticTraining`.
+
+    Input: a dict of `image` (B, 400, 400, 1); `ghosted` (B, 1), whether a person marked something; and `shares`
+    (B, 100, 100, 4), as `cascade.networks.nets.semantic` takes them. A cell of the screen's map is to say which share
+    of people marked any of it.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Built by `build_screen_cnn`.
+    """
+
+    loss_names = ("ghosted", "map")
+
+    def __init__(self, network: keras.Model) -> None:
+        super().__init__(name="screen_training", dtype="float32")
+        self.both = keras.Model(network.input, [network.output, network.get_layer("cells").output])
+        self.built = True
+
+    def call(self, batch: dict[str, Tensor], training: bool = True) -> dict[str, Tensor]:
+        """Compute the losses."""
+        logits, cells = self.both(batch["image"], training=training)
+        n_each = PREVIEW_SHAPE[0] // CELL_PX // _N_CELLS
+        split = ops.reshape(batch["shares"], (-1, _N_CELLS, n_each, _N_CELLS, n_each, len(CHANNELS)))
+        ghosted = ops.softplus(logits) - batch["ghosted"] * logits
+        return {"ghosted": ops.squeeze(ghosted, axis=1), "map": semantic_loss(cells, ops.max(split, axis=(2, 4)))}

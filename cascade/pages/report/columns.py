@@ -1,0 +1,160 @@
+"""What the page of a report needs of every exposure, as compact columns, and of the flagged ones, in parts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cascade.core.exposure import Artifact
+from cascade.core.outlines import outlines
+from cascade.pages.report.charts import ccd_boxes
+from cascade.pages.report.facts import RunFacts
+from cascade.runs.verdicts.reviewed import row_mask
+
+PART_SIZE = 64
+"""Flagged exposures whose details are one file, which the page loads when it shows one of them."""
+
+_STATUSES = ("clean", "ghosted", "failed")
+_SCORE_DIGITS = 4
+_AREA_DIGITS = 5
+_MAX_JS_NUMBER = 2**53
+
+
+def season_columns(facts: RunFacts, verdicts: Mapping[int, str]) -> dict[str, Any]:
+    """
+    What the page knows from the start.
+
+    Parameters
+    ----------
+    facts : RunFacts
+    verdicts : mapping
+        What people said, by position of the exposure; see `cascade.runs.verdicts.reviewed.standing`.
+
+    Returns
+    -------
+    dict
+        Columns in the order of the exposures table: ``exposure``, ``expnum``, ``folder`` and ``name`` (of the path),
+        ``band``, ``night`` (both as indices), ``score``, ``area`` (both in units of the last digit), ``status``,
+        ``doubt``, ``n_artifacts``, ``n_vetoed``; what the indices stand for; rows of the flagged exposures and the
+        classes found in them; and the CCDs in half pixels.
+    """
+    exposures = facts.tables["exposures"]
+    folders, names = _split_paths(exposures["path"].to_pylist())
+    folder_codes, folder_labels = _coded(folders)
+    band_codes, band_labels = _coded(facts.bands.tolist())
+    night_codes, night_labels = _coded(facts.nights.tolist())
+    flagged = np.flatnonzero(facts.flagged | (np.array(exposures["n_artifacts"]) > 0))
+    classes = np.zeros(len(exposures), int)
+    labels = facts.tables["artifacts"]["class"].to_pylist()
+    bits = np.array([Artifact.from_label(label).bit for label in labels], int)
+    np.bitwise_or.at(classes, facts.rows_of("artifacts"), bits)
+    vetoed = Counter(facts.vetoes.table["expnum"].to_pylist())
+    return {
+        "exposure": exposures["exposure"].to_pylist(),
+        # Beyond this, JavaScript would round.
+        "expnum": [str(n) if n is not None and n > _MAX_JS_NUMBER else n for n in exposures["expnum"].to_pylist()],
+        "folder": folder_codes,
+        "folders": folder_labels,
+        "name": names,
+        "band": band_codes,
+        "bands": band_labels,
+        "night": night_codes,
+        "nights": night_labels,
+        "score": _scaled(exposures["screen_score"].to_numpy(zero_copy_only=False), _SCORE_DIGITS),
+        "area": _scaled(exposures["artifact_area"].to_numpy(zero_copy_only=False), _AREA_DIGITS),
+        "doubt": _scaled(facts.doubt, _SCORE_DIGITS),
+        "status": [_STATUSES.index(status) for status in exposures["status"].to_pylist()],
+        "statuses": _STATUSES,
+        "n_artifacts": exposures["n_artifacts"].to_pylist(),
+        "n_vetoed": [vetoed[expnum] for expnum in exposures["expnum"].to_pylist()],
+        "flagged": flagged.tolist(),
+        "classes": classes[flagged].tolist(),
+        "verdict": [verdicts.get(exposure, "") for exposure in exposures["exposure"].to_numpy()[flagged].tolist()],
+        "part_size": PART_SIZE,
+        "ccds": ccd_boxes(facts.camera),
+    }
+
+
+def detail_parts(facts: RunFacts, flagged: Sequence[int]) -> Iterator[list[Any]]:
+    """
+    Details of flagged exposures, `PART_SIZE` at a time.
+
+    Parameters
+    ----------
+    facts : RunFacts
+    flagged : sequence of int
+        Rows of the exposures table.
+
+    Yields
+    ------
+    list
+        For each exposure ``[artifacts, ccds]``: artifacts as ``[class, score, outlines]``, ccds as ``[ccdnum, covered
+        share, whether vetoed]``.
+    """
+    artifacts = _grouped(facts, "artifacts")
+    ccds = _grouped(facts, "ccds")
+    expnums = facts.tables["exposures"]["expnum"].to_pylist()
+    pairs = zip(facts.vetoes.table["expnum"].to_pylist(), facts.vetoes.table["ccdnum"].to_pylist(), strict=True)
+    vetoed = set(pairs)
+    for start in range(0, len(flagged), PART_SIZE):
+        yield [
+            [
+                [
+                    [artifact["class"], round(artifact["score"], 3), half_pixel_outlines(artifact)]
+                    for artifact in artifacts.get(row, ())
+                ],
+                [
+                    [ccd["ccdnum"], round(ccd["area_fraction"], 3), int((expnums[row], ccd["ccdnum"]) in vetoed)]
+                    for ccd in ccds.get(row, ())
+                ],
+            ]
+            for row in flagged[start : start + PART_SIZE]
+        ]
+
+
+def half_pixel_outlines(artifact: Mapping[str, Any]) -> list[list[int]]:
+    """The outlines of a row of the artifacts table: lists of x, y, x, y, … in half pixels."""
+    y0, x0, y1, x1 = (artifact[side] for side in ("y0", "x0", "y1", "x1"))
+    drawn = outlines(row_mask(artifact)[y0:y1, x0:x1]) if y1 > y0 and x1 > x0 else []
+    return [np.rint(2 * (corners + np.array([y0, x0]))[:, ::-1]).astype(int).ravel().tolist() for corners in drawn]
+
+
+def script_json(value: object) -> str:
+    """JSON for a script; nothing in it can end a script element or start a comment."""
+    words = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return words.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _grouped(facts: RunFacts, table: str) -> dict[int, list[dict[str, Any]]]:
+    """Rows of a table by row of the exposures table."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row, content in zip(facts.rows_of(table).tolist(), facts.tables[table].to_pylist(), strict=True):
+        found.setdefault(row, []).append(content)
+    return found
+
+
+def _split_paths(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Folders and names."""
+    split = [(path[: len(path) - len(name)], name) for path in paths for name in (PurePosixPath(path).name or path,)]
+    split = [(folder, name) if folder + name == path else ("", path) for (folder, name), path in
+             zip(split, paths, strict=True)]  # fmt: skip
+    return [folder for folder, _ in split], [name for _, name in split]
+
+
+def _coded(labels: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Indices into the sorted distinct labels, and these."""
+    distinct = sorted(set(labels))
+    index = {label: k for k, label in enumerate(distinct)}
+    return [index[label] for label in labels], distinct
+
+
+def _scaled(values: npt.NDArray[Any], digits: int) -> list[int | None]:
+    """Numbers in units of their last digit; None for those that are not known."""
+    scaled = np.rint(np.asarray(values, float) * 10**digits)
+    return [None if np.isnan(value) else int(value) for value in scaled]

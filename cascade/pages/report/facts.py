@@ -1,0 +1,186 @@
+"""What a report says of a run, as numbers: counted once, from the tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cascade.camera import Camera
+from cascade.runs.files import read_run_json
+from cascade.runs.run import Run
+from cascade.runs.tables import SCHEMAS, RunSummary
+from cascade.runs.verdicts.doubt import doubts, rows_of
+from cascade.veto import VetoList, VetoRule, night, veto_rows
+
+UNKNOWN = "unknown"
+"""The night or band of an exposure whose input does not say."""
+
+N_BINS = 50
+
+BAND_ORDER = "ugrizY"
+"""Bands by wavelength; others follow by name."""
+
+_N_EXAMPLES = 3
+
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunFacts:
+    """
+    A run as a report sees it.
+
+    Attributes
+    ----------
+    run
+        The run.
+    header
+        Its ``run.json``.
+    summary
+        How far it is.
+    camera
+        Its camera.
+    tables
+        Its tables, by name.
+    vetoes
+        CCDs that the default rule vetoes.
+    doubt
+        (N,) in [0, 1], see `cascade.runs.verdicts.doubt.doubts`.
+    nights, bands
+        (N,) labels of the exposures; `UNKNOWN` where the input does not say.
+    """
+
+    run: Run
+    header: Mapping[str, Any]
+    summary: RunSummary
+    camera: Camera
+    tables: Mapping[str, pa.Table]
+    vetoes: VetoList
+    doubt: npt.NDArray[np.float64]
+    nights: npt.NDArray[np.str_]
+    bands: npt.NDArray[np.str_]
+
+    @property
+    def flagged(self) -> npt.NDArray[np.bool_]:
+        """(N,) bool: exposures that went to the segmenter."""
+        return np.asarray(self.tables["exposures"]["flagged"].to_numpy(zero_copy_only=False), bool)
+
+    def rows_of(self, table: str) -> npt.NDArray[np.intp]:
+        """Rows in the exposures table of the exposures that the rows of another table belong to."""
+        positions = self.tables["exposures"]["exposure"].to_numpy()
+        return rows_of(positions, self.tables[table]["exposure"].to_numpy())
+
+
+@dataclass(frozen=True, slots=True)
+class NightRow:
+    """Exposures of one night in one band."""
+
+    night: str
+    band: str
+    n_exposures: int
+    n_flagged: int
+    n_ghosted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why exposures failed: the stage, the reason, how many, and a few of them."""
+
+    stage: str
+    reason: str
+    n: int
+    examples: tuple[str, ...]
+
+
+def gather(run: Run) -> RunFacts:
+    """
+    Read the tables of a run, finished or not.
+
+    Raises
+    ------
+    StoreError
+        If a table or ``run.json`` is missing or damaged.
+    """
+    camera = Camera.load(run.config.camera)
+    tables = {name: run.table(name) for name in SCHEMAS}
+    exposures = tables["exposures"]
+    return RunFacts(
+        run=run,
+        header=read_run_json(run.storage),
+        summary=run.summary(),
+        camera=camera,
+        tables=tables,
+        vetoes=veto_rows(tables["ccds"], exposures, VetoRule(), camera),
+        doubt=doubts(exposures, tables["artifacts"]),
+        nights=_nights(exposures),
+        bands=np.array([band or UNKNOWN for band in exposures["band"].to_pylist()], str),
+    )
+
+
+def per_night(facts: RunFacts) -> list[NightRow]:
+    """Count exposures by night and band, rising; unknown nights come last."""
+    ghosted = np.array(facts.tables["exposures"]["status"].to_pylist()) == "ghosted"
+    counted: dict[tuple[str, str], list[int]] = {}
+    for night_, band, flagged, ghost in zip(facts.nights, facts.bands, facts.flagged, ghosted, strict=True):
+        counts = counted.setdefault((str(night_), str(band)), [0, 0, 0])
+        counts[0] += 1
+        counts[1] += bool(flagged)
+        counts[2] += bool(ghost)
+    ordered = sorted(counted, key=lambda key: (key[0] == UNKNOWN, key[0], band_rank(key[1])))
+    return [NightRow(*key, *counted[key]) for key in ordered]
+
+
+def band_rank(band: str) -> tuple[int, str]:
+    """Where a band comes in a list of bands."""
+    place = BAND_ORDER.find(band)
+    return (place if place >= 0 else len(BAND_ORDER), band)
+
+
+def highest_share(rows: Sequence[NightRow]) -> float:
+    """The largest flagged share of a night in a band, in [0, 1]."""
+    return max((row.n_flagged / row.n_exposures for row in rows), default=0.0)
+
+
+def vetoes_per_ccd(facts: RunFacts) -> dict[int, int]:
+    """How many exposures lose each CCD, by ccdnum."""
+    counts = Counter(facts.vetoes.table["ccdnum"].to_pylist())
+    return {ccd.ccdnum: counts[ccd.ccdnum] for ccd in facts.camera.ccds}
+
+
+def score_histogram(facts: RunFacts) -> Int64Array:
+    """Count exposures by screen score, in `N_BINS` equal bins of [0, 1]."""
+    scores = facts.tables["exposures"]["screen_score"].drop_null().to_numpy()
+    return np.histogram(scores, bins=N_BINS, range=(0, 1))[0].astype(np.int64)
+
+
+def causes(facts: RunFacts) -> list[Cause]:
+    """Failures by stage and reason, the most frequent first."""
+    counted: Counter[tuple[str, str]] = Counter()
+    examples: dict[tuple[str, str], list[str]] = {}
+    for row in facts.tables["failures"].to_pylist():
+        cause = (row["stage"], row["error"].removeprefix(f"{row['path']}: "))
+        counted[cause] += 1
+        if len(found := examples.setdefault(cause, [])) < _N_EXAMPLES:
+            found.append(row["path"])
+    return [Cause(*cause, n, tuple(examples[cause])) for cause, n in counted.most_common()]
+
+
+def _nights(exposures: pa.Table) -> npt.NDArray[np.str_]:
+    """Night of each exposure, ISO dates."""
+    days: dict[int, str] = {}
+    labels = []
+    for mjd_obs in exposures["mjd_obs"].to_pylist():
+        if mjd_obs is None or not np.isfinite(mjd_obs):
+            labels.append(UNKNOWN)
+            continue
+        day = int(np.floor(mjd_obs - 0.5))
+        if day not in days:
+            days[day] = night(mjd_obs).isoformat()
+        labels.append(days[day])
+    return np.array(labels, str)

@@ -1,0 +1,48 @@
+"""Previews as pictures for pages."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from cascade.core.exposure import UInt8Array
+
+WHITE_LEVEL = 140.0
+"""Grey level shown as white; the sky is at ~50, 99 % of all pixels lie below 190."""
+
+_JPEG_QUALITY = 72
+_SMALL = (200, 200)
+
+
+def preview_jpeg(image: UInt8Array, *, small: bool = False) -> bytes:
+    """A preview as it is looked at, as JPEG; a small one has half the sides."""
+    picture = Image.fromarray(_stretched(image))
+    if small:
+        picture = picture.resize(_SMALL, Image.Resampling.BOX)
+    return _encoded(picture, "JPEG", quality=_JPEG_QUALITY)
+
+
+def preview_png(image: UInt8Array) -> bytes:
+    """A preview as it is looked at, without loss."""
+    return _encoded(Image.fromarray(_stretched(image)), "PNG", compress_level=1)
+
+
+def data_uri(data: bytes, media_type: str) -> str:
+    """An address that holds what it leads to."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _stretched(image: UInt8Array) -> UInt8Array:
+    """The (H, W) uint8 preview with `WHITE_LEVEL` as white."""
+    stretched: UInt8Array = np.clip(image * (255 / WHITE_LEVEL), 0, 255).astype(np.uint8)
+    return stretched
+
+
+def _encoded(picture: Image.Image, format: str, **options: int) -> bytes:
+    """A picture as a file."""
+    stream = io.BytesIO()
+    picture.save(stream, format, **options)
+    return stream.getvalue()

@@ -1,0 +1,240 @@
+"""A report written: a folder that opens from disk, or one file."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from cascade.core.errors import ConfigError
+from cascade.pages.report.columns import detail_parts, script_json, season_columns
+from cascade.pages.report.facts import RunFacts, gather, per_night
+from cascade.pages.report.page import Assets, report_page, section, static_text
+from cascade.pages.report.previews import data_uri, preview_jpeg
+from cascade.pages.report.reviewers import agreement_section
+from cascade.runs.previews import RunPreviews
+from cascade.runs.run import Run
+from cascade.runs.verdicts import Verdict, read_verdicts, reviewed_tables, standing
+from cascade.storage.atomic import written_aside
+from cascade.veto import veto_rows, write_veto
+
+N_PREVIEWS = 5000
+"""Previews in a folder."""
+
+N_PREVIEWS_SINGLE = 300
+"""Previews in a single file: at 10 kB each they are most of it."""
+
+MARK = ".cascade-report"
+"""File that tells a folder as a report, which a new one may replace."""
+
+_SCRIPTS = ("focal.js", "virtual.js", "report.js")
+_STYLES = ("theme.css", "report.css")
+_FOLDER_POLICY = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' file: data:; script-src 'self' file:; "
+    "style-src 'self' file: 'unsafe-inline'"
+)
+_MAX_DOWNLOADS = 16 * 2**20  # bytes of tables that a single file carries
+
+Pictures = Iterator[tuple[int, bytes]]
+
+
+def write_report(
+    run: Run,
+    out: Path,
+    *,
+    single: bool = False,
+    n_previews: int | None = None,
+    on_previews: Callable[[int, int], None] = lambda _done, _total: None,
+) -> int:
+    """
+    Write the report of a run, finished or not.
+
+    Parameters
+    ----------
+    run : Run
+    out : Path
+        The folder to write, new, empty or an earlier report; with `single`, the HTML file.
+    single : bool
+        Everything in one file, with small previews.
+    n_previews : int or None
+        How many previews to draw at most, those of the largest artifacts and those most in doubt first; None:
+        `N_PREVIEWS`, or `N_PREVIEWS_SINGLE`.
+    on_previews : callable
+        Told how many previews were drawn, and how many there will be.
+
+    Returns
+    -------
+    int
+        Previews in it.
+
+    Raises
+    ------
+    ConfigError
+        If `out` is a folder that holds something else.
+    StoreError
+        If the run is damaged.
+    """
+    if not single:
+        _check_replaceable(out)
+    facts = gather(run)
+    verdicts = read_verdicts(run.storage)
+    columns = season_columns(facts, standing(facts.tables, verdicts))
+    limit = n_previews if n_previews is not None else N_PREVIEWS_SINGLE if single else N_PREVIEWS
+    chosen = _worth_a_preview(facts, columns["flagged"], limit)
+    pictures = _pictures(RunPreviews(run), chosen, small=single, on_previews=on_previews)
+    writer = _write_single if single else _write_folder
+    return writer(out, facts, columns, pictures, verdicts)
+
+
+def _write_folder(
+    out: Path, facts: RunFacts, columns: dict[str, Any], pictures: Pictures, verdicts: Sequence[Verdict]
+) -> int:
+    """Write a folder; its page comes last."""
+    for name in ("index.html", "data.js"):
+        (out / name).unlink(missing_ok=True)
+    for name in ("previews", "details", "static", "tables"):
+        shutil.rmtree(out / name, ignore_errors=True)
+        (out / name).mkdir(parents=True)
+    (out / MARK).touch()
+    drawn = []
+    for exposure, picture in pictures:
+        (out / "previews" / f"{exposure}.jpg").write_bytes(picture)
+        drawn.append(exposure)
+    for part, details in enumerate(detail_parts(facts, columns["flagged"])):
+        (out / "details" / f"{part}.js").write_text(
+            f"cascadeDetail({part},{script_json(details)});\n", encoding="utf-8"
+        )
+    (out / "data.js").write_text(_data({**columns, "previews": drawn}), encoding="utf-8")
+    for name in (*_SCRIPTS, *_STYLES):
+        (out / "static" / name).write_text(static_text(name), encoding="utf-8")
+    links = []
+    for name, data in _downloads(facts, verdicts).items():
+        (out / "tables" / name).write_bytes(data)
+        links.append((name, f"tables/{name}", len(data)))
+    styles = "\n".join(f'<link rel="stylesheet" href="static/{name}">' for name in _STYLES)
+    sources = ["data.js", *(f"static/{name}" for name in _SCRIPTS)]
+    scripts = "\n".join(f'<script src="{source}"></script>' for source in sources)
+    sections = [agreement_section(facts, verdicts), _download_section(links)]
+    page = report_page(facts, Assets(styles, scripts, _FOLDER_POLICY), sections)
+    with written_aside(out / "index.html") as aside:
+        aside.write_text(page, encoding="utf-8")
+    return len(drawn)
+
+
+def _write_single(
+    out: Path, facts: RunFacts, columns: dict[str, Any], pictures: Pictures, verdicts: Sequence[Verdict]
+) -> int:
+    """Write one file, whose scripts are named by their hashes, so that no other can run."""
+    addresses = {exposure: data_uri(picture, "image/jpeg") for exposure, picture in pictures}
+    blocks = [
+        _data({**columns, "previews": list(addresses)}),
+        f"globalThis.cascadePreviews = {script_json(addresses)};",
+        f"globalThis.cascadeDetails = {script_json(list(detail_parts(facts, columns['flagged'])))};",
+        *map(static_text, _SCRIPTS),
+    ]
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(f'{block}'.encode()).digest()).decode()}'" for block in blocks
+    )
+    policy = (
+        f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; script-src {hashes}; "
+        "style-src 'unsafe-inline'"
+    )
+    styles = "".join(f"<style>\n{static_text(name)}</style>" for name in _STYLES)
+    scripts = "\n".join(f"<script>{block}</script>" for block in blocks)
+    downloads = _downloads(facts, verdicts)
+    n_bytes = 0
+    links: list[tuple[str, str, int]] = []
+    for name, data in sorted(downloads.items(), key=lambda item: len(item[1])):
+        n_bytes += len(data)
+        if n_bytes <= _MAX_DOWNLOADS:
+            links.append((name, data_uri(data, "application/octet-stream"), len(data)))
+    sections = [agreement_section(facts, verdicts), _download_section(links)]
+    page = report_page(facts, Assets(styles, scripts, policy), sections)
+    with written_aside(out) as aside:
+        aside.write_text(page, encoding="utf-8")
+    return len(addresses)
+
+
+def _check_replaceable(out: Path) -> None:
+    """Refuse a place that holds anything but an earlier report."""
+    if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
+        msg = f"{out}: expected a new folder or that of an earlier report; choose another --out"
+        raise ConfigError(msg)
+
+
+def _worth_a_preview(facts: RunFacts, flagged: Sequence[int], limit: int) -> list[int]:
+    """Positions of the flagged exposures to draw, rising: in turn the largest and those most in doubt."""
+    exposures = facts.tables["exposures"]
+    rows = np.asarray(flagged, np.intp)
+    if len(rows) > limit:
+        area = np.nan_to_num(exposures["artifact_area"].to_numpy(zero_copy_only=False).astype(float))[rows]
+        by_area, by_doubt = (np.argsort(np.argsort(-values, kind="stable")) for values in (area, facts.doubt[rows]))
+        rows = np.sort(rows[np.argsort(np.minimum(by_area, by_doubt), kind="stable")[:limit]])
+    return [int(exposure) for exposure in exposures["exposure"].to_numpy()[rows]]
+
+
+def _pictures(
+    previews: RunPreviews, exposures: Sequence[int], *, small: bool, on_previews: Callable[[int, int], None]
+) -> Pictures:
+    """Previews as JPEG, by position; those that cannot be read are left out."""
+    for n, exposure in enumerate(exposures if previews.available else (), start=1):
+        image = previews.read(exposure)
+        if image is not None:
+            yield exposure, preview_jpeg(image, small=small)
+        on_previews(n, len(exposures))
+
+
+def _downloads(facts: RunFacts, verdicts: Sequence[Verdict]) -> dict[str, bytes]:
+    """Files for people to take away, by name."""
+    files = {"veto.csv": _veto_csv(facts, facts.tables), "nights.csv": _nights_csv(facts)}
+    if verdicts:
+        files["veto-reviewed.csv"] = _veto_csv(facts, reviewed_tables(facts.tables, verdicts, facts.camera).tables)
+    for name, table in facts.tables.items():
+        sink = pa.BufferOutputStream()
+        parquet.write_table(table, sink, compression="zstd")
+        files[f"{name}.parquet"] = sink.getvalue().to_pybytes()
+    return files
+
+
+def _veto_csv(facts: RunFacts, tables: Mapping[str, pa.Table]) -> bytes:
+    """The veto list of the default rule."""
+    vetoes = veto_rows(tables["ccds"], tables["exposures"], facts.vetoes.rule, facts.camera)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "veto.csv")
+        write_veto(vetoes, path, "csv")
+        return path.read_bytes()
+
+
+def _nights_csv(facts: RunFacts) -> bytes:
+    """The numbers behind the chart of nights."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("night", "band", "n_exposures", "n_flagged", "n_ghosted"))
+    writer.writerows((row.night, row.band, row.n_exposures, row.n_flagged, row.n_ghosted) for row in per_night(facts))
+    return stream.getvalue().encode()
+
+
+def _download_section(links: Sequence[tuple[str, str, int]]) -> str:
+    """Links to files: name, address, bytes."""
+    items = (
+        f'<li><a download="{escape(name)}" href="{escape(address)}">{escape(name)}</a> '
+        f'<span class="quiet">{n_bytes / 1e3:,.0f} kB</span></li>'
+        for name, address, n_bytes in links
+    )
+    return section("Downloads", f"<ul>{''.join(items)}</ul>")
+
+
+def _data(columns: Mapping[str, Any]) -> str:
+    """The script that holds the season."""
+    return f"globalThis.cascadeSeason = {script_json(columns)};\n"

@@ -1,0 +1,160 @@
+"""The review page as a web application: a few fixed addresses, none of which is a path of the disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from importlib import resources
+from secrets import compare_digest
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from cascade.core.errors import CascadeError, InputError
+from cascade.pages.report.page import static_text
+from cascade.pages.review.session import ReviewDesk, StaleSubjectError, UnknownExposureError
+
+COOKIE = "cascade_review"
+
+MAX_BODY_BYTES = 2**16
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_TYPES = {"js": "text/javascript", "css": "text/css", "html": "text/html"}
+_STATUSES: Mapping[type[CascadeError], int] = {InputError: 400, UnknownExposureError: 404, StaleSubjectError: 409}
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def review_app(desk: ReviewDesk, *, hosts: frozenset[str], token: str | None) -> Starlette:
+    """
+    Build the application.
+
+    Parameters
+    ----------
+    desk : ReviewDesk
+    hosts : frozenset of str
+        Names by which a browser may call the server where there is no token. A site elsewhere can point a name of its
+        own at this machine, and read then what it finds here; its name is not among these.
+    token : str or None
+        What a browser must bring: once as ``/?token=…``, then as a cookie; None for no token.
+    """
+    shared = {name: static_text(name) for name in ("theme.css", "focal.js", "virtual.js")}
+    own = {name: _static(name) for name in ("review.css", "outbox.js", "panes.js", "review.js")}
+    files = {**shared, **own}
+
+    async def page(request: Request) -> Response:
+        if token is not None and "token" in request.query_params:
+            response = RedirectResponse("/", status_code=303)
+            response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+            return response
+        return Response(_static("review.html"), media_type=_TYPES["html"])
+
+    async def static(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in files:
+            raise HTTPException(404)
+        return Response(files[name], media_type=_TYPES[name.rsplit(".", 1)[-1]])
+
+    async def queue(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(desk.queue, request.query_params.get("reviewer", "")))
+
+    async def exposure(request: Request) -> Response:
+        reviewer = request.query_params.get("reviewer", "")
+        return JSONResponse(await run_in_threadpool(desk.exposure, request.path_params["exposure"], reviewer))
+
+    async def preview(request: Request) -> Response:
+        picture = await run_in_threadpool(desk.preview, request.path_params["exposure"])
+        if picture is None:
+            raise HTTPException(404, "the preview cannot be read")
+        return Response(picture, media_type="image/png")
+
+    async def say(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(desk.say, await _content(request)), status_code=201)
+
+    async def undo(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(desk.undo, await _content(request)), status_code=201)
+
+    async def guarded(request: Request, endpoint: Endpoint) -> Response:
+        """Answer those who may ask, in a way that no other site can make use of."""
+        refused = _refusal(request, hosts, token)
+        try:
+            response = Response(refused, status_code=403) if refused else await endpoint(request)
+        except CascadeError as error:
+            response = JSONResponse({"error": str(error)}, status_code=_STATUSES.get(type(error), 500))
+        except HTTPException as error:
+            response = JSONResponse({"error": error.detail}, status_code=error.status_code)
+        response.headers.update(_HEADERS)
+        return response
+
+    def route(path: str, endpoint: Endpoint, method: str) -> Route:
+        async def answer(request: Request) -> Response:
+            return await guarded(request, endpoint)
+
+        return Route(path, answer, methods=[method])
+
+    return Starlette(
+        routes=[
+            route("/", page, "GET"),
+            route("/static/{name}", static, "GET"),
+            route("/api/queue", queue, "GET"),
+            route("/api/exposures/{exposure:int}", exposure, "GET"),
+            route("/api/previews/{exposure:int}.png", preview, "GET"),
+            route("/api/verdicts", say, "POST"),
+            route("/api/undo", undo, "POST"),
+        ]
+    )
+
+
+def _refusal(request: Request, hosts: frozenset[str], token: str | None) -> str:
+    """Why a request is refused; empty if it is not."""
+    if token is None and request.url.hostname not in hosts:
+        return "this server is not called that"
+    if token is not None:
+        brought = request.cookies.get(COOKIE, "")
+        if request.url.path == "/":
+            brought = request.query_params.get("token", brought)
+        if not compare_digest(brought.encode(), token.encode()):
+            return "open the address that cascade review printed, with its token"
+    if request.method == "POST":
+        origin = request.headers.get("origin")
+        if origin is not None and origin.split("://", 1)[-1] != request.headers.get("host"):
+            return "verdicts come from this page alone"
+        if request.headers.get("content-type", "").split(";")[0] != "application/json":
+            return "verdicts are JSON"
+    return ""
+
+
+async def _content(request: Request) -> dict[str, Any]:
+    """The JSON object that a request brings."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"expected at most {MAX_BODY_BYTES} bytes")
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, "expected JSON") from error
+    if not isinstance(content, dict):
+        raise HTTPException(400, "expected a JSON object")
+    return content
+
+
+def _static(name: str) -> str:
+    """A file that is shipped beside this module."""
+    return resources.files("cascade.pages.review").joinpath("static", name).read_text(encoding="utf-8")

@@ -1,0 +1,256 @@
+"""The reviewers' desk: the exposures of a run in the order to look at them, and what was said of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from cascade.core.errors import CascadeError, InputError
+from cascade.core.exposure import Artifact
+from cascade.pages.report.charts import ccd_boxes
+from cascade.pages.report.columns import half_pixel_outlines
+from cascade.pages.report.facts import RunFacts, gather
+from cascade.pages.report.previews import preview_png
+from cascade.runs.previews import RunPreviews
+from cascade.runs.run import Run
+from cascade.runs.verdicts import NewVerdict, Opinion, VerdictLog, log_folder, model_name, opinions, subject
+
+_N_PICTURES = 64  # held in memory: going back and forth must not read again
+
+
+class UnknownExposureError(CascadeError):
+    """The run has no such exposure, or it failed."""
+
+
+class StaleSubjectError(CascadeError):
+    """What was judged is not what the run holds."""
+
+
+class ReviewDesk:
+    """
+    All that the review page asks for.
+
+    Parameters
+    ----------
+    run : Run
+        On a disk; finished or not. Batches that are done later are not seen.
+
+    Raises
+    ------
+    ConfigError
+        If the run is on an object store.
+    StoreError
+        If it is damaged.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._log = VerdictLog(log_folder(run.storage))
+        self._facts: RunFacts = gather(run)
+        exposures = self._facts.tables["exposures"]
+        self._row_of = {exposure: row for row, exposure in enumerate(exposures["exposure"].to_pylist())}
+        self._statuses = exposures["status"].to_pylist()
+        self._artifacts: dict[int, list[dict[str, Any]]] = {}
+        for artifact in self._facts.tables["artifacts"].to_pylist():
+            self._artifacts.setdefault(artifact["exposure"], []).append(artifact)
+        self._previews = RunPreviews(run)
+        self.preview = lru_cache(_N_PICTURES)(self._preview)
+
+    def queue(self, reviewer: str) -> dict[str, Any]:
+        """
+        List the exposures, those most in doubt first.
+
+        Returns
+        -------
+        dict
+            Columns ``exposure``, ``title``, ``band``, ``doubt``, ``n_artifacts``, ``flagged``, ``mine``
+            (what the reviewer judged), ``n_others`` (how many others judged); the CCDs in half pixels, the run's name,
+            and whether its previews can be read.
+        """
+        facts = self._facts
+        exposures = facts.tables["exposures"]
+        order = [int(row) for row in np.argsort(-facts.doubt, kind="stable") if self._statuses[row] != "failed"]
+        positions = exposures["exposure"].to_pylist()
+        said = opinions(self._log.verdicts())
+        columns: dict[str, list[Any]] = {
+            "exposure": positions,
+            "title": [self._title(row) for row in range(len(positions))],
+            "band": facts.bands.tolist(),
+            "doubt": [round(float(doubt), 4) for doubt in facts.doubt],
+            "n_artifacts": exposures["n_artifacts"].to_pylist(),
+            "flagged": (facts.flagged | (np.array(exposures["n_artifacts"]) > 0)).tolist(),
+            "mine": [_judgement(said.get(position, {}).get(reviewer)) for position in positions],
+            "n_others": [len(said.get(position, {}).keys() - {reviewer}) for position in positions],
+        }
+        ordered = {name: [column[row] for row in order] for name, column in columns.items()}
+        return {
+            **ordered,
+            "ccds": ccd_boxes(facts.camera),
+            "run": str(facts.run.path),
+            "previews": self._previews.available,
+        }
+
+    def exposure(self, exposure: int, reviewer: str) -> dict[str, Any]:
+        """
+        Give what is known of an exposure, and what the reviewer said of it.
+
+        Raises
+        ------
+        UnknownExposureError
+            If there is none.
+        """
+        row = self._row(exposure)
+        facts = self._facts.tables["exposures"].slice(row, 1).to_pylist()[0]
+        artifacts = self._artifacts.get(exposure, [])
+        said = opinions(self._log.verdicts(exposure)).get(exposure, {})
+        mine = said.get(reviewer)
+        return {
+            "exposure": exposure,
+            "title": self._title(row),
+            "path": facts["path"],
+            "band": str(self._facts.bands[row]),
+            "night": str(self._facts.nights[row]),
+            "score": facts["screen_score"],
+            "doubt": float(self._facts.doubt[row]),
+            "subject": subject(facts, artifacts),
+            "artifacts": [
+                {
+                    "name": model_name(artifact["artifact"]),
+                    "class": artifact["class"],
+                    "score": artifact["score"],
+                    "outlines": half_pixel_outlines(artifact),
+                }
+                for artifact in artifacts
+            ],
+            "mine": None if mine is None else _opinion_json(mine),
+            # Others are named only to those who have made up their own mind.
+            "others": []
+            if mine is None
+            else [[name, said[name].judgement] for name in sorted(said.keys() - {reviewer})],
+        }
+
+    def say(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Log a verdict.
+
+        Parameters
+        ----------
+        content : mapping
+            As JSON brought it: the fields of `NewVerdict`, ``class`` by its name.
+
+        Returns
+        -------
+        dict
+            The exposure as `exposure` gives it.
+
+        Raises
+        ------
+        InputError
+            If it is no verdict, or about an artifact that is not there.
+        UnknownExposureError
+            If there is no such exposure.
+        StaleSubjectError
+            If the run holds other artifacts than the reviewer saw.
+        """
+        verdict = _parsed(content)
+        shown = self.exposure(verdict.exposure, verdict.reviewer)
+        if verdict.subject != shown["subject"]:
+            msg = f"exposure {verdict.exposure}: the run holds other artifacts than were shown; load the page again"
+            raise StaleSubjectError(msg)
+        if verdict.artifact is not None:
+            drawn = [] if shown["mine"] is None else shown["mine"]["drawn"]
+            names = [artifact["name"] for artifact in (*shown["artifacts"], *drawn)]
+            if verdict.artifact not in names:
+                msg = f"exposure {verdict.exposure}: expected one of the artifacts {', '.join(names)}, got another"
+                raise InputError(msg)
+        self._log.append(verdict)
+        return self.exposure(verdict.exposure, verdict.reviewer)
+
+    def undo(self, content: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Take back the last verdict of a reviewer; the exposure it was about, or None if none stands."""
+        reviewer, key = _text(content, "reviewer"), _text(content, "key")
+        undone = self._log.undo(reviewer, key)
+        if undone is None or undone.exposure not in self._row_of:
+            return None
+        return self.exposure(undone.exposure, reviewer)
+
+    def n_judged(self) -> int:
+        """How many exposures somebody judged."""
+        return len(opinions(self._log.verdicts()))
+
+    def _preview(self, exposure: int) -> bytes | None:
+        """The preview as PNG, or None if it cannot be read; UnknownExposureError if there is no such exposure."""
+        self._row(exposure)
+        image = self._previews.read(exposure)
+        return None if image is None else preview_png(image)
+
+    def _row(self, exposure: int) -> int:
+        """The row of an exposure that can be judged."""
+        row = self._row_of.get(exposure)
+        if row is None or self._statuses[row] == "failed":
+            msg = f"exposure {exposure}: the run has none, or it failed"
+            raise UnknownExposureError(msg)
+        return row
+
+    def _title(self, row: int) -> str:
+        """What people call an exposure: its number, or the end of its path."""
+        exposures = self._facts.tables["exposures"]
+        expnum = exposures["expnum"][row].as_py()
+        return exposures["path"][row].as_py().rsplit("/", 1)[-1] if expnum is None else str(expnum)
+
+
+def _judgement(opinion: Opinion | None) -> str:
+    """The judgement, or nothing."""
+    return "" if opinion is None else opinion.judgement
+
+
+def _opinion_json(opinion: Opinion) -> dict[str, Any]:
+    """An opinion as the page reads it."""
+    return {
+        "judgement": opinion.judgement,
+        "rejected": opinion.rejected,
+        "deleted": sorted(opinion.deleted),
+        "classes": {name: class_.label for name, class_ in opinion.classes.items()},
+        "drawn": [
+            {
+                "name": drawn.name,
+                "class": drawn.class_.label,
+                "outlines": [[round(2 * value) for corner in drawn.polygon for value in corner]],
+            }
+            for drawn in opinion.drawn
+        ],
+    }
+
+
+def _parsed(content: Mapping[str, Any]) -> NewVerdict:
+    """A verdict from JSON; InputError for anything that is none."""
+    exposure, polygon, class_ = content.get("exposure"), content.get("polygon"), content.get("class")
+    if not isinstance(exposure, int) or isinstance(exposure, bool):
+        msg = "verdict: expected the position of an exposure"
+        raise InputError(msg)
+    try:
+        corners = None if polygon is None else tuple((float(x), float(y)) for x, y in polygon)
+    except (TypeError, ValueError, OverflowError) as error:
+        msg = "polygon: expected pairs of numbers"
+        raise InputError(msg) from error
+    return NewVerdict(
+        key=_text(content, "key"),
+        reviewer=_text(content, "reviewer"),
+        exposure=exposure,
+        subject=_text(content, "subject"),
+        action=_text(content, "action"),
+        artifact=None if content.get("artifact") is None else _text(content, "artifact"),
+        class_=None if class_ is None else Artifact.from_label(_text(content, "class")),
+        polygon=corners,
+    )
+
+
+def _text(content: Mapping[str, Any], name: str) -> str:
+    """A text of some JSON."""
+    value = content.get(name)
+    if not isinstance(value, str):
+        msg = f"{name}: expected a text"
+        raise InputError(msg)
+    return value

@@ -1,0 +1,343 @@
+"""
+One batch of exposures through the cascade, and all of them in turn: the reference for `cascade.pipeline.dask`.
+
+A bad exposure never stops a run: it becomes a row with status ``failed`` and a row of the failures table.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from logging import getLogger
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+
+from cascade.camera import Camera
+from cascade.core.errors import ConfigError, InputError, ModelError, OutageError
+from cascade.core.exposure import UInt8Array
+from cascade.inputs import Reader
+from cascade.networks.screen import Screener
+from cascade.networks.segment import Segmenter
+from cascade.runs.config import Batch
+from cascade.runs.rows import Finding, Outcome, batch_counts, batch_tables, check_finite, finding_of, mask_planes
+from cascade.runs.run import Run
+from cascade.runs.tables import BatchCounts, BatchResult, RunSummary
+
+logger = getLogger(__name__)
+
+STAGES = ("read", "screen", "segment", "tables")
+"""Stages of a batch, as its seconds name them; storing it adds ``store``."""
+
+_N_OUTAGE = 8  # exposures of a batch that must all be out of reach before it counts as an outage
+_N_AT_ONCE = 32  # exposures that go to a network in one call: their instance masks have 160 kB each
+
+T = TypeVar("T")
+
+
+class _Clock:
+    """Adds up seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += perf_counter() - start
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """
+    The exposures of a batch as they were read; picklable, so that one machine can read for another.
+
+    Attributes
+    ----------
+    outcomes
+        One an exposure, with its preview or its failure.
+    seconds
+        What reading took.
+    """
+
+    outcomes: list[Outcome]
+    seconds: float
+
+
+def read_batch(part: Reader, batch: Batch, camera: Camera) -> Readings:
+    """
+    Read the exposures of one batch.
+
+    Parameters
+    ----------
+    part : Reader
+        The B exposures of the batch.
+    batch : Batch
+        Their place in the run.
+    camera : Camera
+        CCD layout on the preview's grid.
+
+    Raises
+    ------
+    OutageError
+        If not one of many exposures can be reached, or one that was read no longer, or a store is away, so that this
+        does not become failures.
+    """
+    start = perf_counter()
+    outcomes = [_read(part, batch, index, camera.shape) for index in range(len(batch))]
+    _check_reachable(outcomes, lambda index: _read(part, batch, index, camera.shape))
+    return Readings(outcomes, perf_counter() - start)
+
+
+def process_readings(
+    readings: Readings, screener: Screener | None, segmenter: Segmenter, camera: Camera, threshold: float | None
+) -> BatchResult:
+    """
+    Screen and segment the exposures of one batch.
+
+    Parameters
+    ----------
+    readings : Readings
+        The B exposures of the batch.
+    screener : Screener or None
+        Scores every exposure; None flags all of them.
+    segmenter : Segmenter
+        Finds the artifacts of the flagged ones.
+    camera : Camera
+        CCD layout on the preview's grid.
+    threshold : float or None
+        Score from which an exposure is flagged; None without a screener.
+
+    Returns
+    -------
+    BatchResult
+        Every exposure has its row, whatever happened to it.
+
+    Raises
+    ------
+    ConfigError
+        If there is a screener but no threshold, or the reverse.
+    ModelError
+        If a network fails on every one of several exposures.
+    """
+    if (screener is None) != (threshold is None):
+        msg = f"threshold: expected one with a screener and none without, got {threshold} and {screener}"
+        raise ConfigError(msg)
+    clock = _Clock()
+    clock.seconds["read"] = readings.seconds
+    with clock("screen"):
+        outcomes = _screened(readings.outcomes, screener, threshold)
+    outcomes = _segmented(outcomes, segmenter, camera, clock)
+    with clock("tables"):
+        tables, masks = batch_tables(outcomes), mask_planes(outcomes, camera)
+    return BatchResult(tables, masks, batch_counts(outcomes, clock.seconds))
+
+
+def process_batch(
+    part: Reader,
+    batch: Batch,
+    screener: Screener | None,
+    segmenter: Segmenter,
+    camera: Camera,
+    threshold: float | None,
+) -> BatchResult:
+    """Read, screen and segment the exposures of one batch; see `read_batch` and `process_readings`."""
+    return process_readings(read_batch(part, batch, camera), screener, segmenter, camera, threshold)
+
+
+def run_serial(
+    reader: Reader,
+    run: Run,
+    screener: Screener | None,
+    segmenter: Segmenter,
+    camera: Camera,
+    *,
+    on_batch: Callable[[BatchCounts], None] | None = None,
+) -> RunSummary:
+    """
+    Process the pending batches of a run in this process, one after the other, reading the next one meanwhile.
+
+    Parameters
+    ----------
+    reader : Reader
+        All exposures of the run.
+    run : Run
+        Where results go; its configuration holds the threshold.
+    screener : Screener or None
+        Scores every exposure; None flags all of them.
+    segmenter : Segmenter
+        Finds the artifacts of the flagged ones.
+    camera : Camera
+        CCD layout on the preview's grid.
+    on_batch : callable or None
+        Told of every batch that was committed.
+
+    Returns
+    -------
+    RunSummary
+        Of the whole run, which is now complete.
+
+    Raises
+    ------
+    ConfigError
+        If the reader or the screener is not what the run's configuration says.
+    """
+    check_reader(reader, run)
+    for batch, readings in _read_ahead(reader, run.pending(), camera):
+        result = process_readings(readings, screener, segmenter, camera, run.config.threshold)
+        counts = run.commit(batch, result)
+        if on_batch is not None:
+            on_batch(counts)
+    return run.finish()
+
+
+def part_of(reader: Reader, batch: Batch) -> Reader:
+    """The exposures of a batch."""
+    return reader.part(batch.first_input, batch.first_input + len(batch))
+
+
+def check_reader(reader: Reader, run: Run) -> None:
+    """
+    Refuse a reader that has not as many exposures as the run.
+
+    Raises
+    ------
+    ConfigError
+        If the numbers differ.
+    """
+    if len(reader) != run.config.n_exposures:
+        msg = f"{run.path}: expected {run.config.n_exposures} exposures, got a reader of {len(reader)}"
+        raise ConfigError(msg)
+
+
+def _read_ahead(reader: Reader, batches: list[Batch], camera: Camera) -> Iterator[tuple[Batch, Readings]]:
+    """Batches and what was read of them; while one is in use, the next is being read."""
+    ahead: deque[tuple[Batch, Future[Readings]]] = deque()
+    with ThreadPoolExecutor(1, "read") as pool:
+        for batch in batches:
+            ahead.append((batch, pool.submit(read_batch, part_of(reader, batch), batch, camera)))
+            if len(ahead) > 1:
+                current, readings = ahead.popleft()
+                yield current, readings.result()
+        for current, readings in ahead:
+            yield current, readings.result()
+
+
+def _read(part: Reader, batch: Batch, index: int, shape: tuple[int, int]) -> Outcome:
+    """Read one exposure."""
+    outcome = Outcome(batch.start + index, part.source(index))
+    try:
+        exposure = part.read(index)
+        if exposure.image.shape != shape or exposure.image.dtype != np.uint8:
+            got = f"{exposure.image.dtype} {exposure.image.shape}"
+            msg = f"{outcome.source.path}: expected a preview of uint8 {shape}, got {got}"
+            raise InputError(msg)
+    except (OutageError, ConfigError):  # not the exposure's fault
+        raise
+    except InputError as error:
+        logger.warning("%s", error)
+        cause = error.__cause__
+        lost = isinstance(cause, OSError) and cause.errno is not None  # decoders raise OSError without a number
+        return replace(outcome.failed("read", error), lost=lost)
+    except Exception as error:
+        # Decoders raise all sorts on damaged files, and one exposure must not stop a season.
+        logger.warning("%s: reading failed: %r", outcome.source.path, error, exc_info=True)
+        return outcome.failed("read", error)
+    return replace(outcome, source=exposure.source, image=exposure.image)
+
+
+def _check_reachable(outcomes: list[Outcome], read_again: Callable[[int], Outcome]) -> None:
+    """Stop if every one of many exposures is out of reach, or what could be read before the last one that is."""
+    lost = [k for k, outcome in enumerate(outcomes) if outcome.lost]
+    if len(lost) == len(outcomes) >= _N_OUTAGE:
+        msg = f"none of {len(outcomes)} exposures can be reached, got {outcomes[-1].failure}; the run can be resumed"
+        raise OutageError(msg)
+    readable = [k for k, outcome in enumerate(outcomes) if outcome.image is not None]
+    if lost and readable and (again := read_again(readable[0])).lost:
+        msg = f"exposures that could be read are out of reach, got {again.failure}; the run can be resumed"
+        raise OutageError(msg)
+
+
+def _screened(outcomes: list[Outcome], screener: Screener | None, threshold: float | None) -> list[Outcome]:
+    """Score the exposures that could be read, and flag those at or above the threshold."""
+    good = [k for k, outcome in enumerate(outcomes) if outcome.image is not None]
+    if screener is None or threshold is None:
+        return [replace(outcome, flagged=outcome.image is not None) for outcome in outcomes]
+    screened = list(outcomes)
+    lowest = float(np.float32(threshold))  # rounded like the scores, so that one equal to the threshold meets it
+    for k, score in _found(partial(_scores, screener), outcomes, good):
+        if isinstance(score, Exception):
+            screened[k] = outcomes[k].failed("screen", score)
+        else:
+            screened[k] = replace(outcomes[k], score=score, flagged=score >= lowest)
+    return screened
+
+
+def _segmented(outcomes: list[Outcome], segmenter: Segmenter, camera: Camera, clock: _Clock) -> list[Outcome]:
+    """Find the artifacts of the flagged exposures."""
+    flagged = [k for k, outcome in enumerate(outcomes) if outcome.flagged]
+    segmented = list(outcomes)
+    for k, finding in _found(partial(_findings, segmenter, camera, clock), outcomes, flagged):
+        if isinstance(finding, Exception):
+            segmented[k] = outcomes[k].failed("segment", finding)
+        else:
+            segmented[k] = replace(outcomes[k], finding=finding)
+    return segmented
+
+
+def _found(
+    network: Callable[[UInt8Array], Sequence[T]], outcomes: list[Outcome], chosen: list[int]
+) -> Iterator[tuple[int, T | Exception]]:
+    """What a network makes of some exposures that could be read, with their index, a few exposures at a time."""
+    for start in range(0, len(chosen), _N_AT_ONCE):
+        few = chosen[start : start + _N_AT_ONCE]
+        images = np.array([outcomes[k].image for k in few], np.uint8)
+        yield from zip(few, _each(network, images), strict=True)
+
+
+def _each(network: Callable[[UInt8Array], Sequence[T]], images: UInt8Array) -> list[T | Exception]:
+    """
+    Apply a network to images, one by one if it raises on all of them; an error stands for its image's result.
+
+    If it raises on each of several images it is the network that is broken, and that error goes to the caller: better
+    to stop than to record a whole season as failed.
+    """
+    try:
+        results = network(images)
+        if len(results) != len(images):
+            msg = f"expected {len(images)} results, got {len(results)}"
+            raise InputError(msg)
+    except Exception as error:
+        if len(images) == 1:
+            logger.warning("network failed on an exposure", exc_info=True)
+            return [error]
+        logger.warning("network failed on %d exposures, trying them one by one: %r", len(images), error)
+        alone = [result for image in images for result in _each(network, image[None])]
+        if all(isinstance(result, Exception) for result in alone):
+            msg = f"the network failed on each of {len(images)} exposures: {error!r}; the run can be resumed"
+            raise ModelError(msg) from error
+        return alone
+    return list(results)
+
+
+def _scores(screener: Screener, images: UInt8Array) -> list[float]:
+    """Scores that are all numbers, or InputError."""
+    scores = np.asarray(screener.score(images), np.float32)
+    check_finite(scores)
+    return [float(score) for score in scores]
+
+
+def _findings(segmenter: Segmenter, camera: Camera, clock: _Clock, images: UInt8Array) -> list[Finding]:
+    """Segment images and reduce what is found to the form that is stored."""
+    with clock("segment"):
+        found = segmenter.segment(images)
+    with clock("tables"):
+        return [finding_of(instances, camera) for instances in found]

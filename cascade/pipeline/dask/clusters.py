@@ -1,0 +1,130 @@
+"""
+Where workers come from: this machine, a running scheduler, or a batch system.
+
+On a batch system, each of the jobs that `n_workers` asks for is one worker process. What a job gets (queue, account,
+memory, walltime, lines of its script) is in `cascade/pipeline/dask/jobs.yaml` and in Dask's own configuration, which
+wins: ``~/.config/dask/jobqueue.yaml``, as dask-jobqueue describes it. No code is needed.
+"""
+
+# mypy: allow-untyped-calls
+# distributed ships types, but not for its clients and clusters.
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask.config
+from dask.system import CPU_COUNT
+from distributed import Client, LocalCluster
+
+from cascade.core.errors import ConfigError, OutageError
+
+JOB_QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "htcondor": "HTCondorCluster"}
+"""Batch systems, and what dask-jobqueue calls their clusters."""
+
+THREADS_PER_WORKER = 2  # one is in the networks while the other reads the next batch or stores the last one
+
+# A batch that kills its second worker is taken apart.
+_SETTINGS = {"distributed.scheduler.allowed-failures": 1}
+_LOCAL_SETTINGS = {
+    **_SETTINGS,
+    # By default Dask gives a worker up, for good, that is not back 15 s after its death: slow disks need longer.
+    "distributed.deploy.lost-worker-timeout": "1 hour",
+    # Dask's value makes glibc give all memory back at once: fresh pages for every preview cost a fifth of the speed.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+}
+_TIMEOUT_S = 30
+
+
+@contextmanager
+def connect(n_workers: int | None, scheduler: str | None) -> Iterator[Client]:
+    """
+    Give a client, of a cluster that ends with the block unless it was there before.
+
+    Parameters
+    ----------
+    n_workers : int or None
+        Worker processes on this machine (None for one a core), or jobs of a batch system.
+    scheduler : str or None
+        Address of a running scheduler, or one of `JOB_QUEUES`.
+
+    Raises
+    ------
+    OutageError
+        If no scheduler answers at the address.
+    ConfigError
+        If it is no address, or dask-jobqueue is not installed.
+    """
+    if scheduler is None:
+        with (
+            dask.config.set(_LOCAL_SETTINGS),
+            local_cluster(n_workers or CPU_COUNT) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            yield client
+    elif scheduler in JOB_QUEUES:
+        with job_cluster(scheduler) as cluster, Client(cluster, set_as_default=False) as client:
+            # Adaptive, so that a job that ends, by its walltime say, is followed by another.
+            cluster.adapt(minimum_jobs=n_workers, maximum_jobs=n_workers)
+            yield client
+    else:
+        try:
+            client = Client(scheduler, timeout=_TIMEOUT_S, set_as_default=False)
+        except OSError as error:
+            msg = f"{scheduler}: expected a Dask scheduler, got no answer"
+            raise OutageError(msg) from error
+        except ValueError as error:
+            msg = f"{scheduler}: expected tcp://host:port or one of {', '.join(JOB_QUEUES)}, got {error}"
+            raise ConfigError(msg) from error
+        with client:
+            yield client
+
+
+def local_cluster(n_workers: int) -> LocalCluster:
+    """Worker processes on this machine, spawned, which share its cores and its GPU."""
+    # Batches hold what they need and no results stay, so Dask's pausing and killing on memory would do only harm.
+    return LocalCluster(
+        n_workers=n_workers,
+        threads_per_worker=THREADS_PER_WORKER,
+        processes=True,
+        dashboard_address="127.0.0.1:0",  # None would still take port 8787
+        memory_limit=0,
+        env=worker_environment(n_workers),
+    )
+
+
+def job_cluster(kind: str) -> Any:  # noqa: ANN401
+    """
+    A cluster of dask-jobqueue, with our defaults under the user's own settings.
+
+    Raises
+    ------
+    ConfigError
+        If dask-jobqueue is not installed, or its settings lack something.
+    """
+    try:
+        import dask_jobqueue
+    except ImportError as error:
+        msg = f"{kind}: expected dask-jobqueue, which is not installed: pip install 'ghost-cascade[jobqueue]'"
+        raise ConfigError(msg) from error
+    (defaults,) = dask.config.collect_yaml([str(Path(__file__).with_name("jobs.yaml"))])
+    dask.config.update_defaults({"jobqueue": {kind: defaults}})
+    try:
+        with dask.config.set(_SETTINGS):
+            return getattr(dask_jobqueue, JOB_QUEUES[kind])()
+    except ValueError as error:
+        msg = f"{kind}: expected complete settings in ~/.config/dask/jobqueue.yaml, got {error}"
+        raise ConfigError(msg) from error
+
+
+def worker_environment(n_workers: int) -> dict[str, str]:
+    """Environment that makes the networks of several workers share the cores of one machine."""
+    n_threads = str(max(1, CPU_COUNT // n_workers))
+    return {
+        "OMP_NUM_THREADS": n_threads,
+        "TF_NUM_INTRAOP_THREADS": n_threads,
+        "TF_NUM_INTEROP_THREADS": "1",
+    }

@@ -1,0 +1,120 @@
+"""A run over Dask from beginning to end, through the loss of workers and schedulers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from cascade.camera import Camera
+from cascade.core.errors import ConfigError, OutageError
+from cascade.inputs import Reader
+from cascade.pipeline.batch import check_reader
+from cascade.pipeline.dask.clusters import JOB_QUEUES, connect
+from cascade.pipeline.dask.dispatch import Dispatcher, SchedulerLostError
+from cascade.pipeline.dask.tasks import Job
+from cascade.pipeline.isolated import Loader
+from cascade.runs.run import Run
+from cascade.runs.tables import BatchCounts, RunSummary
+
+_PATIENCE_S = 600.0  # with a scheduler that went away, counted anew whenever a batch is committed
+_PAUSE_S = 5.0
+
+
+def run_dask(
+    reader: Reader,
+    run: Run,
+    loader: Loader,
+    camera: Camera,
+    *,
+    n_workers: int | None = None,
+    scheduler: str | None = None,
+    on_batch: Callable[[BatchCounts], None] | None = None,
+    on_event: Callable[..., None] | None = None,
+) -> RunSummary:
+    """
+    Process the pending batches of a run on Dask workers; the run becomes the same as with `run_serial`.
+
+    Workers are spawned, never forked, so a script that calls this needs ``if __name__ == "__main__":``. A batch whose
+    worker dies is done again by another; after the scheduler's ``allowed-failures`` (2 deaths on local workers) it is
+    done in a process of its own, and an exposure that kills that is recorded as failed. Full disks and stores that are
+    away are waited for, and so is a scheduler that was there and went away.
+
+    Parameters
+    ----------
+    reader : Reader
+        All exposures of the run; its parts must be picklable.
+    run : Run
+        Where results go; every worker must see the directory under the same path.
+    loader : callable
+        Gives the screener, or None, and the segmenter; called once a worker process.
+    camera : Camera
+        CCD layout on the preview's grid.
+    n_workers : int or None
+        Worker processes to start on this machine, or jobs to queue; None for one a core.
+    scheduler : str or None
+        Address of a running Dask scheduler to use instead, such as ``"tcp://head:8786"``, or a batch system to queue
+        workers on: ``"slurm"``, ``"pbs"`` or ``"htcondor"``; see `cascade.pipeline.dask.clusters`.
+    on_batch : callable or None
+        Told of every batch that was committed, in the order they finish.
+    on_event : callable or None
+        Told of the dashboard, of retries and lost schedulers: a word, and facts by name.
+
+    Returns
+    -------
+    RunSummary
+        Of the whole run, which is now complete.
+
+    Raises
+    ------
+    ConfigError
+        If `n_workers` is below 1, given with an address or missing with a batch system, or the reader is not that of
+        the run.
+    OutageError
+        If a scheduler, store or file system is away for long; the run can be resumed.
+    Exception
+        Whatever a batch raised as a whole, after the other batches were cancelled; the run can be resumed.
+    """
+    _check_workers(n_workers, scheduler)
+    check_reader(reader, run)
+    job = Job(run.storage.absolute(), loader, camera)
+    tell = on_event or _ignore
+    last_sign = time.monotonic()
+
+    def committed(counts: BatchCounts) -> None:
+        nonlocal last_sign
+        last_sign = time.monotonic()
+        if on_batch is not None:
+            on_batch(counts)
+
+    lost = False
+    while pending := run.pending():
+        try:
+            with connect(n_workers, scheduler) as client:
+                tell("cluster", dashboard=client.dashboard_link)
+                Dispatcher(client, reader, job, on_batch=committed, on_event=tell).run(pending)
+        except (SchedulerLostError, OutageError) as error:
+            unreachable = isinstance(error, OutageError) and not lost  # never was there, or it is no scheduler
+            if scheduler is None or unreachable or time.monotonic() - last_sign > _PATIENCE_S:
+                msg = str(error) or f"{scheduler}: the scheduler went away; the run can be resumed"
+                raise OutageError(msg) from error
+            lost = True
+            tell("scheduler lost", cause=str(error) or "the connection broke")
+            time.sleep(_PAUSE_S)
+    return run.finish()
+
+
+def _check_workers(n_workers: int | None, scheduler: str | None) -> None:
+    """Refuse a number of workers that makes no sense."""
+    if n_workers is not None and n_workers < 1:
+        msg = f"n_workers: expected at least 1, got {n_workers}"
+        raise ConfigError(msg)
+    if scheduler in JOB_QUEUES and n_workers is None:
+        msg = f"n_workers: expected how many jobs to queue on {scheduler}, got none"
+        raise ConfigError(msg)
+    if scheduler is not None and scheduler not in JOB_QUEUES and n_workers is not None:
+        msg = f"n_workers: expected none with a scheduler, which has its own, got {n_workers}"
+        raise ConfigError(msg)
+
+
+def _ignore(_event: str, **_facts: object) -> None:
+    """Tell nobody."""

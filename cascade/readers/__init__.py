@@ -1,6 +1,0 @@
-"""Where exposures come from: images, folders, archives, stacks and manifests, read one at a time."""
-
-from cascade.readers.base import Reader, expnum_from_name
-from cascade.readers.registry import open_inputs
-
-__all__ = ["Reader", "expnum_from_name", "open_inputs"]

@@ -1,6 +1,0 @@
-"""Looking at a run."""
-
-from cascade.report.overview import Panel, draw_overview
-from cascade.report.write import write_report
-
-__all__ = ["Panel", "draw_overview", "write_report"]

@@ -1,0 +1,84 @@
+"""The CCDs that the artifacts of an exposure touch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.camera import Camera
+from cascade.core.errors import InputError
+from cascade.core.exposure import Artifact, Instances
+
+
+@dataclass(frozen=True, slots=True)
+class CcdRow:
+    """
+    A CCD that the artifacts of one exposure touch.
+
+    Attributes
+    ----------
+    ccdnum, detpos
+        Which CCD.
+    area_fraction
+        Fraction of its preview pixels under any artifact, in (0, 1].
+    bright_fraction, faint_fraction, rays_fraction
+        The same for one class; classes may overlap.
+    max_score
+        Highest confidence of the artifacts, of any class, that touch it.
+    """
+
+    ccdnum: int
+    detpos: str
+    area_fraction: float
+    bright_fraction: float
+    faint_fraction: float
+    rays_fraction: float
+    max_score: float
+
+
+def ccd_rows(instances: Instances, camera: Camera) -> list[CcdRow]:
+    """
+    List the CCDs that the artifacts of one exposure touch by at least one pixel.
+
+    Parameters
+    ----------
+    instances : Instances
+        N instances on an (H, W) focal-plane preview.
+    camera : Camera
+        CCD layout on the same (H, W) grid.
+
+    Returns
+    -------
+    list of CcdRow
+        One per touched CCD, by rising ccdnum; empty if none.
+
+    Raises
+    ------
+    InputError
+        If the masks are not on the camera's grid.
+    """
+    if instances.masks.shape[1:] != camera.shape:
+        msg = f"masks: expected the camera's shape {camera.shape}, got {instances.masks.shape[1:]}"
+        raise InputError(msg)
+    plane = instances.bit_mask()
+    areas = np.maximum(camera.areas(), 1)
+    bright, faint, rays = (camera.count((plane & class_.bit) > 0) / areas for class_ in Artifact)
+    any_class = camera.count(plane > 0) / areas
+    max_score = np.zeros(len(areas))
+    for mask, score in zip(instances.masks, instances.scores, strict=True):
+        touched = camera.count(mask) > 0
+        max_score[touched] = np.maximum(max_score[touched], score)
+    return [
+        CcdRow(
+            ccdnum=ccd.ccdnum,
+            detpos=ccd.detpos,
+            area_fraction=float(any_class[ccd.ccdnum]),
+            bright_fraction=float(bright[ccd.ccdnum]),
+            faint_fraction=float(faint[ccd.ccdnum]),
+            rays_fraction=float(rays[ccd.ccdnum]),
+            max_score=float(max_score[ccd.ccdnum]),
+        )
+        for ccd in camera.ccds
+        if any_class[ccd.ccdnum] > 0
+    ]

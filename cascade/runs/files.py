@@ -1,0 +1,151 @@
+"""The files of a run directory: their names, what is in them, and whether a directory may become or be a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from cascade.core.errors import StoreError
+from cascade.runs.masks import FOLDER
+from cascade.runs.tables import SCHEMAS, BatchCounts
+from cascade.storage.atomic import ASIDE_SUFFIX, parse_json
+from cascade.storage.places import LocalStorage, Storage
+
+FORMAT = "ghost-cascade run"
+FORMAT_VERSION = 2
+
+_ENTRY = re.compile(r"batch-(\d{5,})\.json")
+_PART = re.compile(r"part-\d{5,}\.parquet")
+_BEFORE_RUN_JSON = {"inputs", "lease", "logs"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    A ledger entry.
+
+    Attributes
+    ----------
+    counts
+        What came of the batch.
+    files
+        sha256 of every file of the batch, by key.
+    """
+
+    counts: BatchCounts
+    files: Mapping[str, str]
+
+
+def entry_indices(names: Iterable[str]) -> list[int]:
+    """Numbers of the batches whose ledger entries have these names, rising."""
+    return sorted(int(match[1]) for match in map(_ENTRY.fullmatch, names) if match)
+
+
+def part_key(name: str, index: int) -> str:
+    """Where the part of a table that a batch writes lies in the run directory."""
+    return f"{name}/part-{index:05d}.parquet"
+
+
+def read_part(data: bytes, schema: pa.Schema | None, name: str) -> pa.Table:
+    """Parse a part of a table and bring it to a schema, or raise StoreError about the file called `name`."""
+    try:
+        table = parquet.ParquetFile(pa.BufferReader(data)).read()
+        return table if schema is None else table.cast(schema)
+    except (OSError, ValueError) as error:
+        msg = f"{name}: expected a part of the run, got {error}; `cascade verify` says what to process again"
+        raise StoreError(msg) from error
+
+
+def entry_key(index: int) -> str:
+    """Where the ledger entry of a batch lies."""
+    return f"ledger/batch-{index:05d}.json"
+
+
+def listing_key(number: int) -> str:
+    """Where the list of the first inputs (0) or of an addition (1 and up) lies."""
+    return f"inputs/part-{number:05d}.parquet"
+
+
+def parse_entry(data: bytes, name: str) -> Entry:
+    """Parse a ledger entry, or raise StoreError."""
+    content = parse_json(data, name)
+    try:
+        return Entry(BatchCounts(**content["counts"]), dict(content["files"]))
+    except (TypeError, ValueError, KeyError) as error:
+        msg = f"{name}: expected what came of a batch, got {error!r}; delete the file to process the batch again"
+        raise StoreError(msg) from error
+
+
+def part_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file."""
+    sink = pa.BufferOutputStream()
+    parquet.write_table(table, sink, compression="zstd")
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def check_usable(storage: Storage) -> None:
+    """Refuse a place that is neither free nor a run, before anything is written."""
+    if isinstance(storage, LocalStorage) and storage.folder.exists() and not storage.folder.is_dir():
+        msg = f"{storage.url}: expected a directory, got a file"
+        raise StoreError(msg)
+    names = storage.names()
+    # What a run leaves that was killed before its run.json was there.
+    strangers = [name for name in names if name not in _BEFORE_RUN_JSON and not _is_aside(name)]
+    if strangers and "run.json" not in names:
+        msg = f"{storage.url}: expected a run or an empty directory, got {strangers[0]} in it; choose another directory"
+        raise StoreError(msg)
+
+
+def find_run_json(storage: Storage) -> dict[str, Any] | None:
+    """Read ``run.json``, or None if there is none, or raise StoreError if it is not one of ours."""
+    try:
+        data = storage.read("run.json")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    name = f"{storage.url}/run.json"
+    content = parse_json(data, name)
+    found = (content.get("format"), content.get("format_version"))
+    if found != (FORMAT, FORMAT_VERSION) or "status" not in content:
+        msg = f"{name}: expected format {FORMAT!r} version {FORMAT_VERSION}, got {found[0]!r} version {found[1]!r}"
+        raise StoreError(msg)
+    return content
+
+
+def read_run_json(storage: Storage) -> dict[str, Any]:
+    """Read ``run.json``, or raise StoreError if this is not a run."""
+    content = find_run_json(storage)
+    if content is None:
+        msg = f"{storage.url}: expected a run directory, got no run.json in it"
+        raise StoreError(msg)
+    return content
+
+
+def _is_aside(name: str) -> bool:
+    """Whether a name is that of a file being written."""
+    return name.startswith(".") and name.endswith(ASIDE_SUFFIX)
+
+
+def half_written(storage: Storage) -> list[str]:
+    """Files that a killed run was writing; object stores have none."""
+    if not isinstance(storage, LocalStorage):
+        return []
+    places = [
+        f"{folder}/{name}" for folder in (*SCHEMAS, "ledger", "inputs", "lease") for name in storage.names(folder)
+    ]
+    places += [*storage.names(), *storage.files_below(FOLDER)]
+    return [key for key in places if _is_aside(key.rsplit("/", 1)[-1])]
+
+
+def delete_contents(storage: Storage) -> None:
+    """Delete what a run wrote except ``run.json``; the ledger first, so that no batch is named without its parts."""
+    for folder, pattern in (("ledger", _ENTRY), *((name, _PART) for name in (*SCHEMAS, "inputs"))):
+        for name in storage.names(folder):
+            if pattern.fullmatch(name) or _is_aside(name):
+                storage.delete(f"{folder}/{name}")
+    storage.delete_below(FOLDER)

@@ -1,0 +1,206 @@
+"""
+Who is working on a run directory: a lease, so that a second run at once is refused.
+
+``RUN/lease/00000007.json`` is the seventh. Whoever creates the file of the next number, which can be done once, holds
+it; they renew it while they work, and others may create the one after it when it is released or has expired. Commits
+do not rest on it, so a lease that is lost to a clock that is wrong costs double work and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from cascade.core.errors import CascadeError, StoreError
+from cascade.storage.atomic import json_bytes, parse_json
+from cascade.storage.places import Storage
+
+logger = getLogger(__name__)
+
+EXPIRES_AFTER_S = 120.0
+"""A lease that was not renewed for so long may be taken; clocks of machines must agree to within a minute of it."""
+
+_RENEWED_EVERY_S = 20.0
+_NAME = re.compile(r"(\d{8})\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """
+    Who holds a lease, or held it.
+
+    Attributes
+    ----------
+    host, pid
+        Machine and process.
+    kernel
+        Boot and process namespace in which `pid` counts, or empty where the system does not say.
+    started
+        When the process started, in the kernel's ticks, so that another one of the same pid is told apart.
+    token
+        Different for every lease.
+    renewed
+        When it was last renewed, seconds since 1970.
+    released
+        Whether it was given up.
+    """
+
+    host: str
+    pid: int
+    kernel: str
+    started: str
+    token: str
+    renewed: float
+    released: bool = False
+
+    def is_live(self) -> bool:
+        """Whether the lease still counts: not released, not expired, and its process, if of this machine, alive."""
+        if self.released or time.time() - self.renewed >= EXPIRES_AFTER_S:
+            return False
+        return not self.kernel or self.kernel != _kernel() or _started(self.pid) == self.started
+
+
+class Lease:
+    """A lease that is held; made by `hold_lease`."""
+
+    def __init__(self, storage: Storage, number: int, holder: Holder) -> None:
+        self._storage, self._number, self._holder = storage, number, holder
+        self._taken_by: Holder | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """
+        Raise StoreError if another run has taken the lease.
+
+        Raises
+        ------
+        StoreError
+            If so; it must have expired, say while this process was stopped.
+        """
+        if self._taken_by is not None:
+            msg = f"{self._storage.url}: taken over by a run on {self._taken_by.host} (pid {self._taken_by.pid})"
+            raise StoreError(msg)
+
+    def release(self) -> None:
+        """Give the lease up."""
+        self._ended.set()
+        self._thread.join()
+        if self._taken_by is None:
+            try:
+                self._write(released=True)
+            except (OSError, CascadeError) as error:
+                logger.warning("the lease could not be released: %s", error)
+
+    def _renew(self) -> None:
+        """Renew the lease until it ends or is lost; a store that is away is tried again."""
+        while not self._ended.wait(_RENEWED_EVERY_S):
+            try:
+                number, holder = _newest(self._storage)
+                if number > self._number:
+                    self._taken_by = holder
+                    return
+                self._write(released=False)
+            except (OSError, CascadeError) as error:
+                logger.warning("the lease could not be renewed: %s", error)
+
+    def _write(self, *, released: bool) -> None:
+        """Write the lease with the time."""
+        content = asdict(self._holder) | {"renewed": time.time(), "released": released}
+        self._storage.write(_key(self._number), json_bytes(content))
+
+
+@contextmanager
+def hold_lease(storage: Storage) -> Iterator[Lease]:
+    """
+    Hold the lease of a run directory, renewing it, until the block ends.
+
+    Parameters
+    ----------
+    storage : Storage
+        The run directory; a new one may be empty.
+
+    Raises
+    ------
+    StoreError
+        If another run holds it.
+    """
+    number, holder = _newest(storage)
+    mine = Holder(socket.gethostname(), os.getpid(), _kernel(), _started(os.getpid()), uuid4().hex, time.time())
+    if holder is None or not holder.is_live():
+        created = storage.create(_key(number + 1), json_bytes(asdict(mine)))
+        if created and _newest(storage)[0] == number + 1:  # not so if this process slept through several leases
+            lease = Lease(storage, number + 1, mine)
+            try:
+                for old in range(max(1, number - 1), number + 1):
+                    storage.delete(_key(old))
+                yield lease
+            finally:
+                lease.release()
+            return
+        _, holder = _newest(storage)
+    active = time.time() - (holder.renewed if holder else time.time())
+    who = f"{holder.host} (pid {holder.pid})" if holder else "another machine"
+    msg = (
+        f"{storage.url}: expected no other run at work on it, got one on {who}, active {active:.0f} s ago; wait until "
+        f"it ends (if it was killed: {max(EXPIRES_AFTER_S - active, 0):.0f} s)"
+    )
+    raise StoreError(msg)
+
+
+def find_holder(storage: Storage) -> Holder | None:
+    """Who holds the lease, or None if nobody does."""
+    _, holder = _newest(storage)
+    return holder if holder is not None and holder.is_live() else None
+
+
+def _newest(storage: Storage) -> tuple[int, Holder | None]:
+    """The number of the newest lease and who has it; 0 and None if there never was one."""
+    numbers = [int(match[1]) for match in map(_NAME.fullmatch, storage.names("lease")) if match]
+    if not numbers:
+        return 0, None
+    number = max(numbers)
+    name = f"{storage.url}/{_key(number)}"
+    try:
+        content: dict[str, Any] = parse_json(storage.read(_key(number)), name)
+    except FileNotFoundError:  # another run has just taken it and cleared it away
+        return _newest(storage)
+    try:
+        return number, Holder(**content)
+    except TypeError as error:
+        msg = f"{name}: expected a lease, got {error}; delete the file if no run is at work"
+        raise StoreError(msg) from error
+
+
+def _key(number: int) -> str:
+    return f"lease/{number:08d}.json"
+
+
+def _kernel() -> str:
+    """Boot and process namespace of this process, or empty."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # not Linux
+        return ""
+
+
+def _started(pid: int) -> str:
+    """When a process of this machine started, or empty if there is none; zombies have ended."""
+    try:
+        # After the command, which is in brackets and may hold spaces: state is the 1st field, start the 20th (proc(5)).
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]

@@ -1,0 +1,78 @@
+"""What happened in a run, as JSON lines in ``RUN/logs``: batches with their seconds per stage, retries and why."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from datetime import UTC, datetime
+from errno import ENOSPC
+from logging import getLogger
+from pathlib import Path
+
+from cascade.core.errors import CascadeError
+from cascade.storage.places import LocalStorage, Storage
+
+logger = getLogger(__name__)
+
+_SECONDS_BETWEEN_UPLOADS = 30.0
+
+
+class RunLog:
+    """
+    The log of one call.
+
+    Lines are appended to a file on a disk. An object store cannot append: there, the lines so far are written again
+    every half a minute and at the end. A log that cannot be written is no reason to stop a run.
+
+    Parameters
+    ----------
+    storage : Storage
+        The run directory.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._key = f"logs/{datetime.now(UTC):%Y%m%dT%H%M%S.%f}.jsonl"
+        self._lines: list[str] = []
+        self._uploaded = time.monotonic()
+        self._lock = threading.Lock()
+
+    def write(self, event: str, **facts: object) -> None:
+        """Add a line: the time, what happened, and any facts that JSON can hold."""
+        time_ = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": time_, "event": event, **facts}) + "\n"
+        with self._lock:
+            self._lines.append(line)
+            late = time.monotonic() - self._uploaded >= _SECONDS_BETWEEN_UPLOADS
+            if isinstance(self._storage, LocalStorage) or late:
+                self._flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Bring the lines to where they are kept."""
+        try:
+            if isinstance(self._storage, LocalStorage):
+                path = self._storage.folder / self._key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _append(path, "".join(self._lines).encode())
+                self._lines.clear()
+            else:
+                self._storage.write(self._key, "".join(self._lines).encode())
+        except (OSError, CascadeError) as error:
+            logger.warning("the log could not be written: %s", error)
+        self._uploaded = time.monotonic()
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append all of it or nothing: a full disk takes a part, and what comes later must begin on a line of its own."""
+    with path.open("ab", buffering=0) as file:
+        start = file.seek(0, os.SEEK_END)
+        if file.write(data) != len(data):
+            file.truncate(start)
+            raise OSError(ENOSPC, os.strerror(ENOSPC), str(path))

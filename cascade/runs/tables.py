@@ -1,0 +1,174 @@
+"""What a batch of exposures becomes: the tables of a run, its mask planes and its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+
+import pyarrow as pa
+
+from cascade.core.exposure import UInt8Array
+
+
+def _column(name: str, type_: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
+    """One column with its meaning as metadata."""
+    return pa.field(name, type_, nullable=nullable, metadata={"meaning": meaning})
+
+
+_EXPOSURE = _column("exposure", pa.int64(), "position in the run, and in masks.zarr")
+_EXPNUM = _column("expnum", pa.int64(), "exposure number; null if unknown, may repeat", nullable=True)
+_PATH = _column("path", pa.string(), "the input, as a person would name it")
+
+EXPOSURES = pa.schema(
+    [
+        _EXPOSURE,
+        _EXPNUM,
+        _PATH,
+        _column("band", pa.string(), "filter", nullable=True),
+        _column("mjd_obs", pa.float64(), "start of the exposure, MJD in days", nullable=True),
+        _column("ra", pa.float64(), "pointing, degrees, ICRS", nullable=True),
+        _column("dec", pa.float64(), "pointing, degrees, ICRS", nullable=True),
+        _column("exptime", pa.float64(), "exposure time, s", nullable=True),
+        _column("screen_score", pa.float32(), "score in [0, 1]; null if the screen gave none", nullable=True),
+        _column("flagged", pa.bool_(), "went to the segmenter"),
+        _column("n_artifacts", pa.int32(), "artifacts found"),
+        _column(
+            "artifact_area",
+            pa.float32(),
+            "fraction of the CCD pixels of the preview that artifacts cover; null if failed",
+            nullable=True,
+        ),
+        _column("status", pa.string(), "clean: no artifact found; ghosted: at least one; failed: see failures"),
+    ],
+    metadata={"table": "exposures", "rows": "one per input, good or bad"},
+)
+
+ARTIFACTS = pa.schema(
+    [
+        _EXPOSURE,
+        _EXPNUM,
+        _column("artifact", pa.int32(), "number within the exposure, from 0"),
+        _column("class", pa.string(), "bright, faint or rays"),
+        _column("score", pa.float32(), "confidence in [0, 1]"),
+        _column("y0", pa.int32(), "first row of the mask, px"),
+        _column("x0", pa.int32(), "first column of the mask, px"),
+        _column("y1", pa.int32(), "row after the last, px"),
+        _column("x1", pa.int32(), "column after the last, px"),
+        _column("area_px", pa.int32(), "pixels of the mask"),
+        _column("rle", pa.string(), "counts of the mask's COCO run-length encoding, compressed"),
+    ],
+    metadata={"table": "artifacts", "rows": "one per instance; instances may overlap"},
+)
+
+CCDS = pa.schema(
+    [
+        _EXPOSURE,
+        _EXPNUM,
+        _column("ccdnum", pa.int16(), "number of the CCD, from 1"),
+        _column("detpos", pa.string(), "name of the CCD's position"),
+        _column("area_fraction", pa.float32(), "fraction of the CCD that any artifact covers"),
+        _column("bright_fraction", pa.float32(), "fraction that bright artifacts cover"),
+        _column("faint_fraction", pa.float32(), "fraction that faint artifacts cover"),
+        _column("rays_fraction", pa.float32(), "fraction that rays cover"),
+        _column("max_score", pa.float32(), "highest confidence of the artifacts, of any class, that touch the CCD"),
+    ],
+    metadata={"table": "ccds", "rows": "one per exposure and CCD touched by at least one pixel"},
+)
+
+FAILURES = pa.schema(
+    [
+        _EXPOSURE,
+        _PATH,
+        _EXPNUM,
+        _column("stage", pa.string(), "read, screen, segment; worker: it killed the process"),
+        _column("error", pa.string(), "what went wrong"),
+    ],
+    metadata={"table": "failures", "rows": "one per exposure that could not be processed"},
+)
+
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "exposures": EXPOSURES,
+    "artifacts": ARTIFACTS,
+    "ccds": CCDS,
+    "failures": FAILURES,
+}
+"""Schema of every table of a run, by the name of its folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCounts:
+    """
+    What came of a batch, or of several.
+
+    Attributes
+    ----------
+    n_exposures
+        Exposures, good or bad.
+    n_flagged
+        Those that went to the segmenter.
+    n_ghosted
+        Those with at least one artifact.
+    n_failed
+        Those that could not be processed.
+    n_artifacts
+        Artifacts in all of them.
+    seconds
+        Time spent by stage: read, screen, segment, tables, store.
+    """
+
+    n_exposures: int = 0
+    n_flagged: int = 0
+    n_ghosted: int = 0
+    n_failed: int = 0
+    n_artifacts: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def total(cls, counts: Iterable[BatchCounts]) -> BatchCounts:
+        """Sum over batches; seconds add up over workers, so they are not wall time."""
+        counts = list(counts)
+        names = [f.name for f in fields(cls) if f.name != "seconds"]
+        stages = dict.fromkeys(stage for c in counts for stage in c.seconds)
+        seconds = {stage: sum(c.seconds.get(stage, 0.0) for c in counts) for stage in stages}
+        return cls(**{name: sum(getattr(c, name) for c in counts) for name in names}, seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """
+    All that one batch of B exposures adds to a run.
+
+    Attributes
+    ----------
+    tables
+        One table for each of `SCHEMAS`, in input order.
+    masks
+        (B, H, W) uint8 mask planes of `Artifact.bit` flags, or None if no artifact was found.
+    counts
+        Counts and seconds per stage.
+    """
+
+    tables: Mapping[str, pa.Table]
+    masks: UInt8Array | None
+    counts: BatchCounts
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """
+    How far a run is.
+
+    Attributes
+    ----------
+    status
+        ``"running"`` or ``"complete"``.
+    n_batches, n_done
+        Batches of the run, and those in the ledger.
+    counts
+        Sums over the batches in the ledger.
+    """
+
+    status: str
+    n_batches: int
+    n_done: int
+    counts: BatchCounts

@@ -1,0 +1,312 @@
+"""
+The log of verdicts: what people said of the exposures of a run, in ``RUN/verdicts.sqlite``.
+
+It only ever grows. Every verdict is a row of its own, written and synced before anybody is told that it is saved;
+undoing one is another row. Two people who judge the same exposure have two rows, and neither sees theirs replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cascade.core.errors import ConfigError, InputError, StoreError
+from cascade.core.exposure import PREVIEW_SHAPE, Artifact
+from cascade.storage.places import LocalStorage, Storage
+
+FILE = "verdicts.sqlite"
+"""Name of the log in a run directory."""
+
+ACTIONS = ("accept", "reject", "class", "delete", "draw", "undo")
+
+MAX_CORNERS = 500
+MAX_NAME = 60
+
+_KEY = re.compile(r"[\w-]{1,60}", re.ASCII)
+_VERSION = 1
+_TIMEOUT_S = 30.0  # to wait for another process that writes
+_MIN_CORNERS = 3
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS verdicts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    time TEXT NOT NULL,
+    reviewer TEXT NOT NULL,
+    exposure INTEGER NOT NULL,
+    subject TEXT NOT NULL,
+    action TEXT NOT NULL,
+    artifact TEXT,
+    class TEXT,
+    polygon TEXT,
+    undoes INTEGER UNIQUE REFERENCES verdicts (id)
+);
+CREATE INDEX IF NOT EXISTS of_exposure ON verdicts (exposure);
+CREATE TRIGGER IF NOT EXISTS never_updated BEFORE UPDATE ON verdicts
+    BEGIN SELECT RAISE(ABORT, 'verdicts are never changed'); END;
+CREATE TRIGGER IF NOT EXISTS never_deleted BEFORE DELETE ON verdicts
+    BEGIN SELECT RAISE(ABORT, 'verdicts are never deleted'); END;
+"""
+_COLUMNS = "id, time, reviewer, exposure, subject, action, artifact, class, polygon, undoes"
+
+Corners = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewVerdict:
+    """
+    A verdict to be logged.
+
+    Attributes
+    ----------
+    key
+        Chosen by who sends it: the same verdict sent twice, because an answer got lost, counts once.
+    reviewer
+        Who says so; one line of 1 to `MAX_NAME` characters.
+    exposure
+        Position in the run.
+    subject
+        What was judged, see `cascade.runs.verdicts.opinions.subject`.
+    action
+        ``accept``: what is shown is right; ``reject``: nothing of it is; ``class``: `artifact` is of `class_`;
+        ``delete``: `artifact` is none; ``draw``: there is one more, `polygon`, of `class_`.
+    artifact
+        ``m3`` for number 3 of the exposure's artifacts, ``d17`` for the one that verdict 17 drew.
+    class_
+        The class meant.
+    polygon
+        (x, y) corners in pixels, continuous from the outer corner of pixel (0, 0), within the preview.
+
+    Raises
+    ------
+    InputError
+        If these do not fit together, or a value is out of range.
+    """
+
+    key: str
+    reviewer: str
+    exposure: int
+    subject: str
+    action: str
+    artifact: str | None = None
+    class_: Artifact | None = None
+    polygon: Corners | None = None
+
+    def __post_init__(self) -> None:
+        name = self.reviewer
+        if not 1 <= len(name) <= MAX_NAME or not name.isprintable() or name != name.strip():
+            msg = f"reviewer: expected a name of 1 to {MAX_NAME} printable characters, got {name[:MAX_NAME]!r}"
+            raise InputError(msg)
+        check_key(self.key)
+        if self.action not in ACTIONS[:-1]:
+            msg = f"action: expected one of {', '.join(ACTIONS[:-1])}, got {self.action[:MAX_NAME]!r}"
+            raise InputError(msg)
+        expected = (self.action in ("class", "delete"), self.action in ("class", "draw"), self.action == "draw")
+        got = (self.artifact is not None, self.class_ is not None, self.polygon is not None)
+        if expected != got:
+            msg = f"{self.action}: expected (artifact, class, polygon) given as {expected}, got {got}"
+            raise InputError(msg)
+        if self.polygon is not None:
+            _check_polygon(self.polygon)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A row of the log: as `NewVerdict`, with its number, the time in UTC, and which verdict an ``undo`` undoes."""
+
+    id: int
+    time: str
+    reviewer: str
+    exposure: int
+    subject: str
+    action: str
+    artifact: str | None
+    class_: Artifact | None
+    polygon: Corners | None
+    undoes: int | None
+
+
+class VerdictLog:
+    """
+    The log of a run, to read and to append to; safe with any number of threads and processes.
+
+    Parameters
+    ----------
+    folder : Path
+        The run directory; the log is made if there is none.
+
+    Raises
+    ------
+    StoreError
+        If the log cannot be made, or is none of ours.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+        with self._connected() as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, _VERSION):
+                msg = f"{self._path}: expected a log of version {_VERSION}, got {version}"
+                raise StoreError(msg)
+            if version == 0:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(_SCHEMA)
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def append(self, verdict: NewVerdict) -> int:
+        """Log a verdict; it is on the disk when this returns its number."""
+        polygon = None if verdict.polygon is None else json.dumps(verdict.polygon)
+        class_ = None if verdict.class_ is None else verdict.class_.label
+        row = (verdict.key, _now(), verdict.reviewer, verdict.exposure, verdict.subject, verdict.action,
+               verdict.artifact, class_, polygon, None)  # fmt: skip
+        with self._writing() as connection:
+            return self._insert(connection, row)
+
+    def undo(self, reviewer: str, key: str) -> Verdict | None:
+        """
+        Take back the last verdict of a reviewer that stands.
+
+        Returns
+        -------
+        Verdict or None
+            The one that was taken back; None if none stands.
+
+        Raises
+        ------
+        InputError
+            If `key` is none.
+        """
+        check_key(key)
+        with self._writing() as connection:
+            done = connection.execute("SELECT undoes FROM verdicts WHERE key = ?", (key,)).fetchone()
+            if done is None:
+                found = connection.execute(
+                    "SELECT max(id) FROM verdicts WHERE reviewer = ? AND action != 'undo' "
+                    "AND id NOT IN (SELECT undoes FROM verdicts WHERE undoes IS NOT NULL)",
+                    (reviewer,),
+                ).fetchone()[0]
+            else:
+                found = done[0]
+            if found is None:
+                return None
+            undone = _verdict(connection.execute(f"SELECT {_COLUMNS} FROM verdicts WHERE id = ?", (found,)).fetchone())
+            row = (key, _now(), reviewer, undone.exposure, undone.subject, "undo", None, None, None, undone.id)
+            self._insert(connection, row)
+            return undone
+
+    def verdicts(self, exposure: int | None = None) -> list[Verdict]:
+        """All verdicts, or those on one exposure, in the order they were given."""
+        where, values = ("", ()) if exposure is None else ("WHERE exposure = ?", (exposure,))
+        with self._connected() as connection:
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM verdicts {where} ORDER BY id", values)
+            return [_verdict(row) for row in rows]
+
+    def _insert(self, connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
+        """Add a row, unless one with its key is there."""
+        found = connection.execute("SELECT id FROM verdicts WHERE key = ?", row[:1]).fetchone()
+        if found is not None:
+            return int(found[0])
+        names = "key, time, reviewer, exposure, subject, action, artifact, class, polygon, undoes"
+        places = ", ".join("?" * len(row))
+        cursor = connection.execute(f"INSERT INTO verdicts ({names}) VALUES ({places})", row)
+        return int(cursor.lastrowid or 0)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, which nobody else writes into."""
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A connection; errors of SQLite become StoreError."""
+        try:
+            with closing(sqlite3.connect(self._path, timeout=_TIMEOUT_S, isolation_level=None)) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                yield connection
+        except sqlite3.Error as error:
+            msg = f"{self._path}: expected a log of verdicts that can be written, got {error}"
+            raise StoreError(msg) from error
+
+
+def check_key(key: str) -> None:
+    """Refuse what cannot be the key of a verdict."""
+    if not _KEY.fullmatch(key):
+        msg = "key: expected 1 to 60 letters, digits or hyphens, got something else"
+        raise InputError(msg)
+
+
+def log_folder(storage: Storage) -> Path:
+    """
+    Say where the log of a run lies.
+
+    Raises
+    ------
+    ConfigError
+        If the run is on an object store, which no database can append to.
+    """
+    if not isinstance(storage, LocalStorage):
+        msg = f"{storage.url}: expected a run on a disk: verdicts are appended to a file, which object stores cannot do"
+        raise ConfigError(msg)
+    return storage.folder
+
+
+def read_verdicts(storage: Storage) -> list[Verdict]:
+    """
+    Read the log of a run; nothing is written.
+
+    Returns
+    -------
+    list of Verdict
+        In the order they were given; empty if there is no log.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read.
+    """
+    if not isinstance(storage, LocalStorage) or not (storage.folder / FILE).is_file():
+        return []
+    path = storage.folder.absolute() / FILE
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT_S)) as connection:
+            return [_verdict(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM verdicts ORDER BY id")]
+    except (sqlite3.Error, ValueError, TypeError, InputError) as error:
+        msg = f"{path}: expected a log of verdicts, got {error}"
+        raise StoreError(msg) from error
+
+
+def _verdict(row: tuple[Any, ...]) -> Verdict:
+    """A row of the table."""
+    number, time, reviewer, exposure, known, action, artifact, class_, polygon, undoes = row
+    corners = None if polygon is None else tuple((float(x), float(y)) for x, y in json.loads(polygon))
+    label = None if class_ is None else Artifact.from_label(class_)
+    return Verdict(number, time, reviewer, exposure, known, action, artifact, label, corners, undoes)
+
+
+def _check_polygon(polygon: Corners) -> None:
+    """Refuse what no preview holds."""
+    if not _MIN_CORNERS <= len(polygon) <= MAX_CORNERS:
+        msg = f"polygon: expected {_MIN_CORNERS} to {MAX_CORNERS} corners, got {len(polygon)}"
+        raise InputError(msg)
+    height, width = PREVIEW_SHAPE
+    if not all(0 <= x <= width and 0 <= y <= height for x, y in polygon):  # which NaN does not meet
+        msg = f"polygon: expected corners within {width} x {height} px, got one outside"
+        raise InputError(msg)
+
+
+def _now() -> str:
+    """The time in UTC, ISO 8601, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

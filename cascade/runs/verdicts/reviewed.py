@@ -1,0 +1,247 @@
+"""The tables of a run as people see them: what the networks found, corrected by verdicts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pycocotools import mask as coco_mask
+
+from cascade.camera import Camera
+from cascade.core.errors import StoreError
+from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Instances, tight_boxes
+from cascade.core.via import Region
+from cascade.runs.rows import finding_of
+from cascade.runs.run import Run
+from cascade.runs.tables import SCHEMAS
+from cascade.runs.verdicts.log import Verdict, read_verdicts
+from cascade.runs.verdicts.opinions import Opinion, model_name, opinions, subject
+
+_SAME_IOU = 0.5
+"""Overlap from which two people drew the same artifact."""
+
+Tables = Mapping[str, pa.Table]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """
+    What came of the verdicts on one exposure.
+
+    Attributes
+    ----------
+    row
+        Its row of the exposures table.
+    artifacts
+        The rows of the artifacts table that the networks wrote.
+    opinions
+        By reviewer.
+    """
+
+    row: Row
+    artifacts: Sequence[Row]
+    opinions: Mapping[str, Opinion]
+
+    def votes(self, artifact: int) -> int:
+        """How many reviewers keep an artifact of the networks."""
+        return sum(opinion.keeps(model_name(artifact)) for opinion in self.opinions.values())
+
+    @property
+    def disputed(self) -> bool:
+        """Whether as many reviewers are for one of its artifacts as are against it."""
+        n = len(self.opinions)
+        drawn = (len(drawers) for _, _, drawers in self._drawn())
+        return n > 1 and any(2 * votes == n for votes in (*map(self.votes, range(len(self.artifacts))), *drawn))
+
+    @property
+    def standing(self) -> str:
+        """``disputed``, or together ``accepted``, ``rejected`` (no artifact is left) or ``corrected``."""
+        if self.disputed:
+            return "disputed"
+        found = self.found()
+        classes = [Artifact.from_label(row["class"]) for row in self.artifacts]
+        if not found and classes:
+            return "rejected"
+        same = len(found) == len(classes) and not any(True for _ in self._drawn())
+        return "accepted" if same and [class_ for class_, _ in found] == classes else "corrected"
+
+    def found(self) -> list[tuple[Artifact, BoolArray]]:
+        """
+        Artifacts as the reviewers see them together: class and (H, W) mask.
+
+        One counts if at least half of the reviewers see it, so that a CCD in doubt is vetoed; its class is the most
+        frequent, that of the networks if it is among these.
+        """
+        least = len(self.opinions) / 2
+        found = []
+        for number, row in enumerate(self.artifacts):
+            name, own = model_name(number), Artifact.from_label(row["class"])
+            keepers = [opinion for opinion in self.opinions.values() if opinion.keeps(name)]
+            if keepers and len(keepers) >= least:
+                found.append((_majority([opinion.classes.get(name, own) for opinion in keepers], own), row_mask(row)))
+        return found + [
+            (_majority(classes, classes[0]), mask) for mask, classes, drawers in self._drawn() if len(drawers) >= least
+        ]
+
+    def _drawn(self) -> list[tuple[BoolArray, list[Artifact], set[str]]]:
+        """Artifacts that people drew: the mask of who came first, all classes, and who drew it."""
+        groups: list[tuple[BoolArray, list[Artifact], set[str]]] = []
+        for opinion in self.opinions.values():
+            for drawn in opinion.drawn:
+                # Region has pixel centres at whole numbers.
+                columns, rows = ([value - 0.5 for value in side] for side in zip(*drawn.polygon, strict=True))
+                mask = Region(drawn.class_, "polygon", tuple(rows), tuple(columns)).mask()
+                for other, classes, drawers in groups:
+                    if opinion.reviewer not in drawers and _iou(mask, other) >= _SAME_IOU:
+                        classes.append(drawn.class_)
+                        drawers.add(opinion.reviewer)
+                        break
+                else:
+                    groups.append((mask, [drawn.class_], {opinion.reviewer}))
+        return groups
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """
+    A run with the verdicts of people.
+
+    Attributes
+    ----------
+    tables
+        Like those of the run; what people kept or drew has score 1.
+    judged
+        Exposures that somebody judged, by position.
+    n_stale
+        Exposures whose verdicts do not count, because the run was made anew since, or never had them.
+    """
+
+    tables: Tables
+    judged: Mapping[int, Judged]
+    n_stale: int
+
+    @property
+    def n_disputed(self) -> int:
+        """Exposures on which as many reviewers are for an artifact as against it."""
+        return sum(judged.disputed for judged in self.judged.values())
+
+
+def judged_exposures(tables: Tables, verdicts: Iterable[Verdict]) -> tuple[dict[int, Judged], int]:
+    """
+    Bring verdicts together with what they are about.
+
+    Returns
+    -------
+    tuple
+        Exposures that somebody judged, by position; and how many were left out, see `Reviewed.n_stale`.
+    """
+    verdicts = list(verdicts)
+    wanted = pa.array(sorted({verdict.exposure for verdict in verdicts}), pa.int64())
+    exposures, artifacts = (
+        tables[name].filter(pc.is_in(tables[name]["exposure"], value_set=wanted)) for name in ("exposures", "artifacts")
+    )
+    of_exposure: dict[int, list[Row]] = {}
+    for row in artifacts.to_pylist():
+        of_exposure.setdefault(row["exposure"], []).append(row)
+    rows = {row["exposure"]: row for row in exposures.to_pylist()}
+    current = {exposure: subject(row, of_exposure.get(exposure, [])) for exposure, row in rows.items()}
+    valid = [verdict for verdict in verdicts if current.get(verdict.exposure) == verdict.subject]
+    stale = {verdict.exposure for verdict in verdicts} - {verdict.exposure for verdict in valid}
+    judged = {
+        exposure: Judged(rows[exposure], of_exposure.get(exposure, []), by_reviewer)
+        for exposure, by_reviewer in opinions(valid).items()
+    }
+    return judged, len(stale)
+
+
+def standing(tables: Tables, verdicts: Iterable[Verdict]) -> dict[int, str]:
+    """What people together say of the exposures that were judged, by position; see `Judged.standing`."""
+    return {exposure: judged.standing for exposure, judged in judged_exposures(tables, verdicts)[0].items()}
+
+
+def reviewed_tables(tables: Tables, verdicts: Iterable[Verdict], camera: Camera) -> Reviewed:
+    """
+    Correct the tables of a run by verdicts.
+
+    Parameters
+    ----------
+    tables : mapping
+        Those of a run, by name.
+    verdicts : iterable of Verdict
+        See `cascade.runs.verdicts.log.read_verdicts`.
+    camera : Camera
+        The run's.
+    """
+    judged, n_stale = judged_exposures(tables, verdicts)
+    rows: dict[str, list[dict[str, Any]]] = {"exposures": [], "artifacts": [], "ccds": []}
+    for exposure, one in judged.items():
+        finding = finding_of(_instances(one.found()), camera)
+        key = {"exposure": exposure, "expnum": one.row["expnum"]}
+        rows["artifacts"] += [key | artifact for artifact in finding.artifacts]
+        rows["ccds"] += [key | asdict(ccd) for ccd in finding.ccds]
+        status = "ghosted" if finding.artifacts else "clean"
+        n_artifacts = len(finding.artifacts)
+        rows["exposures"].append(
+            {**one.row, "status": status, "n_artifacts": n_artifacts, "artifact_area": finding.area}
+        )
+    positions = pa.array(judged, pa.int64())
+    corrected = dict(tables)
+    for name, new in rows.items():
+        others = tables[name].filter(pc.invert(pc.is_in(tables[name]["exposure"], value_set=positions)))
+        merged = pa.concat_tables([others, pa.Table.from_pylist(new, SCHEMAS[name])])
+        order = np.argsort(merged["exposure"].to_numpy(), kind="stable")
+        corrected[name] = merged.take(pa.array(order))
+    return Reviewed(corrected, judged, n_stale)
+
+
+def reviewed_run(run: Run) -> Reviewed:
+    """
+    Read the tables of a run and correct them.
+
+    Raises
+    ------
+    StoreError
+        If nobody has judged anything yet, or the run or its log is damaged.
+    """
+    verdicts = read_verdicts(run.storage)
+    if not verdicts:
+        msg = f"{run.path}: expected verdicts of people, got none; cascade review collects them"
+        raise StoreError(msg)
+    tables = {name: run.table(name) for name in SCHEMAS}
+    return reviewed_tables(tables, verdicts, Camera.load(run.config.camera))
+
+
+def row_mask(row: Row) -> BoolArray:
+    """(H, W) bool mask of a row of the artifacts table."""
+    counts = row["rle"].encode("ascii")
+    return np.asarray(coco_mask.decode({"size": list(PREVIEW_SHAPE), "counts": counts}), bool)
+
+
+def _instances(found: Sequence[tuple[Artifact, BoolArray]]) -> Instances:
+    """Artifacts with the score of what a person has seen."""
+    if not found:
+        return Instances.empty()
+    masks = np.stack([mask for _, mask in found])
+    classes = np.array([class_ for class_, _ in found], np.uint8)
+    return Instances(classes, np.ones(len(found), np.float32), tight_boxes(masks), masks)
+
+
+def _majority(classes: Sequence[Artifact], preferred: Artifact) -> Artifact:
+    """The most frequent class; the preferred one, or else the first, of those that are as frequent."""
+    counts = Counter(classes)
+    most = max(counts.values())
+    if counts[preferred] == most:
+        return preferred
+    return next(class_ for class_ in classes if counts[class_] == most)
+
+
+def _iou(a: BoolArray, b: BoolArray) -> float:
+    """Intersection over union."""
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 0.0

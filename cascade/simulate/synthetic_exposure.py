@@ -1,0 +1,201 @@
+"""One synthetic exposure: sky, ghosts of bright stars, Rays, and the labels that a person would draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from cascade.camera import Camera
+from cascade.core.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
+from cascade.core.via import region_instances
+from cascade.optics.ghost_optics import GhostOptics
+from cascade.simulate.conditions import Conditions, Ranges, draw_conditions
+from cascade.simulate.ghosts import Ghosts, Scene, draw_ghosts
+from cascade.simulate.labels import MIN_RAYS_SNR, Label, merged, outline_region, rays_extent, visibility
+from cascade.simulate.mosaic import Blank, Mosaic, lit_pixels
+from cascade.simulate.night_sky import Saturated, draw_sky, saturated_light
+from cascade.simulate.rays import Beam, draw_rays
+
+Kind = Literal["clean", "ghosts", "rays", "both"]
+
+_UNRESOLVED = 1.35  # stars too faint to see make the noise of the sky this much larger than that of the pixels
+_HIDDEN_LEVEL = 150.0  # grey levels of a saturated star, within which nobody sees a ghost
+_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class StarTruth:
+    """
+    A star bright enough to make ghosts, and what came of it.
+
+    Attributes
+    ----------
+    magnitude
+        In the band of the exposure.
+    field_angle_deg, azimuth_deg
+        Its place; see `cascade.optics.ghost_optics.Star`.
+    filter_offset_mm
+        Place of the filter.
+    pairs
+        Surface pairs whose ghosts were drawn.
+    snrs
+        Signal-to-noise ratio of each, by the rule of `cascade.simulate.labels`.
+    """
+
+    magnitude: float
+    field_angle_deg: float
+    azimuth_deg: float
+    filter_offset_mm: float
+    pairs: tuple[str, ...]
+    snrs: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SimulatedExposure:
+    """
+    One synthetic exposure.
+
+    Attributes
+    ----------
+    expnum
+        Made-up exposure number.
+    image
+        (400, 400) uint8.
+    labels
+        What a person would draw; empty if it is clean.
+    stars
+        The bright stars in it, whether or not their ghosts are seen.
+    conditions
+        Band, depth and stretch.
+    """
+
+    expnum: int
+    image: UInt8Array
+    labels: tuple[Label, ...]
+    stars: tuple[StarTruth, ...]
+    conditions: Conditions
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """Classes of the labels, each once, in order."""
+        return tuple(sorted({label.region.artifact for label in self.labels}))
+
+    @cached_property
+    def instances(self) -> Instances:
+        """The labels as instances with masks."""
+        return region_instances([label.region for label in self.labels], self.image.shape[:2])
+
+
+class Simulator:
+    """
+    Draws exposures; holds the optics and the static fields of the camera.
+
+    Parameters
+    ----------
+    camera : Camera or None
+        On a 400x400 grid; None: DECam.
+    optics : GhostOptics or None
+        None: the bank of the package.
+    ranges : Ranges or None
+        None: those that networks are trained on.
+    """
+
+    def __init__(
+        self, camera: Camera | None = None, optics: GhostOptics | None = None, ranges: Ranges | None = None
+    ) -> None:
+        self.mosaic = Mosaic(camera or Camera.decam())
+        self.optics = optics or GhostOptics.load()
+        self.ranges = ranges or Ranges()
+
+    def draw(self, kind: Kind, rng: np.random.Generator, *, expnum: int = 900001) -> SimulatedExposure:
+        """
+        Draw one exposure.
+
+        Parameters
+        ----------
+        kind : {"clean", "ghosts", "rays", "both"}
+            Clean exposures carry no label, though they may hold saturated stars, trails and ghosts too weak to see;
+            the others carry at least one.
+        rng : numpy.random.Generator
+        expnum : int
+
+        Returns
+        -------
+        SimulatedExposure
+        """
+        conditions = draw_conditions(rng, self.ranges)
+        lit = lit_pixels(self.mosaic, conditions)
+        noise = conditions.noise * _UNRESOLVED
+        extended = np.zeros(self.mosaic.camera.shape, np.float32)
+        sharp = draw_sky(conditions, self.mosaic, rng)
+        labels: list[Label] = []
+        blanks: list[Blank] = []
+        scene = Scene(self.optics, self.mosaic, lit, conditions, noise, self.ranges.filter_offsets_mm)
+        ghosts = draw_ghosts(scene, kind in ("ghosts", "both"), rng)
+        for ghost in ghosts:
+            extended += ghost.light
+            blanks += self._add_star(ghost, extended, sharp, conditions, rng)
+            labels += ghost.labels
+        if kind in ("rays", "both"):
+            labels += self._add_rays(extended, lit, noise, rng)
+        image = self.mosaic.preview(extended, sharp, conditions, rng, tuple(blanks))
+        return SimulatedExposure(
+            expnum, image, tuple(merged(labels)), tuple(_truth(ghost) for ghost in ghosts), conditions
+        )
+
+    def _add_star(
+        self,
+        ghosts: Ghosts,
+        extended: Float32Array,
+        sharp: Float32Array,
+        conditions: Conditions,
+        rng: np.random.Generator,
+    ) -> tuple[Blank, ...]:
+        """Add the star that makes the ghosts, if its image is on the preview."""
+        row, column = ghosts.place
+        if not (0 <= row < extended.shape[0] and 0 <= column < extended.shape[1]):
+            return ()
+        star = Saturated(row, column, conditions.grey_of_star(ghosts.magnitude))
+        halo, core, blanks = saturated_light(star, conditions, self.mosaic, rng)
+        extended += halo
+        sharp += core
+        return blanks
+
+    def _add_rays(self, extended: Float32Array, lit: BoolArray, noise: float, rng: np.random.Generator) -> list[Label]:
+        """Add beams, at least one of which can be seen; their labels."""
+        for _ in range(_TRIES):
+            beams = draw_rays(noise, self.mosaic.camera, rng)
+            labels = [label for beam in beams if (label := _rays_label(beam, lit, noise)) is not None]
+            if labels:
+                break
+        for beam in beams:
+            extended[beam.box] += beam.light
+        return labels
+
+
+def _rays_label(beam: Beam, lit: BoolArray, noise: float) -> Label | None:
+    """The label of a beam, or None if nobody would see it."""
+    inside = lit[beam.box]
+    snr = visibility(beam.light, inside, noise)
+    if snr < MIN_RAYS_SNR:
+        return None
+    extent = np.zeros(lit.shape, bool)
+    extent[beam.box] = rays_extent(beam.light, inside, noise)
+    region = outline_region(Artifact.RAYS, extent)
+    return None if region is None else Label(region, region.mask(lit.shape), snr, beam.kind)
+
+
+def _truth(ghosts: Ghosts) -> StarTruth:
+    """The row of the truth table of one star."""
+    star = ghosts.star
+    return StarTruth(
+        ghosts.magnitude,
+        star.field_angle_deg,
+        star.azimuth_deg,
+        star.filter_offset_mm,
+        tuple(ghosts.snrs),
+        tuple(ghosts.snrs.values()),
+    )

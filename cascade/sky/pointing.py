@@ -1,0 +1,77 @@
+"""From the sky to the focal plane: where the light of a star lands for a pointing of DECam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cascade.core.errors import ConfigError
+from cascade.sky.catalogue import unit_vectors
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Pointing:
+    """
+    Where a camera looks, when, and through what.
+
+    Attributes
+    ----------
+    ra, dec
+        Of the optical axis, degrees (ICRS).
+    band
+        u, g, r, i, z, Y or VR.
+    mjd_obs
+        Modified Julian date in days; None: stars stay where they were in 1991.25.
+    rotation_deg
+        Turn of the camera from north towards east. DECam sits on an equatorial mount: always 0, up to 0.1 degrees.
+
+    Raises
+    ------
+    ConfigError
+        If a number is not finite or the declination is out of range.
+    """
+
+    ra: float
+    dec: float
+    band: str
+    mjd_obs: float | None = None
+    rotation_deg: float = 0.0
+
+    def __post_init__(self) -> None:
+        numbers = (self.ra, self.dec, self.rotation_deg, 0.0 if self.mjd_obs is None else self.mjd_obs)
+        if not np.all(np.isfinite(numbers)):
+            msg = f"pointing: expected finite ra, dec, rotation and date, got {numbers}"
+            raise ConfigError(msg)
+        if not -90 <= self.dec <= 90:
+            msg = f"pointing: expected a declination in [-90, 90] degrees, got {self.dec}"
+            raise ConfigError(msg)
+
+    def place(self, stars: Floats) -> tuple[Floats, Floats]:
+        """
+        Field angles and azimuths of stars.
+
+        Parameters
+        ----------
+        stars : ndarray of float64, shape (n, 3)
+            ICRS unit vectors.
+
+        Returns
+        -------
+        tuple of ndarray of float64
+            Angle from the axis in [0, 180] degrees, and azimuth of the image on the focal plane from +x_mm towards
+            +y_mm, degrees. On DECam's focal plane south is +x_mm and east is +y_mm (headers of the Community
+            Pipeline), so previews have north up and east to the left.
+        """
+        ra = np.deg2rad(self.ra)
+        axis = unit_vectors(np.array([self.ra]), np.array([self.dec]))[0]
+        east_unit = np.array([-np.sin(ra), np.cos(ra), 0.0])
+        east, north = stars @ east_unit, stars @ np.cross(axis, east_unit)
+        angle = np.rad2deg(np.arctan2(np.hypot(east, north), stars @ axis))
+        turn = np.deg2rad(self.rotation_deg)
+        up = north * np.cos(turn) + east * np.sin(turn)
+        left = east * np.cos(turn) - north * np.sin(turn)
+        return angle, np.rad2deg(np.arctan2(left, -up))
