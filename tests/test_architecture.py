@@ -117,3 +117,8 @@ def test_every_public_name_exists():
     assert set(cascade.__all__) == set(cascade._HOME)
     with pytest.raises(AttributeError, match="no attribute 'ghost'"):
         cascade.ghost  # noqa: B018
+
+
+def test_the_tests_lie_in_the_rooms_of_what_they_test():
+    folders = {path.parent.name for path in Path(__file__).parent.glob("*/test_*.py")}
+    assert folders == set(ROOMS)

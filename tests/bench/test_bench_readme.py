@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from show import PAGES, shown
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -308,7 +308,7 @@ run_serial(FakeReader(), run, FakeScreener(), FakeSegmenter(kill_at=3), Camera.d
 
 def test_run_killed_and_resumed_equals_one_that_was_not(tmp_path):
     path = tmp_path / "killed"
-    script = KILLED_RUN.format(tests=str(Path(__file__).parent), path=str(path))
+    script = KILLED_RUN.format(tests=str(Path(__file__).parents[1]), path=str(path))
     killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     times = {file: file.stat().st_mtime_ns for file in path.glob("*/*-0000[01].*")}

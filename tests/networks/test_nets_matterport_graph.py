@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 def case(request):
     """What Matterport answered, our network with its weights, and what the input looks like to both."""
     name, depth, n = request.param
-    with np.load(Path(__file__).parent / "matterport/golden.npz", allow_pickle=False) as file:
+    with np.load(Path(__file__).parents[1] / "matterport/golden.npz", allow_pickle=False) as file:
         golden = {key.split("/")[1]: file[key] for key in file if key.startswith(f"{name}/")}
     network = build_matterport(
         MatterportConfig(depth=depth, size=SIZE, channels=3, n_proposals=64, n_detections=24, min_score=0.4)

@@ -22,7 +22,7 @@ from cascade.runs.verdicts import read_verdicts
 
 LOCAL = frozenset({"localhost"})
 SQUARE = [[20, 180], [60, 180], [60, 220], [20, 220]]
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from cascade.core.exposure import Source
 from cascade.evaluate import Settings, evaluate_labels, evaluate_run, read_human_line, read_truth, study_agreement
 from cascade.runs.run import open_run
 
-SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "metrics.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "metrics.schema.json").read_text(encoding="utf-8"))
 QUICK = Settings(n_resamples=20)
 
 A, B, C, CLEAN = (f"D0000000{k}.jpg" for k in range(1, 5))

@@ -15,7 +15,7 @@ from cascade.camera import Camera
 from cascade.core.exposure import Artifact
 from cascade.simulate import simulate_exposure
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 

@@ -124,7 +124,7 @@ def test_scheduler_that_is_not_there_is_an_error_at_once(tmp_path, monkeypatch):
 def test_lost_scheduler_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "_PAUSE_S", 0.1)
     reader = SlowReader(tuple((number, (CLEAN, BRIGHT)[number % 2]) for number in range(60)))
-    tests = {"PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))}
+    tests = {"PYTHONPATH": os.pathsep.join((str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")))}
     cluster = Cluster(tmp_path / "logs", 1, environment=tests)
     cluster.start()
     events, n_done = [], 0

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.backends]
 def answers(tmp_path_factory):
     """Every installed backend's answers, by backend; they are asked at the same time."""
     folder = tmp_path_factory.mktemp("answers")
-    script = Path(__file__).with_name("backend_answers.py")
+    script = Path(__file__).parents[1] / "backend_answers.py"
     asked = {
         backend: subprocess.Popen(
             [sys.executable, script, folder / f"{backend}.npz"], env={**os.environ, "KERAS_BACKEND": backend}

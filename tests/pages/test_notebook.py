@@ -12,7 +12,7 @@ from looked_at import FOUND, N, looked_at
 import cascade
 from cascade.core.errors import ConfigError, InputError, StoreError
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 _EXECUTE = """
 import sys
 import nbformat

@@ -80,7 +80,7 @@ def test_synthetic_exposures_alone_are_enough(tmp_path):
     assert config.season.n_exposures == 100
 
 
-MODELS = Path(__file__).parents[1] / "models"
+MODELS = Path(__file__).parents[2] / "models"
 
 
 @pytest.mark.parametrize(
