@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, HeaderFacts, Instances, Source, tight_boxes
+from cascade.core.exposure import Artifact, HeaderFields, Instances, Source, tight_boxes
 from cascade.inputs import open_inputs
 from cascade.inputs.listing import list_inputs
 from cascade.pages.report import write_report
@@ -94,9 +94,9 @@ def write_run(folder: Path, n_exposures: int, n_flagged: int) -> Run:
     for batch in run.batches():
         outcomes = []
         for k in range(batch.start, batch.stop):
-            facts = HeaderFacts("grizY"[k % 5], 56500.2 + k // 120, exptime=90.0)
+            header = HeaderFields("grizY"[k % 5], 56500.2 + k // 120, exptime=90.0)
             path = f"/survey/des/y1/night{k // 120:04d}/D{FIRST_EXPNUM + k:08d}.fits.fz"
-            source = Source(path, FIRST_EXPNUM + k, facts)
+            source = Source(path, FIRST_EXPNUM + k, header)
             outcome = Outcome(k, source, score=float(scores[k]), flagged=bool(is_flagged[k]))
             if is_flagged[k]:
                 outcome = Outcome(k, source, score=float(scores[k]), flagged=True, finding=sets[k % N_FINDINGS])

@@ -93,7 +93,7 @@ def steppable(region):
 
 
 def draw(job):
-    """Facts of a stretch of the season."""
+    """Statistics of a stretch of the season."""
     season, start, stop, n_pictures = job
     simulator = Simulator()
     started = time.process_time()

@@ -44,7 +44,7 @@ CASES: Mapping[str, Ranges] = {
 SEED = 90001
 SNR_BINS = (10, 14, 20, 30, 50, 100, 1e9)
 RECALLS = (0.90, 0.95, 0.99)
-VISIBLE_SNR, VISIBLE_AREA = 20, 1500  # of the plainest artifact; px of all, a fourth of a CCD
+VISIBLE_SNR, VISIBLE_AREA = 20, 1500  # of the highest-S/N artifact; px of all, a fourth of a CCD
 _N_WORST = 6
 _N_LOOKED_AT = 1000
 
@@ -93,7 +93,7 @@ def screen_figures(scores: Scores, ghosted: npt.NDArray[np.bool_], labels: Any, 
         "default_threshold": threshold,
         "recall_at_default": round(float(np.mean(scores[ghosted] >= threshold)), 4),
         "false_alarm_share_at_default": round(float(np.mean(scores[~ghosted] >= threshold)), 4),
-        "recall_by_snr_of_the_plainest_artifact": [
+        "recall_by_highest_snr": [
             {
                 "from": low,
                 "to": high,
@@ -237,7 +237,7 @@ def ccd_f1(run: Any, coco: Path) -> dict[str, Any]:
 
 def gallery(folder: Path, path: Path) -> None:
     """
-    Draw the worst exposures of a season: the plainest that the screen lost, false alarms, and the worst masks.
+    Draw the worst exposures of a season: those with the highest S/N of all lost, false alarms, and the worst masks.
 
     Outlines: the truth in white, what was found in the colours of the classes.
     """
@@ -337,7 +337,7 @@ def table(result: Mapping[str, Any]) -> str:
     trained = result["cases"]["as trained"]
     lines += [
         "",
-        f"Visible ghosts alone: the plainest artifact has S/N of {VISIBLE_SNR}, all have {VISIBLE_AREA} px, or more.",
+        f"Visible ghosts alone: the best artifact has S/N {VISIBLE_SNR}, all have {VISIBLE_AREA} px, or more.",
         "",
         "| exposures | visible | screen ROC AUC | false alarms at recall .90 / .95 / .99 of these | recall at the "
         "default threshold | of the area of all ghosts, missed there |",
@@ -350,11 +350,11 @@ def table(result: Mapping[str, Any]) -> str:
             f"| {name} | {visible['n']} | {visible['roc_auc']:.4f} | {alarms} | {visible['recall_at_default']:.3f} | "
             f"{case['screen']['ghost_area_missed_at_default']:.2%} |"
         )
-    lines += ["", "As trained, by S/N of the plainest artifact (the labels start at 10):", ""]
+    lines += ["", "As trained, by highest S/N of its artifacts (the labels start at 10):", ""]
     lines += ["| S/N | exposures | recall at the default threshold |", "|---|---|---|"]
     lines += [
         f"| {row['from']:g} to {row['to']:g} | {row['n']} | {row['recall']:.3f} |"
-        for row in trained["screen"]["recall_by_snr_of_the_plainest_artifact"]
+        for row in trained["screen"]["recall_by_highest_snr"]
     ]
     lines += ["", "| only | exposures | screen recall | AP / AP@.5 | CCD F1 |", "|---|---|---|---|---|"]
     for artifact in Artifact:
@@ -378,12 +378,12 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     for name, case in result["cases"].items():
         rows = case["screen"]["reliability"]
         left.plot([row["mean_score"] for row in rows], [row["share_ghosted"] for row in rows], "o-", ms=4, label=name)
-        rows = case["screen"]["recall_by_snr_of_the_plainest_artifact"]
+        rows = case["screen"]["recall_by_highest_snr"]
         right.plot([row["from"] for row in rows], [row["recall"] for row in rows], "o-", ms=4, label=name)
     left.plot([1e-3, 1], [1e-3, 1], "k--", lw=0.8)
     left.set(xlabel="score", ylabel="share ghosted, 4 % prevalence", xscale="log", yscale="log", title="Reliability")
     right.set(
-        xlabel="S/N of the plainest artifact, from",
+        xlabel="highest S/N of its artifacts, from",
         ylabel="recall",
         xscale="log",
         title="Recall at the default threshold",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cascade.core.errors import InputError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Exposure, HeaderFacts, Instances, Source
+from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Exposure, HeaderFields, Instances, Source
 from cascade.networks.model_id import ModelId
 from cascade.runs.config import RunConfig
 from cascade.runs.run import Run
@@ -65,8 +65,8 @@ class FakeReader:
             os.kill(os.getpid(), 9)
         image = np.zeros((4, 4) if kind == WRONG_SHAPE else PREVIEW_SHAPE, np.uint8)
         image[0, 0] = max(kind, 0)
-        facts = HeaderFacts(band="g", mjd_obs=56232.0 + (source.expnum or 0) / 1000, ra=10.0, dec=-45.5, exptime=90.0)
-        return Exposure(replace(source, facts=facts), image)
+        header = HeaderFields(band="g", mjd_obs=56232.0 + (source.expnum or 0) / 1000, ra=10.0, dec=-45.5, exptime=90.0)
+        return Exposure(replace(source, header=header), image)
 
     def part(self, start, stop):
         return FakeReader(self.items[start:stop])

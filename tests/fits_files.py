@@ -38,11 +38,11 @@ class DeadlyReader:
 
 
 def night(
-    folder: Path, expnum: int = 700001, *, ccdnums=(28, 33), layout="instcal", compress=False, **facts
+    folder: Path, expnum: int = 700001, *, ccdnums=(28, 33), layout="instcal", compress=False, **header
 ) -> list[Path]:
     """The files of one exposure."""
     folder.mkdir(parents=True, exist_ok=True)
-    exposure = FullExposure(expnum, **facts)
+    exposure = FullExposure(expnum, **header)
     return write_exposure(exposure, folder, DECAM, layout=layout, ccdnums=ccdnums, compress=compress)
 
 

@@ -9,7 +9,7 @@ from fakes import config, instances
 from PIL import Image
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, HeaderFacts, Instances, Source
+from cascade.core.exposure import Artifact, HeaderFields, Instances, Source
 from cascade.inputs import open_inputs
 from cascade.inputs.listing import list_inputs
 from cascade.runs.config import Batch
@@ -49,8 +49,8 @@ def looked_at(folder: Path, names: list[str] | None = None) -> Run:
 
 
 def _outcome(k: int, source: Source) -> Outcome:
-    facts = HeaderFacts(band="grizY"[k % 5], mjd_obs=56600.2 + k // 6, exptime=90.0)
-    source = Source(source.path, source.expnum, facts)
+    header = HeaderFields(band="grizY"[k % 5], mjd_obs=56600.2 + k // 6, exptime=90.0)
+    source = Source(source.path, source.expnum, header)
     if k == FAILED:
         return Outcome(k, source).failed("read", ValueError(f"{source.path}: <b>no</b> image"))
     flagged = k in FOUND

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from cascade.core.errors import ConfigError, StoreError
 from cascade.core.via import read_via, region_instances
-from cascade.evaluate import CcdCells, Found, Side
+from cascade.evaluate import CcdCells, Found, Labelling
 from cascade.simulate.dataset import write_season
 from cascade.simulate.synthetic_season import Season
 from cascade.storage.atomic import read_json
@@ -143,11 +143,11 @@ class Pool:
                         out[mine, 0, 0] = mark[number]
             images[start : start + len(block)] = out
 
-    def truth(self, cells: CcdCells) -> Side:
+    def truth(self, cells: CcdCells) -> Labelling:
         """What a person would draw, over the whole pool."""
         regions = read_via(self.folder / "ghosted" / "via.json")
         drawn = (Found.of(region_instances(regions[name])) for name in sorted(regions)[: self.n_ghosted])
-        return Side.of("truth", [*[Found.empty()] * self.n_clean, *drawn], cells)
+        return Labelling.of("truth", [*[Found.empty()] * self.n_clean, *drawn], cells)
 
 
 def _n_drawn(folder: Path, season: Season) -> int:

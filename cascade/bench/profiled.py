@@ -20,7 +20,7 @@ _EVERY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Watched(Generic[T]):
+class Profiled(Generic[T]):
     """
     What a function returned, and the memory that it took.
 
@@ -44,7 +44,7 @@ class Watched(Generic[T]):
         return max(self.memory_mb)
 
 
-def watched(function: Callable[P, T], *args: P.args, **options: P.kwargs) -> Watched[T]:
+def profiled(function: Callable[P, T], *args: P.args, **options: P.kwargs) -> Profiled[T]:
     """
     Call a function in a new process and watch its memory.
 
@@ -62,7 +62,7 @@ def watched(function: Callable[P, T], *args: P.args, **options: P.kwargs) -> Wat
             memory.append(_memory_mb())
         seconds.append(time.monotonic() - started)
         memory.append(_memory_mb())
-        return Watched(future.result(), tuple(seconds), tuple(memory))
+        return Profiled(future.result(), tuple(seconds), tuple(memory))
 
 
 def _memory_mb() -> float:

@@ -26,7 +26,7 @@ from cascade.evaluate import (
     GROUPS,
     CcdCells,
     Found,
-    Side,
+    Labelling,
     Truth,
     ccd_hits,
     f1_score,
@@ -38,7 +38,7 @@ from cascade.evaluate import (
 from cascade.evaluate.agreement import alive_ccds
 from cascade.evaluate.curves import human_hits, mean_f1, medians
 from cascade.evaluate.sections import entry, numbers
-from cascade.evaluate.systems import annotator_sides, run_system
+from cascade.evaluate.systems import annotator_labellings, run_system
 from cascade.inputs import open_inputs
 from cascade.networks.engines import KerasEngine
 from cascade.networks.model_info import read_model
@@ -110,7 +110,7 @@ def study_real(networks: Networks, data: Path, folds: Folds, *, say: Say) -> dic
         matches = match_exposures(runs["cascade"].table("exposures"), truth.names)
         names = [name for name in truth.names if name in matches.exposures]
         exposures = [matches.exposures[name] for name in names]
-        sides = {name: _side(name, run, exposures, cells) for name, run in runs.items()}
+        labellings = {name: _labelling(name, run, exposures, cells) for name, run in runs.items()}
         rows = runs["cascade"].table("exposures").take(exposures)
     expnums = rows["expnum"].to_pylist()
     flagged = rows["flagged"].to_numpy(zero_copy_only=False).astype(bool)
@@ -118,42 +118,45 @@ def study_real(networks: Networks, data: Path, folds: Folds, *, say: Say) -> dic
     if folds.segment is not None:
         say("networks of the cross-validation, each on what it never saw")
         found = held_out(folds.segment, expnums, _images(data / IMAGES, expnums))
-        sides["alone, cross-validated"] = Side.of("alone, cross-validated", found, cells)
+        labellings["alone, cross-validated"] = Labelling.of("alone, cross-validated", found, cells)
         if folds.screen is not None:
             flagged = held_out_flags(folds.screen, expnums)
             n_flagged["cascade, cross-validated"] = int(flagged.sum())
             kept = [one if flag else Found.empty() for one, flag in zip(found, flagged, strict=True)]
-            sides["cascade, cross-validated"] = Side.of("cascade, cross-validated", kept, cells)
+            labellings["cascade, cross-validated"] = Labelling.of("cascade, cross-validated", kept, cells)
     seen = _seen(networks, expnums)
     return {
         "study": "real", "scale": 1, "networks": networks.told(),
         "n": len(names), "n_annotators": len(truth.annotators),
         "groups": list(GROUPS), "area_thresholds": list(AREA_THRESHOLDS), "n_flagged": n_flagged, "n_seen": seen,
-        **_figures(truth, names, sides, cells, alive_ccds(expnums, camera), learned=any(seen.values())),
+        **_figures(truth, names, labellings, cells, alive_ccds(expnums, camera), learned=any(seen.values())),
     }  # fmt: skip
 
 
-def _side(name: str, run: Run, exposures: Sequence[int], cells: CcdCells) -> Side:
+def _labelling(name: str, run: Run, exposures: Sequence[int], cells: CcdCells) -> Labelling:
     """What a run found."""
-    side = run_system(name, run, exposures, cells).side
-    if not isinstance(side, Side):
+    labelling = run_system(name, run, exposures, cells).labelling
+    if not isinstance(labelling, Labelling):
         msg = f"{name}: expected a run with masks"
         raise ConfigError(msg)
-    return side
+    return labelling
 
 
 def _figures(
     truth: Truth,
     names: Sequence[str],
-    sides: dict[str, Side],
+    labellings: dict[str, Labelling],
     cells: CcdCells,
     alive: npt.NDArray[np.bool_],
     *,
     learned: bool,
 ) -> dict[str, Any]:
     """F1 of everyone by area threshold and group, by the paper's boxes, against the majority of the annotators."""
-    truths = annotator_sides(truth, names, cells)
-    hits = {name: ccd_hits(truths, side, cells, alive, AREA_THRESHOLDS)[:, _PAPER] for name, side in sides.items()}
+    truths = annotator_labellings(truth, names, cells)
+    hits = {
+        name: ccd_hits(truths, labelling, cells, alive, AREA_THRESHOLDS)[:, _PAPER]
+        for name, labelling in labellings.items()
+    }
     rng = np.random.default_rng(0)
     people = human_hits(truths, cells, alive, AREA_THRESHOLDS)
     pairs = [("alone", "cascade"), ("alone, cross-validated", "cascade, cross-validated")]

@@ -12,7 +12,7 @@ import numpy as np
 from cascade.bench.networks import OPENVINO_16, OPENVINO_32, PAPER, TimedEngine, engines, measure_network, network_sizes
 from cascade.bench.peaks import machine_speed
 from cascade.bench.pool import Pool
-from cascade.bench.profiled import watched
+from cascade.bench.profiled import profiled
 from cascade.bench.profiles import profile
 from cascade.bench.seasons import Networks, has_paper
 from cascade.bench.study import Say
@@ -65,7 +65,7 @@ def study_roofline(networks: Networks, pool: Path, *, scale: float, say: Say) ->
     size = max(_LEAST_MATMUL, round(MATMUL * min(1.0, scale)))
     names = [networks.screen, networks.segment, *([PAPER] if has_paper(scale) else [])]
     say("counting operations")
-    gflop = watched(network_sizes, names).value
+    gflop = profiled(network_sizes, names).value
     matmul, rows = {}, []
     for engine in engines():
         kind = engine.split()[0]
@@ -73,7 +73,7 @@ def study_roofline(networks: Networks, pool: Path, *, scale: float, say: Say) ->
         stacks = [
             (of_network, 1 if name == PAPER else _BATCH[kind]) for name, of_network in zip(names, gflop, strict=True)
         ]
-        speed = watched(machine_speed, engine, size, stacks).value
+        speed = profiled(machine_speed, engine, size, stacks).value
         matmul[engine] = speed["matmul"]
         for name, of_network, plain in zip(names, gflop, speed["plain"], strict=True):
             say(f"{engine}: {name}")
@@ -82,7 +82,7 @@ def study_roofline(networks: Networks, pool: Path, *, scale: float, say: Say) ->
     return {
         "study": "roofline", "scale": scale, "networks": networks.told(), "matmul_size": size, "matmul": matmul,
         "rows": rows,
-        "profiles": {engine: [watched(profile, name, engine).value for name in names[:2]] for engine in counted},
+        "profiles": {engine: [profiled(profile, name, engine).value for name in names[:2]] for engine in counted},
         "end_to_end": end_to_end(networks, pool, scale, say),
     }  # fmt: skip
 
@@ -92,7 +92,7 @@ def _row(name: str, engine: str, gflop: float, scale: float) -> dict[str, Any]:
     n_images, n_rounds = max(_LEAST_IMAGES, round(_N_IMAGES * min(1.0, scale))), _ROUNDS
     if name == PAPER:
         n_images, n_rounds = _PAPER_IMAGES[engine.split()[0]], _PAPER_ROUNDS
-    measured = watched(measure_network, name, engine, n_images=n_images, n_rounds=n_rounds)
+    measured = profiled(measure_network, name, engine, n_images=n_images, n_rounds=n_rounds)
     achieved = gflop * measured.value["network_images_per_s"]
     return {**measured.value, "gflop": gflop, "gflop_per_s": achieved, "peak_mb": measured.peak_mb}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.bench.pool import Pool
-from cascade.bench.profiled import Watched, watched
+from cascade.bench.profiled import Profiled, profiled
 from cascade.bench.seasons import Networks
 from cascade.bench.study import Say
 from cascade.evaluate.screening import SURVEY_PREVALENCE
@@ -149,10 +149,10 @@ class _Stores:
 def _timed(
     stores: _Stores, n: int, networks: Networks | None, workers: int | None, *, pause_s: float = 0.0
 ) -> dict[str, Any]:
-    """One season, watched."""
+    """One season, profiled."""
     n_times = -(-n // _STORE)
     store = stores.store(n if n_times == 1 else _STORE, marked=networks is None)
-    seen = watched(run_copies, Task(store, n_times, stores.new_run(), networks, workers, pause_s))
+    seen = profiled(run_copies, Task(store, n_times, stores.new_run(), networks, workers, pause_s))
     return {
         **seen.value, "networks": networks is not None, "workers": workers, "peak_mb": seen.peak_mb,
         "memory_mb": _memory(seen),
@@ -211,7 +211,7 @@ def steady_s(run: Path, workers: int) -> float | None:
     return float((later[-1][0] - batches[workers - 1][0]).total_seconds() / sum(size for _, size in later))
 
 
-def _memory(seen: Watched[Any]) -> dict[str, float]:
+def _memory(seen: Profiled[Any]) -> dict[str, float]:
     """Megabytes in the middle fifth and in the last fifth of the time."""
     n = len(seen.memory_mb)
     middle, late = seen.memory_mb[2 * n // 5 : 3 * n // 5 + 1], seen.memory_mb[4 * n // 5 :]

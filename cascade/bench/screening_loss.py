@@ -8,14 +8,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cascade.evaluate import CcdCells, Side, f1_score, interval, paired_difference, recall
+from cascade.evaluate import CcdCells, Labelling, f1_score, interval, paired_difference, recall
 from cascade.evaluate.sections import entry
 from cascade.veto import VetoRule
 
 AREA_THRESHOLDS = {"touched": 0.0, "vetoed": VetoRule().min_area}
 """Share of a CCD that counts: any, and the default of `cascade veto`."""
 
-_FOOTPRINT, _ALL = 1, 0  # of the axes of `Side.ccd_px`
+_FOOTPRINT, _ALL = 1, 0  # of the axes of `Labelling.ccd_px`
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -38,11 +38,11 @@ class Marked:
     found: dict[str, BoolArray]
 
     @classmethod
-    def of(cls, truth: Side, found: Side, cells: CcdCells) -> Self:
-        """Compare two sides over the same exposures."""
+    def of(cls, truth: Labelling, found: Labelling, cells: CcdCells) -> Self:
+        """Compare two labellings over the same exposures."""
         true, seen = (
-            {name: side.affected(cells, "paper", area)[:, _ALL] for name, area in AREA_THRESHOLDS.items()}
-            for side in (truth, found)
+            {name: labelling.affected(cells, "paper", area)[:, _ALL] for name, area in AREA_THRESHOLDS.items()}
+            for labelling in (truth, found)
         )
         return cls(truth.ccd_px[:, _FOOTPRINT, _ALL].sum(axis=1, dtype=np.int64), true, seen)
 

@@ -14,11 +14,11 @@ import numpy.typing as npt
 from cascade.bench.cost import CostModel, trade_off
 from cascade.bench.networks import KERAS_32, PAPER, engines, measure_network
 from cascade.bench.pool import IndexArray, Pool
-from cascade.bench.profiled import watched
+from cascade.bench.profiled import profiled
 from cascade.bench.screening_loss import AREA_THRESHOLDS, Marked
 from cascade.bench.study import Say
 from cascade.camera import Camera
-from cascade.evaluate import CcdCells, Side
+from cascade.evaluate import CcdCells, Labelling
 from cascade.evaluate.labelling import run_found
 from cascade.evaluate.screening import SURVEY_PREVALENCE
 from cascade.pipeline.season import run_season
@@ -87,7 +87,7 @@ def study_seasons(networks: Networks, pool: Path, *, scale: float, say: Say) -> 
         say(f"screening and segmenting all {len(drawn)} exposures")
         everything, whole = _run(drawn.previews(), work / "all", networks, threshold=0.0)
         cells = CcdCells.of(Camera.decam())
-        found = Side.of("alone", run_found(everything.table("artifacts"), range(len(drawn))), cells)
+        found = Labelling.of("alone", run_found(everything.table("artifacts"), range(len(drawn))), cells)
         marked = Marked.of(drawn.truth(cells), found, cells)
         scores = everything.table("exposures")["screen_score"].to_numpy(zero_copy_only=False).astype(float)
         seasons = []
@@ -141,7 +141,7 @@ def measure_paper(say: Say) -> list[dict[str, Any]]:
         say(f"{PAPER} in {engine}, on a few images")
         # OpenVINO takes blocks of four; four in Keras would take as many times the memory.
         n_images = 1 if engine == KERAS_32 else 4
-        rows.append(watched(measure_network, PAPER, engine, n_images=n_images, n_rounds=_PAPER_ROUNDS).value)
+        rows.append(profiled(measure_network, PAPER, engine, n_images=n_images, n_rounds=_PAPER_ROUNDS).value)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What all studies share: facts about the machine, and the three files that a study leaves."""
+"""What all studies share: provenance about the machine, and the three files that a study leaves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DPI = 120
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def facts(command: Sequence[str], models: Sequence[str]) -> dict[str, Any]:
+def provenance(command: Sequence[str], models: Sequence[str]) -> dict[str, Any]:
     """
     Say where, when and on what a study is made; to be asked before it begins.
 
@@ -68,7 +68,7 @@ def machine() -> str:
 
 def head(study: Mapping[str, Any]) -> list[str]:
     """The lines of Markdown above the tables: what was run where."""
-    about = study["facts"]
+    about = study["provenance"]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     models = ", ".join(f"{name} ({sha256[:8]})" for name, sha256 in about["models"].items())
     scale = "" if study["scale"] == 1 else f" **A trial run: scale {study['scale']:g} of the full study.**"

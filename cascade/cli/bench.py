@@ -127,7 +127,7 @@ def real(
         typer.echo(f"SKIPPED: no {IMAGES} under $CASCADE_DATA; nothing was measured or written", err=True)
         return
     networks = _networks(screen, segment, engine)
-    about = _facts(networks)
+    about = _provenance(networks)
     study = study_real(networks, data_root(), Folds(segment_folds, screen_folds), say=_say(quiet))
     _write(out, about | study, report)
 
@@ -143,7 +143,7 @@ def _measure(
     quiet: bool,
 ) -> None:
     """Measure on drawn exposures, and write."""
-    about = _facts(networks)
+    about = _provenance(networks)
     with _pool(pool) as folder:
         found = study(networks, folder, scale=scale, say=_say(quiet))
     _write(out, about | found, report)
@@ -180,13 +180,13 @@ def _say(quiet: bool) -> Say:
     return say
 
 
-def _facts(networks: Networks) -> dict[str, Any]:
+def _provenance(networks: Networks) -> dict[str, Any]:
     """Where and when the study begins."""
     import sys
 
-    from cascade.bench.study import facts
+    from cascade.bench.study import provenance
 
-    return {"facts": facts(["cascade", *sys.argv[1:]], [networks.screen, networks.segment])}
+    return {"provenance": provenance(["cascade", *sys.argv[1:]], [networks.screen, networks.segment])}
 
 
 def _write(out: Path, study: dict[str, Any], report: ModuleType) -> None:

@@ -105,7 +105,7 @@ def agreement(
     medians = study.metrics["leave_one_out"]["ccd_f1"]
     words = ", ".join(f"{group} {found['median']['value']:.3f}" for group, found in medians.items())
     _warn(drawn)
-    typer.echo(f"{out}: {len(study.names)} images, {len(study.sides)} annotators; median CCD F1 {words}")
+    typer.echo(f"{out}: {len(study.names)} images, {len(study.labellings)} annotators; median CCD F1 {words}")
 
 
 def split(

@@ -92,7 +92,7 @@ def _sources(
     expnum: int | None,
 ) -> list[Source]:
     """What to predict: the exposures of a run, or one pointing."""
-    from cascade.core.exposure import HeaderFacts, Source
+    from cascade.core.exposure import HeaderFields, Source
     from cascade.pipeline.predict import sources_of
     from cascade.runs.run import open_run
 
@@ -108,7 +108,7 @@ def _sources(
     if ra is None or dec is None or band is None:
         msg = "expected RUN, or --ra, --dec and --band"
         raise typer.BadParameter(msg)
-    return [Source(f"ra={ra:g} dec={dec:g} {band}", expnum, HeaderFacts(band, mjd, ra, dec))]
+    return [Source(f"ra={ra:g} dec={dec:g} {band}", expnum, HeaderFields(band, mjd, ra, dec))]
 
 
 def _print_pointing(predicted: Run) -> None:

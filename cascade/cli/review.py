@@ -23,10 +23,10 @@ def review(
     """
     from contextlib import suppress
 
-    from cascade.pages.review import ReviewDesk, serve
+    from cascade.pages.review import ReviewSession, serve
     from cascade.runs.run import open_run
 
-    desk = ReviewDesk(open_run(run))
+    session = ReviewSession(open_run(run))
     with suppress(KeyboardInterrupt):
-        serve(desk, host=host, port=port, on_ready=lambda address: typer.echo(f"review at {address} (Ctrl-C ends)"))
-    typer.echo(f"{run}: {desk.n_judged()} exposures judged")
+        serve(session, host=host, port=port, on_ready=lambda address: typer.echo(f"review at {address} (Ctrl-C ends)"))
+    typer.echo(f"{run}: {session.n_judged()} exposures judged")

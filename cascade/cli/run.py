@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _EVENTS = {
     "cluster": "dashboard: {dashboard}",
     "retry": "batch {batch}: attempt {attempt} failed, again in {pause_s:.0f} s: {cause}",
-    "apart": "batch {batch}: killed its workers, now on its own to find the exposure: {cause}",
+    "isolated": "batch {batch}: killed its workers, now on its own to find the exposure: {cause}",
     "scheduler lost": "the scheduler is away, trying to reach it again: {cause}",
 }
 
@@ -130,9 +130,9 @@ def show_run(inputs: list[str], out: Path, *, quiet: bool, stub: bool = False, *
             flagged = 100 * total.n_flagged / total.n_exposures
             bars[0](counts.n_exposures, f"{speed:.1f} exposures/s, {flagged:.1f} % flagged, {total.n_failed} failed")
 
-        def on_event(event: str, **facts: Any) -> None:  # noqa: ANN401
+        def on_event(event: str, **details: Any) -> None:  # noqa: ANN401
             if not quiet:
-                typer.echo(_EVENTS[event].format(**facts), err=True)
+                typer.echo(_EVENTS[event].format(**details), err=True)
 
         run = run_stub if stub else run_season
         finished = run(inputs, out, on_start=on_start, on_batch=on_batch, on_event=on_event, **options)

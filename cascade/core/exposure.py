@@ -60,7 +60,7 @@ class Artifact(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class HeaderFacts:
+class HeaderFields:
     """
     What is known of an exposure beside its pixels; None where the input does not say.
 
@@ -94,13 +94,13 @@ class Source:
         The input as a person would name it: ``night/D00158776.jpg``, ``set.zip!D00158776.jpg``, ``x.npy[17]``.
     expnum
         Exposure number, or None where neither name, array nor manifest gives one.
-    facts
-        Header facts known without reading pixels.
+    header
+        Header fields known without reading pixels.
     """
 
     path: str
     expnum: int | None = None
-    facts: HeaderFacts = field(default_factory=HeaderFacts)
+    header: HeaderFields = field(default_factory=HeaderFields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from cascade.evaluate.counting import CcdCells
 from cascade.evaluate.curves import AREA_THRESHOLDS, CcdCurves, ccd_curves, ccd_hits
 from cascade.evaluate.evaluation import Evaluation, Settings, evaluate_labels, evaluate_run
 from cascade.evaluate.instances import MATCHED, OVERLAPS, match_counts
-from cascade.evaluate.labelling import Found, Side
+from cascade.evaluate.labelling import Found, Labelling
 from cascade.evaluate.paper_ap import PaperAp, mrcnn_ap, paper_ap
 from cascade.evaluate.pixels import iou, overlap_px, vote_fraction
 from cascade.evaluate.screening import Confusion, Curve, Reliability, curve, rates, reliability, roc_auc
@@ -42,11 +42,11 @@ __all__ = [
     "Evaluation",
     "Found",
     "Interval",
+    "Labelling",
     "Matches",
     "PaperAp",
     "Reliability",
     "Settings",
-    "Side",
     "Truth",
     "affected_ccds",
     "average_precision",

@@ -18,10 +18,10 @@ from cascade.evaluate.ccd import GROUPS
 from cascade.evaluate.counting import CcdCells, IntArray
 from cascade.evaluate.curves import AREA_THRESHOLDS, CCD_METRICS, ccd_hits, human_hits, medians
 from cascade.evaluate.instances import MATCHED, OVERLAPS, all_match_counts
-from cascade.evaluate.labelling import Side
+from cascade.evaluate.labelling import Labelling
 from cascade.evaluate.pixels import iou, mutual_overlap_px
 from cascade.evaluate.sections import entry, human_ccd_section, numbers
-from cascade.evaluate.systems import annotator_sides
+from cascade.evaluate.systems import annotator_labellings
 from cascade.evaluate.truth import Truth
 from cascade.inputs import expnum_from_name
 from cascade.storage.atomic import read_json
@@ -43,18 +43,18 @@ class Agreement:
         What `metrics.json` holds; see ``docs/metrics.md``.
     names
         Images.
-    sides
+    labellings
         The annotators over them.
     """
 
     metrics: dict[str, Any]
     names: tuple[str, ...]
-    sides: tuple[Side, ...]
+    labellings: tuple[Labelling, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Mutual:
-    """Counts between J annotators over N exposures; the last axis holds hits, the first side, the second side."""
+    """Counts between J annotators over N exposures; the last axis holds hits, the first, the second."""
 
     ccd_others: IntArray  # (J, N, geometry, threshold, group, 3)
     ccd_pairs: IntArray  # (J, J, group, 3), the paper's boxes at threshold 0
@@ -64,20 +64,20 @@ class _Mutual:
     box_pairs: IntArray  # the same of boxes
 
     @classmethod
-    def of(cls, sides: Sequence[Side], cells: CcdCells, alive: BoolArray) -> _Mutual:
+    def of(cls, labellings: Sequence[Labelling], cells: CcdCells, alive: BoolArray) -> _Mutual:
         """Compare everyone with everyone."""
-        n = len(sides)
-        pixel_pairs, pixel_others = mutual_overlap_px(sides)
+        n = len(labellings)
+        pixel_pairs, pixel_others = mutual_overlap_px(labellings)
         ccd_pairs = np.zeros((n, n, len(GROUPS), 3), np.int32)
-        match_pairs = np.zeros((n, n, len(sides[0]), len(OVERLAPS), len(MATCHED), 3), np.int32)
+        match_pairs = np.zeros((n, n, len(labellings[0]), len(OVERLAPS), len(MATCHED), 3), np.int32)
         box_pairs = np.zeros_like(match_pairs)
         for a, b in combinations(range(n), 2):
-            ccd_pairs[a, b] = ccd_hits([sides[a]], sides[b], cells, alive, (0.0,))[:, 0, 0].sum(axis=0)
-            match_pairs[a, b] = all_match_counts(sides[a], sides[b])
-            box_pairs[a, b] = all_match_counts(sides[a], sides[b], boxes=True)
+            ccd_pairs[a, b] = ccd_hits([labellings[a]], labellings[b], cells, alive, (0.0,))[:, 0, 0].sum(axis=0)
+            match_pairs[a, b] = all_match_counts(labellings[a], labellings[b])
+            box_pairs[a, b] = all_match_counts(labellings[a], labellings[b], boxes=True)
             for pairs in (ccd_pairs, match_pairs, box_pairs):
                 pairs[b, a] = pairs[a, b][..., [0, 2, 1]]
-        others = human_hits(sides, cells, alive, AREA_THRESHOLDS)
+        others = human_hits(labellings, cells, alive, AREA_THRESHOLDS)
         return cls(others, ccd_pairs, pixel_others, pixel_pairs.sum(axis=0), match_pairs, box_pairs)
 
 
@@ -103,9 +103,9 @@ def study_agreement(truth: Truth, camera: Camera, *, n_resamples: int = 1000, se
         msg = f"agreement: expected two annotators or more of the same images, got {', '.join(truth.annotators)}"
         raise ConfigError(msg)
     cells = CcdCells.of(camera)
-    sides = annotator_sides(truth, truth.names, cells)
+    labellings = annotator_labellings(truth, truth.names, cells)
     alive = alive_ccds([expnum_from_name(name) for name in truth.names], camera)
-    mutual = _Mutual.of(sides, cells, alive)
+    mutual = _Mutual.of(labellings, cells, alive)
     metrics = {
         "format": AGREEMENT_FORMAT,
         "format_version": FORMAT_VERSION,
@@ -114,18 +114,18 @@ def study_agreement(truth: Truth, camera: Camera, *, n_resamples: int = 1000, se
         "bootstrap": {"n_resamples": n_resamples, "level": 0.95, "seed": seed},
         "pairs": _pairs_section(mutual),
         "leave_one_out": _others_section(mutual, np.random.default_rng(seed), n_resamples),
-        "human": _human_section(mutual, sides),
+        "human": _human_section(mutual, labellings),
     }
-    return Agreement(metrics, truth.names, tuple(sides))
+    return Agreement(metrics, truth.names, tuple(labellings))
 
 
-def human_line(sides: Sequence[Side], cells: CcdCells, alive: BoolArray) -> dict[str, Any]:
+def human_line(labellings: Sequence[Labelling], cells: CcdCells, alive: BoolArray) -> dict[str, Any]:
     """
     What `evaluate` draws as the human line.
 
     Parameters
     ----------
-    sides : sequence of Side
+    labellings : sequence of Labelling
         Two annotators or more, over N exposures.
     cells : CcdCells
     alive : ndarray of bool, shape (N, n_ccds)
@@ -135,7 +135,7 @@ def human_line(sides: Sequence[Side], cells: CcdCells, alive: BoolArray) -> dict
     dict
         The section ``human`` of `metrics.json`.
     """
-    return _human_section(_Mutual.of(sides, cells, alive), sides)
+    return _human_section(_Mutual.of(labellings, cells, alive), labellings)
 
 
 def read_human_line(path: Path) -> dict[str, Any]:
@@ -221,17 +221,17 @@ def _others_section(mutual: _Mutual, rng: np.random.Generator, n_resamples: int)
     return section
 
 
-def _human_section(mutual: _Mutual, sides: Sequence[Side]) -> dict[str, Any]:
+def _human_section(mutual: _Mutual, labellings: Sequence[Labelling]) -> dict[str, Any]:
     """Medians over annotators, in the forms of an evaluation."""
     pixels = np.nanmedian(_zero_where_undefined(iou(mutual.pixel_others.sum(axis=0, dtype=np.int64))), axis=0)
     return {
-        "n_annotators": len(sides),
+        "n_annotators": len(labellings),
         "area_thresholds": list(AREA_THRESHOLDS),
         "ccd": human_ccd_section(medians(mutual.ccd_others)),
         "pixels": {group: numbers(pixels[k]) for k, group in enumerate(GROUPS)},
         "instances": _matched_medians(mutual.match_pairs),
         "boxes": _matched_medians(mutual.box_pairs),
-        "screening": _screening(np.stack([side.ghosted() for side in sides])),
+        "screening": _screening(np.stack([labelling.ghosted() for labelling in labellings])),
     }
 
 

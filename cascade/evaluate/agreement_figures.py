@@ -119,7 +119,7 @@ def _votes(agreement: Agreement, camera: Camera, image: Path | None) -> Figure:
         raise ConfigError(msg)
     n = _most_contested(agreement) if image is None else agreement.names.index(image.name)
     grey = _preview(image, camera)
-    fractions = vote_fraction([side.found[n] for side in agreement.sides])
+    fractions = vote_fraction([labelling.found[n] for labelling in agreement.labellings])
     figure = Figure(figsize=(3.2 * len(GROUPS) + 0.8, 3.9), layout="constrained")
     axes = figure.subplots(1, len(GROUPS))
     for axis, group, fraction in zip(axes, GROUPS, fractions, strict=True):
@@ -129,7 +129,7 @@ def _votes(agreement: Agreement, camera: Camera, image: Path | None) -> Figure:
         draw_ccds(axis, camera)
         axis.set_title(group, fontsize=10)
         axis.set_axis_off()
-    figure.colorbar(shown, ax=axes, shrink=0.8, label=f"share of {len(agreement.sides)} annotators")
+    figure.colorbar(shown, ax=axes, shrink=0.8, label=f"share of {len(agreement.labellings)} annotators")
     figure.suptitle(plain(agreement.names[n]), fontsize=10)
     return figure
 
@@ -146,6 +146,6 @@ def _most_contested(agreement: Agreement) -> int:
     """The image with most pixels on which opinions differ."""
     contested = []
     for n in range(len(agreement.names)):
-        everything = vote_fraction([side.found[n] for side in agreement.sides])[0]
+        everything = vote_fraction([labelling.found[n] for labelling in agreement.labellings])[0]
         contested.append(int(np.sum((everything > 0) & (everything < 1))))
     return int(np.argmax(contested))

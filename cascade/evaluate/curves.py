@@ -12,7 +12,7 @@ from cascade.core.exposure import BoolArray
 from cascade.evaluate.bootstrap import FloatArray, Interval, f1_score, interval, precision, recall
 from cascade.evaluate.ccd import GROUPS, majority
 from cascade.evaluate.counting import GEOMETRIES, CcdCells, IntArray
-from cascade.evaluate.labelling import AnySide, Side
+from cascade.evaluate.labelling import AnyLabelling, Labelling
 
 AREA_THRESHOLDS = tuple(k / 100 for k in range(0, 95, 5))
 """Of the paper's figure: 0, 5, ..., 90 % of a CCD."""
@@ -41,7 +41,7 @@ class CcdCurves:
 
 
 def ccd_hits(
-    truths: Sequence[Side], predicted: AnySide, cells: CcdCells, alive: BoolArray, thresholds: Sequence[float]
+    truths: Sequence[Labelling], predicted: AnyLabelling, cells: CcdCells, alive: BoolArray, thresholds: Sequence[float]
 ) -> IntArray:
     """
     Count hits, true and predicted CCDs of every exposure.
@@ -50,9 +50,9 @@ def ccd_hits(
 
     Parameters
     ----------
-    truths : sequence of Side
+    truths : sequence of Labelling
         The annotators, over N exposures.
-    predicted : Side or VetoSide
+    predicted : Labelling or VetoLabelling
         Over the same.
     cells : CcdCells
     alive : ndarray of bool, shape (N, n_ccds)
@@ -67,7 +67,7 @@ def ccd_hits(
     counts = np.zeros((len(alive), len(GEOMETRIES), len(thresholds), len(GROUPS), 3), np.int32)
     for g, geometry in enumerate(GEOMETRIES):
         for t, threshold in enumerate(thresholds):
-            votes = np.stack([side.affected(cells, geometry, threshold) for side in truths])
+            votes = np.stack([labelling.affected(cells, geometry, threshold) for labelling in truths])
             truth, guess = majority(votes), predicted.affected(cells, geometry, threshold)
             if geometry == "footprint":
                 truth, guess = truth & alive[:, None], guess & alive[:, None]
@@ -123,13 +123,13 @@ def mean_f1(hits: IntArray) -> FloatArray:
     return np.where(n_counted > 0, total / np.maximum(n_counted, 1), np.nan)
 
 
-def human_hits(truths: Sequence[Side], cells: CcdCells, alive: BoolArray, thresholds: Sequence[float]) -> IntArray:
+def human_hits(truths: Sequence[Labelling], cells: CcdCells, alive: BoolArray, thresholds: Sequence[float]) -> IntArray:
     """
     Count how each annotator meets the majority of the others.
 
     Parameters
     ----------
-    truths : sequence of Side
+    truths : sequence of Labelling
         J annotators, two at least, over N exposures.
     cells, alive, thresholds
         As for `ccd_hits`.

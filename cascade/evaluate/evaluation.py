@@ -20,7 +20,7 @@ from cascade.evaluate.ccd import GROUPS
 from cascade.evaluate.counting import CcdCells, IntArray
 from cascade.evaluate.curves import AREA_THRESHOLDS, ccd_hits
 from cascade.evaluate.instances import OVERLAPS
-from cascade.evaluate.labelling import AnySide, Side
+from cascade.evaluate.labelling import AnyLabelling, Labelling
 from cascade.evaluate.pixels import overlap_px
 from cascade.evaluate.screening import SURVEY_PREVALENCE
 from cascade.evaluate.sections import (
@@ -33,7 +33,14 @@ from cascade.evaluate.sections import (
     pixel_section,
     screening_section,
 )
-from cascade.evaluate.systems import System, annotator_sides, annotator_system, complete_run, run_system, veto_system
+from cascade.evaluate.systems import (
+    System,
+    annotator_labellings,
+    annotator_system,
+    complete_run,
+    run_system,
+    veto_system,
+)
 from cascade.evaluate.truth import Truth, match_exposures, match_labels, read_labels
 from cascade.runs.run import Run
 
@@ -70,7 +77,7 @@ class Evaluation:
     metrics: dict[str, Any]
     names: tuple[str, ...]
     exposures: tuple[int, ...]
-    truths: tuple[Side, ...]
+    truths: tuple[Labelling, ...]
     system: System
     left_out: Mapping[str, tuple[str, ...]]
     hits: IntArray | None = None
@@ -168,7 +175,7 @@ def evaluate_run(
     competitors += [veto_system(spec, expnums, camera) for spec in veto]
     systems = [system, *competitors]
     _check_names(systems)
-    annotators = annotator_sides(truth, names, cells)
+    annotators = annotator_labellings(truth, names, cells)
     truths = _truths(annotators, settings.consensus)
     alive = alive_ccds(expnums, camera)
     if human is None and len(annotators) > 1:
@@ -180,10 +187,14 @@ def evaluate_run(
         "left_out": {reason: len(which) for reason, which in left_out.items() if which},
     }
     metrics["human"] = human
-    sides = {s.name: s.side for s in systems if s.side is not None}
-    hits = {name: ccd_hits(truths, side, cells, alive, AREA_THRESHOLDS) for name, side in sides.items()}
-    pixels = {name: overlap_px(truths, side) for name, side in sides.items() if isinstance(side, Side)}
-    metrics |= _artifact_sections(sides, truths, hits, pixels, settings)
+    labellings = {s.name: s.labelling for s in systems if s.labelling is not None}
+    hits = {name: ccd_hits(truths, labelling, cells, alive, AREA_THRESHOLDS) for name, labelling in labellings.items()}
+    pixels = {
+        name: overlap_px(truths, labelling)
+        for name, labelling in labellings.items()
+        if isinstance(labelling, Labelling)
+    }
+    metrics |= _artifact_sections(labellings, truths, hits, pixels, settings)
     metrics["screening"] = _screening(systems, _ghosted(truths), settings)
     return Evaluation(
         metrics, tuple(names), tuple(exposures), tuple(truths), system, left_out, hits[system.name], pixels[system.name]
@@ -265,8 +276,8 @@ def _head(
 
 
 def _artifact_sections(
-    sides: Mapping[str, AnySide],
-    truths: Sequence[Side],
+    labellings: Mapping[str, AnyLabelling],
+    truths: Sequence[Labelling],
     hits: Mapping[str, IntArray],
     pixels: Mapping[str, IntArray],
     settings: Settings,
@@ -274,9 +285,9 @@ def _artifact_sections(
     """All that is measured of artifacts: by CCD, by pixel, by instance, and the differences between systems."""
     rng = np.random.default_rng(settings.seed)
     n = settings.n_resamples
-    drawn = {name: side for name, side in sides.items() if isinstance(side, Side)}
-    coco = {name: coco_results(truths, side) for name, side in drawn.items()}
-    first = next(iter(sides))
+    drawn = {name: labelling for name, labelling in labellings.items() if isinstance(labelling, Labelling)}
+    coco = {name: coco_results(truths, labelling) for name, labelling in drawn.items()}
+    first = next(iter(labellings))
     return {
         "ccd": {
             "area_thresholds": list(AREA_THRESHOLDS),
@@ -287,8 +298,8 @@ def _artifact_sections(
         "instances": {
             "overlaps": list(OVERLAPS),
             "coco": {name: coco_section(one, len(hits[first]), rng, n) for name, one in coco.items()},
-            "paper": {name: paper_section(truths, side, rng, n) for name, side in drawn.items()},
-            "matched": {name: match_section(truths, side, rng, n) for name, side in drawn.items()},
+            "paper": {name: paper_section(truths, labelling, rng, n) for name, labelling in drawn.items()},
+            "matched": {name: match_section(truths, labelling, rng, n) for name, labelling in drawn.items()},
         },
         "differences": {
             name: difference_section(
@@ -348,21 +359,21 @@ def _rival_system(opened: Any, names: Sequence[str], cells: CcdCells) -> System:
     return annotator_system(opened, names, cells)
 
 
-def _truths(annotators: Sequence[Side], consensus: str) -> list[Side]:
+def _truths(annotators: Sequence[Labelling], consensus: str) -> list[Labelling]:
     """The annotators that make the truth."""
     if consensus == MAJORITY:
         return list(annotators)
-    chosen = [side for side in annotators if side.name == consensus]
+    chosen = [labelling for labelling in annotators if labelling.name == consensus]
     if not chosen:
-        known = ", ".join(side.name for side in annotators)
+        known = ", ".join(labelling.name for labelling in annotators)
         msg = f"consensus: expected {MAJORITY} or an annotator ({known}), got {consensus!r}"
         raise ConfigError(msg)
     return chosen
 
 
-def _ghosted(truths: Sequence[Side]) -> BoolArray:
+def _ghosted(truths: Sequence[Labelling]) -> BoolArray:
     """(N,) bool: exposures on which more than half of the annotators drew something."""
-    votes = np.stack([side.ghosted() for side in truths])
+    votes = np.stack([labelling.ghosted() for labelling in truths])
     ghosted: BoolArray = 2 * votes.sum(axis=0) > len(votes)
     return ghosted
 

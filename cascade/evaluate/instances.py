@@ -1,4 +1,4 @@
-"""Whether two sides found the same artifacts: instances matched one to one."""
+"""Whether two labellings found the same artifacts: instances matched one to one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray
 from cascade.evaluate.counting import IntArray
-from cascade.evaluate.labelling import Found, Side
+from cascade.evaluate.labelling import Found, Labelling
 
 OVERLAPS = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Least intersection over union of a match; those of the paper's panels."""
@@ -21,7 +21,7 @@ MATCHED = ("All", *(artifact.name.title() for artifact in Artifact), "class-blin
 
 def overlaps(one: Found, other: Found, *, boxes: bool = False) -> npt.NDArray[np.float64]:
     """
-    Intersection over union of the artifacts of two sides in one exposure.
+    Intersection over union of the artifacts of two labellings in one exposure.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def match_counts(one: Found, other: Found, *, boxes: bool = False) -> IntArray:
     return counts
 
 
-def all_match_counts(one: Side, other: Side, *, boxes: bool = False) -> IntArray:
+def all_match_counts(one: Labelling, other: Labelling, *, boxes: bool = False) -> IntArray:
     """`match_counts` of every exposure: (N, n_overlaps, n_matched, 3)."""
     return np.stack([match_counts(a, b, boxes=boxes) for a, b in zip(one.found, other.found, strict=True)])
 

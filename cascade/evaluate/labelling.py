@@ -1,4 +1,4 @@
-"""What is compared: each annotator, run or veto list as one side, exposure by exposure, without pixels."""
+"""What is compared: each annotator, run or veto list as one labelling, exposure by exposure, without pixels."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Side:
+class Labelling:
     """
     One annotator or run over N exposures.
 
@@ -105,7 +105,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class VetoSide:
+class VetoLabelling:
     """
     A veto list over N exposures; it knows neither classes nor areas.
 
@@ -126,7 +126,7 @@ class VetoSide:
         return np.repeat(self.listed[:, None], len(GROUPS), axis=1)
 
 
-AnySide = Side | VetoSide
+AnyLabelling = Labelling | VetoLabelling
 
 
 def run_found(artifacts: pa.Table, exposures: Sequence[int]) -> list[Found]:

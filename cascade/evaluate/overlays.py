@@ -18,7 +18,7 @@ from cascade.core.exposure import Artifact, BoolArray, UInt8Array
 from cascade.evaluate.bootstrap import f1_score
 from cascade.evaluate.evaluation import Evaluation
 from cascade.evaluate.figures import plain, save
-from cascade.evaluate.labelling import Side
+from cascade.evaluate.labelling import Labelling
 from cascade.pages.report.overview import COLOURS
 from cascade.runs.previews import RunPreviews
 from cascade.runs.run import Run
@@ -49,8 +49,8 @@ def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path) 
     bool
         False if there is nothing to draw: no masks, or no exposure with any.
     """
-    side = evaluation.system.side
-    if not isinstance(side, Side) or evaluation.hits is None:
+    labelling = evaluation.system.labelling
+    if not isinstance(labelling, Labelling) or evaluation.hits is None:
         return False
     hits = evaluation.hits[:, 0, 0, 0]
     scores = np.where(hits[:, 1:].any(axis=-1), f1_score(hits), np.nan)
@@ -71,8 +71,8 @@ def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path) 
         n_people = len(evaluation.truths)
         of_whom = "" if n_people == 1 else f", majority of {n_people}"
         left.set_title(f"{plain(evaluation.names[n])}\ntruth{of_whom}", fontsize=8)
-        draw_masks(right, image, side.found[n].plane(), camera)
-        right.set_title(f"{plain(side.name)}\nCCD F1 {scores[n]:.2f}", fontsize=8)
+        draw_masks(right, image, labelling.found[n].plane(), camera)
+        right.set_title(f"{plain(labelling.name)}\nCCD F1 {scores[n]:.2f}", fontsize=8)
     legend = [Patch(color=colour, label=artifact.label) for artifact, colour in COLOURS.items()]
     figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False, fontsize=9)
     figure.suptitle("Exposures from the worst to the best CCD F1 (all classes, t = 0)", fontsize=10)

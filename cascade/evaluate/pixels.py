@@ -11,7 +11,7 @@ from cascade.core.exposure import BoolArray, UInt8Array
 from cascade.evaluate.bootstrap import FloatArray
 from cascade.evaluate.ccd import GROUPS, majority
 from cascade.evaluate.counting import IN_GROUP, IntArray
-from cascade.evaluate.labelling import Found, Side
+from cascade.evaluate.labelling import Found, Labelling
 
 
 def iou(totals: npt.ArrayLike) -> FloatArray:
@@ -33,7 +33,7 @@ def iou(totals: npt.ArrayLike) -> FloatArray:
     return np.where(union > 0, totals[..., 0] / np.maximum(union, 1), np.nan)
 
 
-def overlap_px(truths: Sequence[Side], predicted: Side) -> IntArray:
+def overlap_px(truths: Sequence[Labelling], predicted: Labelling) -> IntArray:
     """
     Count pixels of the truth, of the prediction and of both.
 
@@ -41,9 +41,9 @@ def overlap_px(truths: Sequence[Side], predicted: Side) -> IntArray:
 
     Parameters
     ----------
-    truths : sequence of Side
+    truths : sequence of Labelling
         The annotators, over N exposures.
-    predicted : Side
+    predicted : Labelling
         Over the same.
 
     Returns
@@ -56,18 +56,20 @@ def overlap_px(truths: Sequence[Side], predicted: Side) -> IntArray:
         return np.stack([_joint_overlaps(true.plane(), guess.plane()) for true, guess in pairs]).astype(np.int32)
     rows = [
         _overlaps(majority(marked[:-1]), marked[-1])
-        for marked in (_marked([side.found[n] for side in (*truths, predicted)]) for n in range(len(predicted)))
+        for marked in (
+            _marked([labelling.found[n] for labelling in (*truths, predicted)]) for n in range(len(predicted))
+        )
     ]
     return np.stack(rows)
 
 
-def mutual_overlap_px(annotators: Sequence[Side]) -> tuple[IntArray, IntArray]:
+def mutual_overlap_px(annotators: Sequence[Labelling]) -> tuple[IntArray, IntArray]:
     """
     Count pixels in common between annotators.
 
     Parameters
     ----------
-    annotators : sequence of Side
+    annotators : sequence of Labelling
         J of them, two at least, over N exposures.
 
     Returns
@@ -81,7 +83,7 @@ def mutual_overlap_px(annotators: Sequence[Side]) -> tuple[IntArray, IntArray]:
     pairs = np.zeros((len(annotators[0]), n_annotators, n_annotators, len(GROUPS), 3), np.int32)
     others = np.zeros((len(annotators[0]), n_annotators, len(GROUPS), 3), np.int32)
     for n in range(len(annotators[0])):
-        marked = _marked([side.found[n] for side in annotators])
+        marked = _marked([labelling.found[n] for labelling in annotators])
         for g in range(len(GROUPS)):
             both = marked[:, g].astype(np.float32) @ marked[:, g].T
             pairs[n, :, :, g, 0] = both
@@ -112,7 +114,7 @@ def vote_fraction(found: Sequence[Found]) -> npt.NDArray[np.float32]:
 
 
 def _marked(found: Sequence[Found]) -> BoolArray:
-    """(side, group, pixel) bool, of the pixels that any side marked."""
+    """(labelling, group, pixel) bool, of the pixels that any labelling marked."""
     planes = np.stack([one.plane().ravel() for one in found])
     return IN_GROUP[:, planes[:, np.any(planes, axis=0)]].transpose(1, 0, 2)
 

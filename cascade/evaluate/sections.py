@@ -23,7 +23,7 @@ from cascade.evaluate.ccd import GROUPS
 from cascade.evaluate.counting import GEOMETRIES, IntArray
 from cascade.evaluate.curves import AREA_THRESHOLDS, CCD_METRICS, ccd_curves
 from cascade.evaluate.instances import MATCHED, OVERLAPS, all_match_counts
-from cascade.evaluate.labelling import Side
+from cascade.evaluate.labelling import Labelling
 from cascade.evaluate.paper_ap import PAPER_GROUPS, mrcnn_ap, paper_ap
 from cascade.evaluate.pixels import iou
 from cascade.evaluate.screening import Confusion, curve, rates, reliability, roc_auc
@@ -85,11 +85,11 @@ def pixel_section(overlap: IntArray, rng: np.random.Generator, n_resamples: int)
     return {group: entry(found, k) for k, group in enumerate(GROUPS)}
 
 
-def coco_results(truths: Sequence[Side], side: Side) -> dict[str, list[CocoResult]]:
+def coco_results(truths: Sequence[Labelling], labelling: Labelling) -> dict[str, list[CocoResult]]:
     """COCO's comparison with every annotator, by masks and by boxes."""
     return {
-        "masks": [coco_result(truth.found, side.found, kind="segm") for truth in truths],
-        "boxes": [coco_result(truth.found, side.found, kind="bbox") for truth in truths],
+        "masks": [coco_result(truth.found, labelling.found, kind="segm") for truth in truths],
+        "boxes": [coco_result(truth.found, labelling.found, kind="bbox") for truth in truths],
     }
 
 
@@ -112,9 +112,11 @@ def coco_section(
     return section
 
 
-def paper_section(truths: Sequence[Side], side: Side, rng: np.random.Generator, n_resamples: int) -> dict[str, Any]:
+def paper_section(
+    truths: Sequence[Labelling], labelling: Labelling, rng: np.random.Generator, n_resamples: int
+) -> dict[str, Any]:
     """The paper's per-exposure average precision of one system, over annotators."""
-    compared = [paper_ap(truth.found, side.found) for truth in truths]
+    compared = [paper_ap(truth.found, labelling.found) for truth in truths]
     ap = np.stack([one.ap for one in compared], axis=1)  # (exposure, annotator, overlap, group)
     present = np.stack([one.present for one in compared], axis=1)[:, :, None]
     conventions = {"ap": np.isfinite(ap), "ap_where_present": np.broadcast_to(present, ap.shape)}
@@ -129,7 +131,7 @@ def paper_section(truths: Sequence[Side], side: Side, rng: np.random.Generator, 
         "recall": numbers(np.linspace(0, 1, curves.shape[-1])),
         **{group: numbers(curves[:, g]) for g, group in enumerate(PAPER_GROUPS)},
     }
-    theirs = [mrcnn_ap(truth.found, side.found) for truth in truths]
+    theirs = [mrcnn_ap(truth.found, labelling.found) for truth in truths]
     known = [one for one in theirs if one is not None]
     section["mrcnn"] = None
     if known:
@@ -141,9 +143,11 @@ def paper_section(truths: Sequence[Side], side: Side, rng: np.random.Generator, 
     return section
 
 
-def match_section(truths: Sequence[Side], side: Side, rng: np.random.Generator, n_resamples: int) -> dict[str, Any]:
+def match_section(
+    truths: Sequence[Labelling], labelling: Labelling, rng: np.random.Generator, n_resamples: int
+) -> dict[str, Any]:
     """Precision, recall and F1 of instances matched one to one, at each of `OVERLAPS`, over annotators."""
-    counts = np.sum([all_match_counts(truth, side) for truth in truths], axis=0)
+    counts = np.sum([all_match_counts(truth, labelling) for truth in truths], axis=0)
     return {name: _matched(counts[:, :, k], rng, n_resamples) for k, name in enumerate(MATCHED)}
 
 

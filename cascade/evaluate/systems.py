@@ -18,7 +18,7 @@ from cascade.core.exposure import BoolArray
 from cascade.core.via import Annotations, region_instances
 from cascade.evaluate.bootstrap import FloatArray
 from cascade.evaluate.counting import CcdCells
-from cascade.evaluate.labelling import AnySide, Found, Side, VetoSide, run_found
+from cascade.evaluate.labelling import AnyLabelling, Found, Labelling, VetoLabelling, run_found
 from cascade.evaluate.truth import Truth
 from cascade.runs.run import Run, open_run
 from cascade.veto import read_list
@@ -54,7 +54,7 @@ class System:
     ----------
     name
         As tables and figures call it.
-    side
+    labelling
         Its artifacts, or its list of CCDs; None where only whole exposures are compared.
     answers
         By what gives them: ``screen``, and ``cascade`` (an artifact was found in a flagged exposure) or the kind of
@@ -62,7 +62,7 @@ class System:
     """
 
     name: str
-    side: AnySide | None
+    labelling: AnyLabelling | None
     answers: Mapping[str, Answer]
 
 
@@ -118,14 +118,14 @@ def run_system(name: str, run: Run, exposures: Sequence[int], cells: CcdCells | 
     scores = rows["screen_score"].to_numpy(zero_copy_only=False).astype(float)
     if run.config.screen is not None and np.all(np.isfinite(scores)):
         answers = {"screen": Answer(rows["flagged"].to_numpy(zero_copy_only=False).astype(bool), scores), **answers}
-    side = None if cells is None else Side.of(name, run_found(artifacts, exposures), cells)
-    return System(name, side, answers)
+    labelling = None if cells is None else Labelling.of(name, run_found(artifacts, exposures), cells)
+    return System(name, labelling, answers)
 
 
-def annotator_sides(truth: Truth, names: Sequence[str], cells: CcdCells) -> list[Side]:
+def annotator_labellings(truth: Truth, names: Sequence[str], cells: CcdCells) -> list[Labelling]:
     """The annotators of a truth over some of its images, one mask plane at a time."""
     return [
-        Side.of(annotator, (Found.of(region_instances(images[name])) for name in names), cells)
+        Labelling.of(annotator, (Found.of(region_instances(images[name])) for name in names), cells)
         for annotator, images in zip(truth.annotators, truth.regions, strict=True)
     ]
 
@@ -133,8 +133,8 @@ def annotator_sides(truth: Truth, names: Sequence[str], cells: CcdCells) -> list
 def annotator_system(annotations: Annotations, names: Sequence[str], cells: CcdCells) -> System:
     """An annotator as a competitor, over images that they annotated."""
     found = (Found.of(region_instances(annotations.images[name])) for name in names)
-    side = Side.of(annotations.path.stem, found, cells)
-    return System(side.name, side, {"annotator": Answer(side.ghosted(), None)})
+    labelling = Labelling.of(annotations.path.stem, found, cells)
+    return System(labelling.name, labelling, {"annotator": Answer(labelling.ghosted(), None)})
 
 
 def veto_system(spec: str, expnums: Sequence[int | None], camera: Camera) -> System:
@@ -181,7 +181,7 @@ def veto_system(spec: str, expnums: Sequence[int | None], camera: Camera) -> Sys
         for expnum, ccdnum in zip(ghosts["expnum"].to_pylist(), ghosts["ccdnum"].to_pylist(), strict=True):
             listed[rows_of.get(expnum, []), ccdnum - 1] = True
     flagged: BoolArray = np.any(listed, axis=1)
-    return System(name, VetoSide(name, listed), {"list": Answer(flagged, None)})
+    return System(name, VetoLabelling(name, listed), {"list": Answer(flagged, None)})
 
 
 def _positions(numbers: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

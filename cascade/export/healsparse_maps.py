@@ -174,5 +174,5 @@ def _add(map_: Any, pixels: Pixels) -> None:  # noqa: ANN401
 def _metadata(run: Run, band: str) -> dict[str, Any]:
     """What a map says of its making."""
     segment = run.config.segment
-    facts = {"BAND": band, "GHMODEL": segment.name if segment else "", "CAMERA": run.config.camera}
-    return {key: fits_text(value) for key, value in facts.items()}
+    metadata = {"BAND": band, "GHMODEL": segment.name if segment else "", "CAMERA": run.config.camera}
+    return {key: fits_text(value) for key, value in metadata.items()}

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import pyarrow as pa
 
-from cascade.core.exposure import Exposure, HeaderFacts, Source, UInt8Array
+from cascade.core.exposure import Exposure, HeaderFields, Source, UInt8Array
 
 Row = dict[str, Any]
 
@@ -83,7 +83,7 @@ class ListedReader(ABC):
     ----------
     rows
         Arrow record batch, one row an exposure. A column ``name`` holds file names as bytes; ``expnum`` and
-        the fields of `HeaderFacts` may be there and may be null; any other column is the subclass's own.
+        the fields of `HeaderFields` may be there and may be null; any other column is the subclass's own.
     """
 
     rows: pa.RecordBatch
@@ -128,8 +128,8 @@ class ListedReader(ABC):
         expnum = row.get("expnum")
         if expnum is None and "name" in row:
             expnum = expnum_from_name(os.fsdecode(row["name"]))
-        facts = HeaderFacts(*(row.get(fact) for fact in ("band", "mjd_obs", "ra", "dec", "exptime")))
-        return Source(self.path(row), expnum, facts)
+        header = HeaderFields(*(row.get(fact) for fact in ("band", "mjd_obs", "ra", "dec", "exptime")))
+        return Source(self.path(row), expnum, header)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Header facts in columns: exposure number, band, time and pointing, from any table to one set of types."""
+"""Header fields in columns: exposure number, band, time and pointing, from any table to one set of types."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HEADER_COLUMNS = ("expnum", "band", "mjd_obs", "ra", "dec", "exptime")
 
 def header_columns(columns: Mapping[str, pa.Array], path: str | Path) -> dict[str, pa.Array]:
     """
-    Convert the columns that are header facts; others are dropped.
+    Convert the columns that are header fields; others are dropped.
 
     Parameters
     ----------

@@ -144,7 +144,7 @@ def _made(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterato
         except BrokenProcessPool:
             # One of those under way killed its process, and all others of the pool went with it.
             for index in left[: 2 * n_workers]:
-                yield reader.source(left.pop(0)).path, _make_apart(reader, index)
+                yield reader.source(left.pop(0)).path, _make_isolated(reader, index)
 
 
 def _made_in_processes(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterator[Entry | str]:
@@ -159,7 +159,7 @@ def _made_in_processes(reader: FitsReader, indices: Sequence[int], n_workers: in
             yield waiting.popleft().result()
 
 
-def _make_apart(reader: FitsReader, index: int) -> Entry | str:
+def _make_isolated(reader: FitsReader, index: int) -> Entry | str:
     """The preview of an exposure, or what is wrong with it, from a process that may die of it."""
     try:
         (made,) = _made_in_processes(reader, [index], 1)

@@ -91,9 +91,9 @@ class PreviewLibrary:
         columns: dict[str, Any] = {
             "expnum": np.array([-1 if e.source.expnum is None else e.source.expnum for e in entries], np.int64)
         }
-        columns["band"] = np.array([e.source.facts.band or "" for e in entries], np.dtypes.StringDType())
+        columns["band"] = np.array([e.source.header.band or "" for e in entries], np.dtypes.StringDType())
         for name in _FLOATS:
-            values = [getattr(e.source.facts, name) for e in entries]
+            values = [getattr(e.source.header, name) for e in entries]
             columns[name] = np.array([np.nan if v is None else v for v in values])
         columns["preview"] = np.stack([e.image for e in entries])
         for name, values in columns.items():
@@ -102,7 +102,7 @@ class PreviewLibrary:
             array[start:stop] = values
         rows = [
             {
-                "path": e.source.path, "expnum": e.source.expnum, **asdict(e.source.facts), "noise": e.noise,
+                "path": e.source.path, "expnum": e.source.expnum, **asdict(e.source.header), "noise": e.noise,
                 "n_ccds": e.n_ccds, "remarks": list(e.remarks), "ccds": [asdict(patch) for patch in e.patches],
             }
             for e in entries

@@ -279,7 +279,7 @@ def _members(group: zarr.Group, name: str) -> dict[str, Any]:
 
 
 def _header_arrays(members: dict[str, Any], length: int, name: str) -> dict[str, pa.Array]:
-    """The header facts in a Zarr group."""
+    """The header fields in a Zarr group."""
     columns = {}
     for key, array in members.items():
         shape = getattr(array, "shape", "a group")

@@ -177,9 +177,9 @@ class OpticsBank:
         angle, at_angle = _between(np.asarray(self.description["angles_deg"]), angle_deg)
         state = np.ix_(rows[row], np.arange(2), np.array(angle))
         weight = np.multiply.outer(np.multiply.outer(at_row, (1 - mix, mix)), at_angle)
-        facts = self.arrays["facts"][state]
-        lit = facts[..., 0] > 0
-        share = float((weight * facts[..., 0]).sum())
+        transmission = self.arrays["facts"][state]
+        lit = transmission[..., 0] > 0
+        share = float((weight * transmission[..., 0]).sum())
         if share <= 0:
             return None
         weight = np.where(lit, weight, 0.0)
@@ -194,7 +194,7 @@ class OpticsBank:
             box=mixed("box"),
             stops_pupil=mixed("stops_pupil"),
             stops_plane=mixed("stops_plane"),
-            invertible=bool((facts[..., 2] > 0)[lit].all()),
+            invertible=bool((transmission[..., 2] > 0)[lit].all()),
             share=share,
             density=float(mixed("facts")[1]),
         )

@@ -34,7 +34,9 @@ _N_DEATHS = 2  # of an exposure alone, before it is blamed: the first may have b
 _START = "from cascade.pipeline.isolated import work; work()"
 
 
-def process_apart(part: Reader, batch: Batch, loader: Loader, camera: Camera, threshold: float | None) -> BatchResult:
+def process_isolated(
+    part: Reader, batch: Batch, loader: Loader, camera: Camera, threshold: float | None
+) -> BatchResult:
     """
     Process a batch as `cascade.pipeline.batch.process_batch` does, but survive it.
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from cascade.camera import Camera
 from cascade.core.errors import CascadeError, InputError
-from cascade.core.exposure import HeaderFacts, Source
+from cascade.core.exposure import HeaderFields, Source
 from cascade.networks.model_id import ModelId
 from cascade.optics.ghost_optics import GhostOptics
 from cascade.runs.config import Batch, RunConfig
@@ -69,19 +69,19 @@ class Predictor:
     def outcome(self, exposure: int, source: Source) -> Outcome:
         """Predict one exposure; one that cannot be becomes a failure."""
         try:
-            ghosts = predict_ghosts(self._pointing(source.facts), self.rule, optics=self.optics, stars=self.stars)
+            ghosts = predict_ghosts(self._pointing(source.header), self.rule, optics=self.optics, stars=self.stars)
         except CascadeError as error:
             return Outcome(exposure, source).failed("read", error)
         finding = finding_of(ghost_instances(ghosts, self.rule), self.camera)
         return Outcome(exposure, source, flagged=True, finding=finding)
 
-    def _pointing(self, facts: HeaderFacts) -> Pointing:
-        """The pointing of an exposure, or InputError if its facts do not give it."""
-        if facts.ra is None or facts.dec is None or facts.band is None:
-            missing = ", ".join(name for name in ("ra", "dec", "band") if getattr(facts, name) is None)
+    def _pointing(self, header: HeaderFields) -> Pointing:
+        """The pointing of an exposure, or InputError if its header do not give it."""
+        if header.ra is None or header.dec is None or header.band is None:
+            missing = ", ".join(name for name in ("ra", "dec", "band") if getattr(header, name) is None)
             msg = f"pointing: expected ra, dec and band, got no {missing}; a manifest can give them"
             raise InputError(msg)
-        return Pointing(facts.ra, facts.dec, facts.band, facts.mjd_obs, self.rotation_deg)
+        return Pointing(header.ra, header.dec, header.band, header.mjd_obs, self.rotation_deg)
 
 
 def predict_run(
@@ -99,7 +99,7 @@ def predict_run(
     Parameters
     ----------
     sources : sequence of Source
-        The exposures, with their header facts; pixels are not read. Those without ra, dec and band fail.
+        The exposures, with their header fields; pixels are not read. Those without ra, dec and band fail.
     out : Path or str
         The run directory: new, empty, or one of the same exposures and rule.
     predictor : Predictor
@@ -122,7 +122,7 @@ def predict_run(
     StoreError
         If `out` holds something else, or another run is at work on it.
     """
-    listed = json.dumps([[source.path, source.expnum, asdict(source.facts)] for source in sources])
+    listed = json.dumps([[source.path, source.expnum, asdict(source.header)] for source in sources])
     inputs = hashlib.sha256(listed.encode()).hexdigest()
     config = RunConfig(inputs, len(sources), None, predictor.model_id(), None, batch_size)
     storage = open_storage(out)
@@ -138,10 +138,10 @@ def predict_run(
 
 
 def sources_of(exposures: pa.Table) -> list[Source]:
-    """The exposures of a run's table, with their header facts."""
-    facts = ("band", "mjd_obs", "ra", "dec", "exptime")
+    """The exposures of a run's table, with their header fields."""
+    header = ("band", "mjd_obs", "ra", "dec", "exptime")
     return [
-        Source(row["path"], row["expnum"], HeaderFacts(**{name: row[name] for name in facts}))
+        Source(row["path"], row["expnum"], HeaderFields(**{name: row[name] for name in header}))
         for row in exposures.sort_by("exposure").to_pylist()
     ]
 

@@ -134,7 +134,7 @@ def run_season(
     on_batch : callable or None
         Told of every batch that was committed.
     on_event : callable or None
-        Told of the dashboard, of retries and of lost schedulers: a word, and facts by name. ``RUN/logs`` tells more.
+        Told of the dashboard, of retries and of lost schedulers: its name, and details. ``RUN/logs`` tells more.
 
     Returns
     -------
@@ -290,10 +290,10 @@ def _run(
                 on_batch(counts)
             lease.check()
 
-        def happened(event: str, **facts: object) -> None:
-            log.write(event, **facts)
+        def happened(event: str, **details: object) -> None:
+            log.write(event, **details)
             if on_event is not None:
-                on_event(event, **facts)
+                on_event(event, **details)
 
         log.write("start", n_exposures=config.n_exposures, n_pending=len(pending), workers=n_workers or scheduler or 1)
         if on_start is not None:

@@ -39,10 +39,10 @@ class RunLog:
         self._uploaded = time.monotonic()
         self._lock = threading.Lock()
 
-    def write(self, event: str, **facts: object) -> None:
-        """Add a line: the time, what happened, and any facts that JSON can hold."""
+    def write(self, event: str, **details: object) -> None:
+        """Add a line: the time, what happened, and any details that JSON can hold."""
         time_ = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": time_, "event": event, **facts}) + "\n"
+        line = json.dumps({"time": time_, "event": event, **details}) + "\n"
         with self._lock:
             self._lines.append(line)
             late = time.monotonic() - self._uploaded >= _SECONDS_BETWEEN_UPLOADS

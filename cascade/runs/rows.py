@@ -124,7 +124,7 @@ def _exposure_row(outcome: Outcome) -> dict[str, Any]:
         "exposure": outcome.exposure,
         "expnum": outcome.source.expnum,
         "path": _text(outcome.source.path),
-        **asdict(outcome.source.facts),
+        **asdict(outcome.source.header),
         "screen_score": outcome.score,
         "flagged": outcome.flagged,
         "n_artifacts": len(finding.artifacts),

@@ -104,7 +104,7 @@ class Run:
         fresh : bool
             Start anew: delete what an earlier run of any configuration wrote here, and nothing else.
         details : mapping or None
-            Facts for people to keep in ``run.json``, such as the command line; not compared on resume.
+            What people may want to know, kept in ``run.json``, such as the command line; not compared on resume.
 
         Raises
         ------
@@ -222,9 +222,9 @@ class Run:
         self.annotate(**outcome, versions=installed_versions())
         return summary
 
-    def annotate(self, **facts: object) -> None:
-        """Write facts for people, or the outcome, into ``run.json``."""
-        self.storage.write("run.json", json_bytes({**read_run_json(self.storage), **facts}))
+    def annotate(self, **values: object) -> None:
+        """Write values for people, or the outcome, into ``run.json``."""
+        self.storage.write("run.json", json_bytes({**read_run_json(self.storage), **values}))
 
     def summary(self) -> RunSummary:
         """

@@ -240,7 +240,7 @@ def _truth_rows(exposure: SimulatedExposure) -> list[dict[str, Any]]:
     rows = []
     labels = {(label.star, label.origin): label for label in exposure.labels}
     for number, star in enumerate(exposure.stars):
-        facts = {
+        common = {
             "expnum": exposure.expnum,
             "star": number,
             "magnitude": star.magnitude,
@@ -251,7 +251,7 @@ def _truth_rows(exposure: SimulatedExposure) -> list[dict[str, Any]]:
         for pair, snr in zip(star.pairs, star.snrs, strict=True):
             label = labels.get((number, pair))
             drawn = {} if label is None else {"class": label.region.artifact.label, "area_px": int(label.mask.sum())}
-            rows.append({**facts, "origin": pair, "snr": snr, "labelled": label is not None, **drawn})
+            rows.append({**common, "origin": pair, "snr": snr, "labelled": label is not None, **drawn})
     rows += [
         {
             "expnum": exposure.expnum,

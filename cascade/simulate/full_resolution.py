@@ -111,7 +111,7 @@ def write_exposure(
     kind = {"instcal": "ooi", "raw": "ori"}[layout]
     path = folder / f"c4d_121101_{exposure.expnum:06d}_{kind}_{exposure.band}_v1{ending}"
     with fits.open(path, mode="append") as file:
-        file.append(fits.PrimaryHDU(header=fits.Header(_facts(exposure, camera))))
+        file.append(fits.PrimaryHDU(header=fits.Header(_header_cards(exposure, camera))))
         file.flush()
     for ccdnum in ccdnums:
         ccd = camera.ccd(ccdnum)
@@ -148,7 +148,7 @@ def wcs_cards(exposure: FullExposure, ccd: Ccd, camera: Camera, origin: tuple[in
     return cards
 
 
-def _facts(exposure: FullExposure, camera: Camera) -> dict[str, Any]:
+def _header_cards(exposure: FullExposure, camera: Camera) -> dict[str, Any]:
     """The cards of a primary header that matter."""
     hours = exposure.ra / 15
     mjd = _MJD_EPOCH_EXPNUM[0] + (exposure.expnum - _MJD_EPOCH_EXPNUM[1]) * 120 / 86400
@@ -206,13 +206,13 @@ def _write_immasked(exposure: FullExposure, folder: Path, camera: Camera, ccd: C
 
     image = exposure.pixels(ccd, camera)
     cards = {"CCDNUM": ccd.ccdnum, "DETPOS": ccd.detpos} | wcs_cards(exposure, ccd, camera, (0, 0))
-    facts = _facts(exposure, camera)
+    shared = _header_cards(exposure, camera)
     mask = np.zeros(image.shape, np.int16)
     mask[:15] = mask[-15:] = 512  # EDGE
     weight = np.full(image.shape, exposure.noise**-2, np.float32)
     compress = ending.endswith(".fz")
     planes = [
-        _hdu(plane, {"EXTNAME": name, **facts, **cards}, compress=compress)
+        _hdu(plane, {"EXTNAME": name, **shared, **cards}, compress=compress)
         for name, plane in (("SCI", image), ("MSK", mask), ("WGT", weight))
     ]
     path = folder / f"D{exposure.expnum:08d}_{exposure.band}_c{ccd.ccdnum:02d}_r2357p01_immasked{ending}"

@@ -38,7 +38,7 @@ _N_MORE_STARS = 0.35  # mean number of further, fainter stars
 _CUTOFF_NOISE = 0.22  # ghosts with less light a pixel, in units of the noise, are not drawn
 _WHOLE_SHARE = 0.66
 _LEAST_LIT = 0.2  # share of an outline on CCDs under which nobody draws it
-_MIN_SEEN = 1.15  # a ghosted exposure's plainest ghost has at least this many times the least S/N
+_MIN_SEEN = 1.15  # a ghosted exposure's highest-S/N ghost has at least this many times the least S/N
 _MAX_SEEN = 25.0  # and at most this many; plainer ones than any real one would come of lucky draws of everything
 _MAX_UNSEEN = 0.8  # a clean exposure's has at most this
 
@@ -179,7 +179,7 @@ def _ghosts_of(
     limits: tuple[float, float],
     rng: np.random.Generator,
 ) -> Ghosts:
-    """Draw a star's ghosts, the star brighter or fainter than asked if its plainest ghost is beyond the limits."""
+    """Draw a star's ghosts, the star brighter or fainter than asked if its highest-S/N ghost is beyond the limits."""
     flux = scene.conditions.grey_of_star(magnitude)
     patches = scene.optics.patches(
         star, reflectivity=glass.reflectivity, vane_width_mm=glass.vanes, cutoff=_CUTOFF_NOISE * scene.noise / flux

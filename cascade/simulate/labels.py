@@ -5,7 +5,7 @@ Labels as annotators draw them: one filled outline an artifact, a class by its l
 
     S/N = sqrt(sum over lit pixels of (band-passed light)²) / noise
 
-is at least `MIN_GHOST_SNR` or `MIN_RAYS_SNR`, and at least `MIN_SHARE` of that of the plainest artifact in the
+is at least `MIN_GHOST_SNR` or `MIN_RAYS_SNR`, and at least `MIN_SHARE` of that of the highest-S/N artifact in the
 exposure, beside which nobody draws the weakest. The band pass is a mean over 3 pixels, for nobody sees stripes of
 single pixels, less one over 9, which stands for the survey's sky mesh: of a ghost it leaves only edges. The noise
 includes unresolved stars. The limit comes from real exposures: along the circles and ellipses that annotators drew, a
@@ -40,7 +40,7 @@ MIN_RAYS_SNR = 14.0
 """The same for a beam of Rays, whose texture is harder to tell from stars than a smooth edge."""
 
 MIN_SHARE = 0.1
-"""Least S/N relative to the plainest artifact of the exposure."""
+"""Least S/N relative to the highest-S/N artifact of the exposure."""
 
 _FINE_PX = 3
 _HIGH_PASS_PX = 9  # about two meshes of the survey's background

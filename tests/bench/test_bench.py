@@ -12,14 +12,14 @@ import pytest
 from cascade.bench import real_report, roofline_report, scaling_report, seasons_report
 from cascade.bench.cost import CostModel, trade_off
 from cascade.bench.pool import Pool
-from cascade.bench.profiled import watched
+from cascade.bench.profiled import profiled
 from cascade.bench.scaling import steady_s
 from cascade.bench.screening_loss import Marked
-from cascade.bench.study import facts, write_study
+from cascade.bench.study import provenance, write_study
 from cascade.core.errors import ConfigError
 
 FACTS = {
-    "facts": {
+    "provenance": {
         "command": "cascade bench", "date": "2026-11-22", "machine": "2 cores", "load_average": 0.1,
         "versions": {"numpy": "2.4"}, "models": {"screen-v1": "abcdefgh12"},
     },
@@ -107,16 +107,16 @@ def test_season_larger_than_the_pool_is_refused():
 
 
 def test_facts_keep_no_absolute_path():
-    about = facts(["cascade", "bench", "seasons", "--pool", "/home/me/pool", "--out=/home/me/results"], [])
+    about = provenance(["cascade", "bench", "seasons", "--pool", "/home/me/pool", "--out=/home/me/results"], [])
     assert about["command"] == "cascade bench seasons --pool pool --out=results"
     assert "numpy" in about["versions"]
 
 
 def test_memory_of_another_process_is_watched():
-    seen = watched(pow, 2, 10)
+    seen = profiled(pow, 2, 10)
     assert seen.value == 1024
     assert len(seen.seconds) == len(seen.memory_mb)
-    assert watched(os.getpid).value != os.getpid()
+    assert profiled(os.getpid).value != os.getpid()
 
 
 def seasons_study():

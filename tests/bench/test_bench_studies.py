@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from cascade.bench.profiled import Watched
+from cascade.bench.profiled import Profiled
 from cascade.cli.app import app
 
 pytestmark = pytest.mark.slow
@@ -47,10 +47,10 @@ def here(monkeypatch):
     """Measure in this process: starting one and importing TensorFlow takes seconds each time."""
 
     def measured(function, *args, **options):
-        return Watched(function(*args, **options), (0.0,), (100.0,))
+        return Profiled(function(*args, **options), (0.0,), (100.0,))
 
-    monkeypatch.setattr("cascade.bench.roofline.watched", measured)
-    monkeypatch.setattr("cascade.bench.scaling.watched", measured)
+    monkeypatch.setattr("cascade.bench.roofline.profiled", measured)
+    monkeypatch.setattr("cascade.bench.scaling.profiled", measured)
 
 
 def written(out: Path, name: str) -> dict:

@@ -5,15 +5,15 @@ import pytest
 from evaluated import BRIGHT_28, BRIGHT_35, CAMERA, FAINT_35, RAYS_1, drawn
 
 from cascade.core.run_lengths import marked_pixels
-from cascade.evaluate import GROUPS, CcdCells, Found, Side, iou, overlap_px, vote_fraction
+from cascade.evaluate import GROUPS, CcdCells, Found, Labelling, iou, overlap_px, vote_fraction
 from cascade.evaluate.pixels import mutual_overlap_px
 
 CELLS = CcdCells.of(CAMERA)
 GROUP = {name: k for k, name in enumerate(GROUPS)}
 
 
-def side(name, *exposures):
-    return Side.of(name, (Found.of(drawn(rectangles)) for rectangles in exposures), CELLS)
+def labelling(name, *exposures):
+    return Labelling.of(name, (Found.of(drawn(rectangles)) for rectangles in exposures), CELLS)
 
 
 def test_iou_by_hand():
@@ -30,8 +30,8 @@ def test_planes_are_those_of_the_instances():
 
 
 def test_one_annotator_and_three_of_one_mind_are_the_same_truth():
-    truth = side("a", [BRIGHT_28, RAYS_1], [FAINT_35], [])
-    found = side("b", [BRIGHT_28], [BRIGHT_35], [RAYS_1])
+    truth = labelling("a", [BRIGHT_28, RAYS_1], [FAINT_35], [])
+    found = labelling("b", [BRIGHT_28], [BRIGHT_35], [RAYS_1])
     alone = overlap_px([truth], found)
     np.testing.assert_array_equal(alone, overlap_px([truth] * 3, found))
     assert alone[0, GROUP["Bright"]].tolist() == [400, 400, 400]
@@ -41,7 +41,7 @@ def test_one_annotator_and_three_of_one_mind_are_the_same_truth():
 
 
 def test_mutual_counts_hold_pairs_and_majorities():
-    one, two, three = side("1", [BRIGHT_28]), side("2", [BRIGHT_28, BRIGHT_35]), side("3", [])
+    one, two, three = labelling("1", [BRIGHT_28]), labelling("2", [BRIGHT_28, BRIGHT_35]), labelling("3", [])
     pairs, others = mutual_overlap_px([one, two, three])
     assert pairs[0, 0, 1, GROUP["Bright"]].tolist() == [400, 400, 800]
     assert pairs[0, 1, 0, GROUP["Bright"]].tolist() == [400, 800, 400]

@@ -12,7 +12,7 @@ from fits_files import night, preview_of
 
 from cascade.camera import Camera
 from cascade.core.errors import ConfigError, InputError, StoreError
-from cascade.core.exposure import HeaderFacts, Instances, Source
+from cascade.core.exposure import HeaderFields, Instances, Source
 from cascade.core.versions import installed_versions
 from cascade.export import export_run
 from cascade.export.ccd_masks import ccd_mask, sampled_mask
@@ -217,8 +217,8 @@ def test_images_and_weights_beside_the_masks_are_not_marked(marked_run, tmp_path
 
 
 def test_band_that_fits_cannot_hold_is_spelt_out(tmp_path):
-    facts = HeaderFacts("é\n", None, None, None, None)
-    run = run_of(tmp_path / "run", [(Source("a.jpg", 5, facts), corner_marks(28))])
+    header = HeaderFields("é\n", None, None, None, None)
+    run = run_of(tmp_path / "run", [(Source("a.jpg", 5, header), corner_marks(28))])
     export_run(run, "fits-mask", tmp_path / "out")
     assert fits.getheader(tmp_path / "out" / "D00000005_ghost.fits.fz")["BAND"] == r"?\n"
 

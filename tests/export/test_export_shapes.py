@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from cascade.cli.app import app
 from cascade.core.errors import InputError, StoreError
-from cascade.core.exposure import HeaderFacts, Instances, Source
+from cascade.core.exposure import HeaderFields, Instances, Source
 from cascade.core.outlines import outlines
 from cascade.core.via import read_via, region_instances
 from cascade.export import export_run
@@ -38,11 +38,11 @@ def fits_exposure(tmp_path_factory):
 @pytest.fixture(scope="module")
 def sky_run(tmp_path_factory, fits_exposure):
     """A ghosted exposure, a clean one of the same field, and one that nobody knows the WCS of."""
-    facts = HeaderFacts("g", 56232.5, 150.0, -30.0, 90.0)
+    header = HeaderFields("g", 56232.5, 150.0, -30.0, 90.0)
     items = [
-        (Source(str(fits_exposure), 700001, facts), corner_marks(28)),
-        (Source(str(fits_exposure), 700002, facts), Instances.empty()),
-        (Source("photo.jpg", 700003, facts), corner_marks(28)),
+        (Source(str(fits_exposure), 700001, header), corner_marks(28)),
+        (Source(str(fits_exposure), 700002, header), Instances.empty()),
+        (Source("photo.jpg", 700003, header), corner_marks(28)),
     ]
     return run_of(tmp_path_factory.mktemp("run") / "run", items)
 
@@ -169,7 +169,7 @@ def test_run_and_previews_on_an_object_store_are_exported(s3_folder, fits_exposu
     for path in tmp_path.rglob("*"):
         if path.is_file():
             open_storage(s3_folder).write(path.relative_to(tmp_path).as_posix(), path.read_bytes())
-    source = Source(f"{s3_folder}/p.zarr[0]", 700001, HeaderFacts("g", 56232.5, 150.0, -30.0, 90.0))
+    source = Source(f"{s3_folder}/p.zarr[0]", 700001, HeaderFields("g", 56232.5, 150.0, -30.0, 90.0))
     run = run_of(f"{s3_folder}/run", [(source, corner_marks(28))])
     for format_ in ("fits-mask", "lsst", "ds9", "coco", "via", "healsparse"):
         written = export_run(run, format_, tmp_path / format_)
@@ -218,8 +218,8 @@ def test_area_of_the_map_is_that_of_the_mask(fits_exposure):
 
 
 def test_name_of_a_band_leads_no_map_elsewhere(fits_exposure, tmp_path):
-    facts = [HeaderFacts(band, 56232.5, 150.0, -30.0, 90.0) for band in ("g/../é", "g_.._é")]
-    items = [(Source(str(fits_exposure), 700001, fact), Instances.empty()) for fact in facts]
+    header = [HeaderFields(band, 56232.5, 150.0, -30.0, 90.0) for band in ("g/../é", "g_.._é")]
+    items = [(Source(str(fits_exposure), 700001, fact), Instances.empty()) for fact in header]
     write_maps(run_of(tmp_path / "run", items), tmp_path, SkyHeaders(DECAM), nside=8192)
     made = sorted(path.name for path in tmp_path.glob("exposures_*"))
     assert made == ["exposures_g_..__.hsp", "exposures_g_..___2.hsp"]

@@ -6,8 +6,8 @@ from fits_files import DECAM, change, night, small_fits
 
 from cascade.camera import Camera
 from cascade.core.errors import InputError
-from cascade.core.exposure import HeaderFacts
-from cascade.inputs.fits.ccds import has_codes, header_facts, mask_beside, open_exposure, peek, section
+from cascade.core.exposure import HeaderFields
+from cascade.inputs.fits.ccds import has_codes, header_fields, mask_beside, open_exposure, peek, section
 
 
 def opened(files, camera=DECAM, **options):
@@ -27,33 +27,33 @@ def test_ccds_are_placed_by_number_whatever_their_order(exposure_files):
         (1, "S29", 2), (33, "N2", 3), (62, "N31", 1),
     ]  # fmt: skip
     assert exposure.expnum == 158776
-    assert exposure.facts.band == "z"
-    assert (exposure.facts.ra, exposure.facts.dec) == pytest.approx((33.25, -7.0858), abs=1e-4)
-    assert exposure.facts.exptime == 90.0
+    assert exposure.header.band == "z"
+    assert (exposure.header.ra, exposure.header.dec) == pytest.approx((33.25, -7.0858), abs=1e-4)
+    assert exposure.header.exptime == 90.0
     assert all(image.origin == (1, 1) and not image.raw for image in exposure.ccds)
-    assert peek(exposure_files[0], "x") == (158776, exposure.facts)
+    assert peek(exposure_files[0], "x") == (158776, exposure.header)
 
 
 @pytest.mark.parametrize(
-    ("header", "facts"),
+    ("header", "expected"),
     [
-        ({}, HeaderFacts()),
+        ({}, HeaderFields()),
         (
             {"FILTER": "Y DECam c0005 10095.0 1130.0", "TELRA": "12:29:17.948", "TELDEC": "-00:28:40.296"},
-            HeaderFacts("Y", None, 187.32478333, -0.47786),
+            HeaderFields("Y", None, 187.32478333, -0.47786),
         ),
         (
             {"FILTER": "r_57", "RA": 10.5, "DEC": -88.0, "MJD-OBS": 60000.5, "EXPTIME": 30},
-            HeaderFacts("r", 60000.5, 10.5, -88.0, 30.0),
+            HeaderFields("r", 60000.5, 10.5, -88.0, 30.0),
         ),
-        ({"RA": "NaN", "DEC": 120.0, "EXPTIME": "long", "MJD-OBS": float("inf")}, HeaderFacts()),
-        ({"TELRA": "25:00:00", "TELDEC": "1:2"}, HeaderFacts()),
+        ({"RA": "NaN", "DEC": 120.0, "EXPTIME": "long", "MJD-OBS": float("inf")}, HeaderFields()),
+        ({"TELRA": "25:00:00", "TELDEC": "1:2"}, HeaderFields()),
     ],
 )  # fmt: skip
-def test_facts_come_from_the_header_or_are_unknown(header, facts):
-    got = header_facts(header)
-    assert (got.band, got.mjd_obs, got.exptime) == (facts.band, facts.mjd_obs, facts.exptime)
-    assert (got.ra, got.dec) == (pytest.approx(facts.ra), pytest.approx(facts.dec))
+def test_fields_come_from_the_header_or_are_unknown(header, expected):
+    got = header_fields(header)
+    assert (got.band, got.mjd_obs, got.exptime) == (expected.band, expected.mjd_obs, expected.exptime)
+    assert (got.ra, got.dec) == (pytest.approx(expected.ra), pytest.approx(expected.dec))
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_cutouts_of_real_exposures_are_recognised_but_refused(real_data):
 def test_cutouts_of_real_exposures_are_placed_when_asked_for(real_data, name, expnum, ccdnum, band, ra, dec):
     exposure = opened([real_data / "decam_fits" / name], cutouts=True)
     (image,) = exposure.ccds
-    assert (exposure.expnum, image.ccd.ccdnum, exposure.facts.band) == (expnum, ccdnum, band)
-    assert (exposure.facts.ra, exposure.facts.dec) == pytest.approx((ra, dec), abs=1e-5)
+    assert (exposure.expnum, image.ccd.ccdnum, exposure.header.band) == (expnum, ccdnum, band)
+    assert (exposure.header.ra, exposure.header.dec) == pytest.approx((ra, dec), abs=1e-5)
     height, width = image.hdu.shape
     assert 0 <= image.origin[0] <= 4096 - height
     assert 0 <= image.origin[1] <= 2048 - width

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cascade.cli.app import app
 from cascade.core.errors import ConfigError, InputError, StoreError
-from cascade.core.exposure import HeaderFacts, Source
+from cascade.core.exposure import HeaderFields, Source
 from cascade.inputs import open_inputs
 from cascade.inputs.fits.entry import Entry
 from cascade.inputs.fits.reader import find_fits, open_fits
@@ -37,10 +37,10 @@ def two_exposures(tmp_path_factory):
 
 
 def entry(expnum, grey=7):
-    facts = HeaderFacts("g", 56232.5, 10.0, -30.0, 90.0)
+    header = HeaderFields("g", 56232.5, 10.0, -30.0, 90.0)
     patches = (SkyPatch(28, 1, 1, CARDS),)
     image = np.full((400, 400), grey, np.uint8)
-    return Entry(Source(f"night/{expnum}.fits", expnum, facts), image, 20.0, 60, ("N2: dark",), patches)
+    return Entry(Source(f"night/{expnum}.fits", expnum, header), image, 20.0, 60, ("N2: dark",), patches)
 
 
 def test_folder_of_fits_lists_exposures_and_no_masks(two_exposures):
@@ -50,7 +50,7 @@ def test_folder_of_fits_lists_exposures_and_no_masks(two_exposures):
     ]  # fmt: skip
     exposures = [reader.read(k) for k in range(2)]
     assert [exposure.source.expnum for exposure in exposures] == [700002, 700001]
-    assert exposures[0].source.facts.exptime == 90.0
+    assert exposures[0].source.header.exptime == 90.0
     assert all(exposure.image.shape == (400, 400) and exposure.image.dtype == np.uint8 for exposure in exposures)
     part = reader.part(1, 2)
     np.testing.assert_array_equal(part.read(0).image, exposures[1].image)
@@ -104,7 +104,7 @@ def test_what_is_stored_is_read_back(tmp_path):
         assert library.expnums == {1, 2, 3}
     reader = open_inputs(path)
     assert [(reader.source(k).expnum, reader.read(k).image[0, 0]) for k in range(3)] == [(1, 7), (2, 8), (3, 9)]
-    assert reader.source(0).facts == HeaderFacts("g", 56232.5, 10.0, -30.0, 90.0)
+    assert reader.source(0).header == HeaderFields("g", 56232.5, 10.0, -30.0, 90.0)
     rows = header_table(path).to_pylist()
     assert [row["path"] for row in rows] == ["night/1.fits", "night/2.fits", "night/3.fits"]
     assert rows[0]["ccds"] == [{"ccdnum": 28, "y": 1.0, "x": 1.0, "cards": CARDS}]

@@ -10,7 +10,7 @@ import pytest
 from reader_files import expnums, paths, preview, write
 
 from cascade.core.errors import InputError
-from cascade.core.exposure import HeaderFacts
+from cascade.core.exposure import HeaderFields
 from cascade.inputs import open_inputs
 
 
@@ -24,7 +24,7 @@ def write_manifest(path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
-def test_manifest_gives_paths_expnums_and_facts(tmp_path, name):
+def test_manifest_gives_paths_expnums_and_header_fields(tmp_path, name):
     elsewhere = write(tmp_path / "elsewhere" / "b.png", preview(2))
     write(tmp_path / "night" / "D00158776.png", preview(1))
     text = (
@@ -36,8 +36,8 @@ def test_manifest_gives_paths_expnums_and_facts(tmp_path, name):
     reader = open_inputs(write_manifest(tmp_path / name, text))
     assert expnums(reader) == [360471, None, 158776]
     assert paths(reader) == [f"{tmp_path}/night/D00158776.png", str(elsewhere), f"{tmp_path}/night/D00158776.png"]
-    assert reader.source(0).facts == HeaderFacts("g", 56900.5, 10.0, -5.5, 90.0)
-    assert reader.source(1).facts == HeaderFacts()
+    assert reader.source(0).header == HeaderFields("g", 56900.5, 10.0, -5.5, 90.0)
+    assert reader.source(1).header == HeaderFields()
     np.testing.assert_array_equal(reader.read(1).image, preview(2))
 
 
@@ -57,7 +57,7 @@ def test_manifest_with_floats_for_expnums_and_categories_for_bands_is_read(tmp_p
     pyarrow.parquet.write_table(table, tmp_path / "m.parquet")
     reader = open_inputs(tmp_path / "m.parquet")
     assert expnums(reader) == [360471, None]
-    assert reader.source(1).facts.band == "r"
+    assert reader.source(1).header.band == "r"
 
 
 def test_path_of_digits_is_a_path(tmp_path):

@@ -55,7 +55,7 @@ def test_exposures_are_read_as_from_disk(inputs, folder, instcal, immasked):
     for got in map(reader.read, (0, 1)):
         source, image = want[got.source.expnum]
         np.testing.assert_array_equal(got.image, image)
-        assert got.source.facts == source.facts
+        assert got.source.header == source.header
         assert got.source.path == f"{folder}/{source.path.rpartition('/')[2]}"
 
 

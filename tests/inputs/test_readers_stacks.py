@@ -10,7 +10,7 @@ import zarr
 from reader_files import expnums, paths, preview, write, write_zarr
 
 from cascade.core.errors import InputError
-from cascade.core.exposure import HeaderFacts
+from cascade.core.exposure import HeaderFields
 from cascade.inputs import open_inputs
 
 # .npy stacks
@@ -122,7 +122,7 @@ def stack_with_ids(folder: Path, ids: np.ndarray, **options) -> Path:
 def test_identities_beside_a_stack_are_found_by_content_or_name(tmp_path, dtype, rows, bands):
     reader = open_inputs(stack_with_ids(tmp_path, np.array([*rows, rows[0]], dtype)))
     assert expnums(reader) == [360471, 360472, 360471]
-    assert [reader.source(k).facts.band for k in range(2)] == list(bands)
+    assert [reader.source(k).header.band for k in range(2)] == list(bands)
 
 
 def test_stack_without_identities_has_no_expnums_whatever_its_name(tmp_path):
@@ -168,8 +168,8 @@ def test_zarr_group_gives_the_header_facts(tmp_path):
     )
     reader = open_inputs(store)
     assert expnums(reader) == [360471, None, 360473]
-    assert reader.source(0).facts == HeaderFacts("g", 56900.25, 10.0, None, 90.0)
-    assert reader.source(1).facts == HeaderFacts(None, None, 20.0, None, 90.0)
+    assert reader.source(0).header == HeaderFields("g", 56900.25, 10.0, None, 90.0)
+    assert reader.source(1).header == HeaderFields(None, None, 20.0, None, 90.0)
     assert paths(reader)[2] == f"{store}[2]"
 
 

@@ -9,7 +9,7 @@ from browser import TIMEOUT_MS, chromium, find_chromium
 from looked_at import FOUND, N, looked_at
 
 from cascade.pages.report import write_report
-from cascade.pages.review import ReviewDesk
+from cascade.pages.review import ReviewSession
 from cascade.pages.review.app import review_app
 from cascade.runs.run import open_run
 from cascade.runs.verdicts import opinions, read_verdicts
@@ -140,7 +140,7 @@ def review(tmp_path):
     import uvicorn
 
     run = looked_at(tmp_path)
-    app = review_app(ReviewDesk(run), hosts=frozenset({"127.0.0.1"}), token=None)
+    app = review_app(ReviewSession(run), hosts=frozenset({"127.0.0.1"}), token=None)
     server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", ws="none", log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -15,7 +15,7 @@ from looked_at import FAILED, FOUND, looked_at
 
 from cascade.core.errors import ConfigError
 from cascade.core.exposure import Artifact
-from cascade.pages.review import ReviewDesk, serve
+from cascade.pages.review import ReviewSession, serve
 from cascade.pages.review.app import MAX_BODY_BYTES, review_app
 from cascade.pages.review.serve import is_local
 from cascade.runs.verdicts import read_verdicts
@@ -32,7 +32,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def client(run):
-    return Client(review_app(ReviewDesk(run), hosts=LOCAL, token=None))
+    return Client(review_app(ReviewSession(run), hosts=LOCAL, token=None))
 
 
 def shown(client, exposure, reviewer="Ada"):
@@ -168,7 +168,7 @@ def test_other_sites_cannot_judge(run, client, headers):
 
 
 def test_a_server_for_others_needs_its_token(run):
-    app = review_app(ReviewDesk(run), hosts=LOCAL, token="s3cret")
+    app = review_app(ReviewSession(run), hosts=LOCAL, token="s3cret")
     stranger = Client(app)
     for path in ("/", "/?token=wrong", "/api/queue?token=s3cret", "/static/review.js", "/api/previews/1.png"):
         assert stranger.get(path).status_code == 403
@@ -188,7 +188,7 @@ def test_only_this_machine_is_local():
 
 def test_an_address_that_cannot_be_had_is_said_in_one_line(run):
     with pytest.raises(ConfigError, match="expected an address that is free"):
-        serve(ReviewDesk(run), host="203.0.113.1", port=80, on_ready=print)
+        serve(ReviewSession(run), host="203.0.113.1", port=80, on_ready=print)
 
 
 class Server:

@@ -81,9 +81,9 @@ def test_every_exposure_has_a_row_whatever_happens_to_it():
 
 def test_facts_of_the_header_are_kept_where_the_exposure_could_be_read():
     good, bad = processed(CLEAN, UNREADABLE).tables["exposures"].to_pylist()
-    facts = ("band", "mjd_obs", "ra", "dec", "exptime")
-    assert [good[fact] for fact in facts] == ["g", 56232.1, 10.0, -45.5, 90.0]
-    assert [bad[fact] for fact in facts] == [None] * 5
+    header = ("band", "mjd_obs", "ra", "dec", "exptime")
+    assert [good[field] for field in header] == ["g", 56232.1, 10.0, -45.5, 90.0]
+    assert [bad[field] for field in header] == [None] * 5
 
 
 # pycocotools 2.0.11 has not caught up with NumPy 2's __array__.

@@ -51,7 +51,12 @@ def test_exposure_that_kills_its_worker_fails_alone(tmp_path):
     events = []
     run = new_run(tmp_path / "run", reader)
     summary = run_dask(
-        reader, run, FakeLoader(), CAMERA, n_workers=1, on_event=lambda event, **facts: events.append((event, facts))
+        reader,
+        run,
+        FakeLoader(),
+        CAMERA,
+        n_workers=1,
+        on_event=lambda event, **details: events.append((event, details)),
     )
     assert (summary.status, summary.counts.n_exposures, summary.counts.n_failed) == ("complete", 9, 1)
     assert run.table("failures").select(["exposure", "stage"]).to_pylist() == [{"exposure": 4, "stage": "worker"}]
@@ -59,7 +64,7 @@ def test_exposure_that_kills_its_worker_fails_alone(tmp_path):
     for name in ("artifacts", "ccds"):
         assert run.table(name).equals(expected.table(name))
     assert verify_run(run) == []
-    assert 1 in [facts["batch"] for event, facts in events if event == "apart"]
+    assert 1 in [details["batch"] for event, details in events if event == "isolated"]
     assert events[0][0] == "cluster"
     assert events[0][1]["dashboard"].startswith("http://127.0.0.1:")
 
@@ -93,13 +98,13 @@ def test_full_disk_is_waited_for(tmp_path, scheduler, monkeypatch):
     (tmp_path / "full").touch()
     events = []
 
-    def on_event(event, **facts):
-        events.append((event, facts))
+    def on_event(event, **details):
+        events.append((event, details))
         if event == "retry":
             (tmp_path / "full").unlink(missing_ok=True)
 
     run_dask(FakeReader(), run, FakeLoader(), CAMERA, scheduler=scheduler, on_event=on_event)
-    assert {facts["cause"] for event, facts in events if event == "retry"} == {"[Errno 28] No space left on device"}
+    assert {details["cause"] for event, details in events if event == "retry"} == {"[Errno 28] No space left on device"}
     expected = serial_run(tmp_path / "serial", FakeReader())
     for name in SCHEMAS:
         assert run.table(name).equals(expected.table(name))
@@ -142,7 +147,7 @@ def test_lost_scheduler_is_waited_for(tmp_path, monkeypatch):
     try:
         run_dask(
             reader, run, FakeLoader(), CAMERA, scheduler=cluster.address, on_batch=on_batch,
-            on_event=lambda event, **_facts: events.append(event),
+            on_event=lambda event, **_details: events.append(event),
         )  # fmt: skip
     finally:
         cluster.stop()

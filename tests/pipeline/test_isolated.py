@@ -8,9 +8,9 @@ from fakes import BRIGHT, CLEAN, DEADLY, OVERLAP, SEASON, FakeLoader, FakeReader
 
 from cascade.camera import Camera
 from cascade.core.errors import ModelError, OutageError
-from cascade.pipeline import isolated as apart
+from cascade.pipeline import isolated as isolated
 from cascade.pipeline.batch import process_batch
-from cascade.pipeline.isolated import process_apart
+from cascade.pipeline.isolated import process_isolated
 from cascade.runs.config import Batch
 from cascade.runs.tables import SCHEMAS
 
@@ -19,12 +19,12 @@ CAMERA = Camera.decam()
 
 def processed(*kinds):
     reader = FakeReader(tuple(enumerate(kinds, start=100)))
-    return process_apart(reader, Batch(2, 50, 50 + len(kinds)), FakeLoader(), CAMERA, 0.7)
+    return process_isolated(reader, Batch(2, 50, 50 + len(kinds)), FakeLoader(), CAMERA, 0.7)
 
 
 def test_batch_that_kills_nothing_is_the_same_apart():
     batch = Batch(0, 0, len(SEASON))
-    result = process_apart(FakeReader(), batch, FakeLoader(), CAMERA, 0.7)
+    result = process_isolated(FakeReader(), batch, FakeLoader(), CAMERA, 0.7)
     expected = process_batch(FakeReader(), batch, FakeScreener(), FakeSegmenter(), CAMERA, 0.7)
     for name in SCHEMAS:
         assert result.tables[name].equals(expected.tables[name])
@@ -82,16 +82,16 @@ class Broken:
 
 def test_process_that_dies_while_loading_blames_no_exposure():
     with pytest.raises(OutageError, match="that was to load the networks ended with status 3"):
-        process_apart(FakeReader(), Batch(0, 0, 11), Dying(), CAMERA, 0.7)
+        process_isolated(FakeReader(), Batch(0, 0, 11), Dying(), CAMERA, 0.7)
 
 
 def test_error_while_loading_is_raised():
     with pytest.raises(ModelError, match="screen-v9: no such model"):
-        process_apart(FakeReader(), Batch(0, 0, 11), Broken(), CAMERA, 0.7)
+        process_isolated(FakeReader(), Batch(0, 0, 11), Broken(), CAMERA, 0.7)
 
 
 def test_what_networks_print_is_no_answer():
-    assert process_apart(FakeReader(), Batch(0, 0, 11), Noisy(), CAMERA, 0.7).counts.n_exposures == 11
+    assert process_isolated(FakeReader(), Batch(0, 0, 11), Noisy(), CAMERA, 0.7).counts.n_exposures == 11
 
 
 def test_error_of_a_whole_batch_is_raised(monkeypatch):
@@ -103,4 +103,4 @@ def test_error_that_cannot_be_pickled_is_told_by_its_words():
     class LocalError(ValueError):
         pass
 
-    assert str(apart._portable(LocalError("odd"))) == "LocalError('odd')"
+    assert str(isolated._portable(LocalError("odd"))) == "LocalError('odd')"

@@ -6,19 +6,19 @@ from typer.testing import CliRunner
 
 from cascade.cli.app import app
 from cascade.core.errors import StoreError
-from cascade.core.exposure import HeaderFacts, Source
+from cascade.core.exposure import HeaderFields, Source
 from cascade.pipeline.predict import Predictor, predict_run, sources_of
 from cascade.runs.run import open_run
 from cascade.sky.raytrace import RaytraceRule, ghost_instances, predict_ghosts
 from cascade.veto import read_des
 
 PREDICTOR = Predictor.load(RaytraceRule(min_contrast=0.05))
-ALDEBARAN = HeaderFacts("r", 56616.2, 68.98, 16.9)
-EMPTY = HeaderFacts("g", 56616.2, 34.0, -5.0)
+ALDEBARAN = HeaderFields("r", 56616.2, 68.98, 16.9)
+EMPTY = HeaderFields("g", 56616.2, 34.0, -5.0)
 SOURCES = [
     Source("a.fits", 101, ALDEBARAN),
     Source("b.fits", 102, EMPTY),
-    Source("c.fits", 103, HeaderFacts("r", 56616.2)),
+    Source("c.fits", 103, HeaderFields("r", 56616.2)),
     Source("d.fits", 104, dataclasses.replace(ALDEBARAN, band="H")),
 ]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cascade.camera import Camera, Ccd
 from cascade.core.errors import input_error
-from cascade.core.exposure import HeaderFacts
+from cascade.core.exposure import HeaderFields
 from cascade.inputs.fits.structure import Cards, Hdu, plain_file, read_primary, read_structure
 
 MASK_PLANES = ("MSK", "MASK")
@@ -92,7 +92,7 @@ class FitsExposure:
     ----------
     name
         The input as a person would name it.
-    expnum, facts
+    expnum, header
         What the headers say of it.
     ccds
         Its CCDs, by rising ccdnum.
@@ -100,7 +100,7 @@ class FitsExposure:
 
     name: str
     expnum: int | None
-    facts: HeaderFacts
+    header: HeaderFields
     ccds: tuple[CcdImage, ...]
 
 
@@ -150,20 +150,20 @@ def open_exposure(files: Sequence[Path], name: str, camera: Camera, *, cutouts: 
         expnums = {_expnum(primary) for primary in primaries}
         if len(expnums) > 1:
             raise input_error(name, f"expected files of one exposure, got {sorted(expnums, key=str)}")
-        facts = header_facts(primaries[0])
-        yield FitsExposure(name, expnums.pop(), facts, tuple(ccds[n] for n in sorted(ccds)))
+        header = header_fields(primaries[0])
+        yield FitsExposure(name, expnums.pop(), header, tuple(ccds[n] for n in sorted(ccds)))
 
 
-def peek(file: Path, name: str) -> tuple[int | None, HeaderFacts]:
-    """Exposure number and facts in the first header of a file; InputError if it cannot be read."""
+def peek(file: Path, name: str) -> tuple[int | None, HeaderFields]:
+    """Exposure number and fields in the first header of a file; InputError if it cannot be read."""
     primary = read_primary(file, name)
-    return _expnum(primary), header_facts(primary)
+    return _expnum(primary), header_fields(primary)
 
 
-def header_facts(header: Mapping[str, Any]) -> HeaderFacts:
-    """The facts of a header; None for what it does not say or says in a way that makes no sense."""
+def header_fields(header: Mapping[str, Any]) -> HeaderFields:
+    """The fields of a header; None for what it does not say or says in a way that makes no sense."""
     band = str(header.get("BAND") or header.get("FILTER") or "").split()
-    return HeaderFacts(
+    return HeaderFields(
         band=band[0].partition("_")[0] if band else None,
         mjd_obs=_number(header.get("MJD-OBS")),
         ra=_angle(header.get("TELRA", header.get("RA")), 15.0, (0, 360)),
@@ -227,7 +227,7 @@ def section(header: Mapping[str, Any], key: str) -> tuple[int, int, int, int] | 
 
 
 def _facts_header(hdus: list[Hdu]) -> Cards:
-    """The header that holds the facts: the first, or that of the first image where the first says nothing."""
+    """The header that holds them: the first, or that of the first image where the first says nothing."""
     primary = hdus[0].header
     if "OBSTYPE" in primary or "EXPNUM" in primary or len(hdus) == 1:
         return primary

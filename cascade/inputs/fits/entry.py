@@ -16,7 +16,7 @@ class Entry:
     Attributes
     ----------
     source
-        Where it comes from, with the facts of its headers.
+        Where it comes from, with the fields of its headers.
     image
         (400, 400) uint8.
     noise, n_ccds, remarks

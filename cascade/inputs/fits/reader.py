@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from cascade.camera import Camera
 from cascade.core.errors import input_error, printable
-from cascade.core.exposure import Exposure, HeaderFacts, Source, UInt8Array
+from cascade.core.exposure import Exposure, HeaderFields, Source, UInt8Array
 from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.fits.ccds import open_exposure, peek
 from cascade.inputs.fits.entry import Entry
@@ -61,7 +61,7 @@ class FitsReader(ListedReader):
         return self._entry(row, path).image
 
     def read(self, index: int) -> Exposure:
-        """Make the preview of one exposure; its headers give the facts."""
+        """Make the preview of one exposure; its headers give its fields."""
         entry = self.entry(index)
         return Exposure(entry.source, entry.image)
 
@@ -88,26 +88,26 @@ class FitsReader(ListedReader):
         """
         row = self._row(index)
         path = self.path(row)
-        expnum, facts = peek(self._files(row)[0], path)
-        return self._told(row, expnum, facts)
+        expnum, header = peek(self._files(row)[0], path)
+        return self._told(row, expnum, header)
 
     def n_bytes(self, index: int) -> int:
         """Size of the files of an exposure."""
         return sum(file.stat().st_size for file in self.files(index) if file.is_file())
 
     def _entry(self, row: Row, path: str) -> Entry:
-        """Preview, facts and WCS of a row."""
+        """Preview, header and WCS of a row."""
         camera = Camera.load(self.camera)
         with open_exposure(self._files(row), path, camera, cutouts=self.cutouts) as exposure:
             made = render(exposure, camera)
             patches = tuple(patch for image in exposure.ccds if (patch := sky_patch(image)) is not None)
-            source = self._told(row, exposure.expnum, exposure.facts)
+            source = self._told(row, exposure.expnum, exposure.header)
         return Entry(source, made.image, made.noise, made.n_ccds, made.remarks, patches)
 
-    def _told(self, row: Row, expnum: int | None, facts: HeaderFacts) -> Source:
+    def _told(self, row: Row, expnum: int | None, header: HeaderFields) -> Source:
         """The source with what the header says; the name gives the expnum where the header has none."""
         listed = self._source(row)
-        return Source(listed.path, listed.expnum if expnum is None else expnum, facts)
+        return Source(listed.path, listed.expnum if expnum is None else expnum, header)
 
     def files(self, index: int) -> list[Path]:
         """The files that hold the CCDs of an exposure."""

@@ -43,7 +43,7 @@ class RemoteFitsReader(ListedReader):
         return self._exposure(row, path).image
 
     def read(self, index: int) -> Exposure:
-        """Make the preview of one exposure; its headers give the facts."""
+        """Make the preview of one exposure; its headers give its fields."""
         row = self._row(index)
         return self._exposure(row, self.path(row))
 

@@ -66,7 +66,7 @@ def _segment_parts(network: MaskRCNN) -> list[tuple[Callable[..., Any], Signatur
     hidden_head, outputs_head = split_box_head(network.box_head)
     sampling, limits = network.sampling, network.limits
 
-    def look(image: Any) -> dict[str, Any]:  # noqa: ANN401
+    def features(image: Any) -> dict[str, Any]:  # noqa: ANN401
         levels = network.pyramid(_float(image), training=False)
         seen = {"table": network.table(levels), "shared": network.rpn_head.features(levels)}
         if network.semantic_head is not None:
@@ -88,7 +88,7 @@ def _segment_parts(network: MaskRCNN) -> list[tuple[Callable[..., Any], Signatur
         # Ports of one name share their memory, so that a class index goes on as it is.
         return {"boxes": network.frame.to_preview(boxes), "scores": scores, "classes": classes, "drawn": regions}
 
-    def draw(drawn: Any, classes: Any) -> dict[str, Any]:  # noqa: ANN401
+    def mask_head(drawn: Any, classes: Any) -> dict[str, Any]:  # noqa: ANN401
         return {"masks": network.draw(drawn, classes)}
 
     batch, n, d = _SEGMENT_BATCH, limits.n_proposals, limits.n_detections
@@ -97,7 +97,7 @@ def _segment_parts(network: MaskRCNN) -> list[tuple[Callable[..., Any], Signatur
     channels = levels[0].shape[-1]
     table = ((batch, sum(n_cells[: len(sampling.strides)]), channels), "float32")
     return [
-        (look, {"image": ((batch, *PREVIEW_SHAPE), "uint8")}),
+        (features, {"image": ((batch, *PREVIEW_SHAPE), "uint8")}),
         (propose, {"table": table, "shared": ((batch, sum(n_cells), network.rpn_head.shared.filters), "float32")}),
         (classify, {"regions": ((batch, n, sampling.box_bins, sampling.box_bins, channels), "float32")}),
         (
@@ -108,7 +108,7 @@ def _segment_parts(network: MaskRCNN) -> list[tuple[Callable[..., Any], Signatur
             },
         ),
         (
-            draw,
+            mask_head,
             {
                 "drawn": ((batch, d, sampling.mask_bins, sampling.mask_bins, channels), "float32"),
                 "classes": ((batch, d), "int32"),

@@ -18,7 +18,7 @@ Precision = Literal["f32", "bf16"]
 
 PARTS: dict[Task, dict[str, bool]] = {
     "screen": {"screen": True},
-    "segment": {"look": True, "propose": False, "classify": True, "detect": False, "draw": True},
+    "segment": {"features": True, "propose": False, "classify": True, "detect": False, "mask_head": True},
 }
 """Parts of each network in the order of running, and whether a part may run in bfloat16; boxes need float32."""
 

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.pages.report.facts import Int64Array, NightRow, band_rank, highest_share
+from cascade.pages.report.snapshot import Int64Array, NightRow, band_rank, highest_share
 
 _WIDTH = 1000
 _LEFT = 90  # room for the names of bands and counts

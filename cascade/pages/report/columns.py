@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cascade.core.exposure import Artifact
 from cascade.core.outlines import outlines
 from cascade.pages.report.charts import ccd_boxes
-from cascade.pages.report.facts import RunFacts
+from cascade.pages.report.snapshot import RunSnapshot
 from cascade.runs.verdicts.reviewed import row_mask
 
 PART_SIZE = 64
@@ -26,13 +26,13 @@ _AREA_DIGITS = 5
 _MAX_JS_NUMBER = 2**53
 
 
-def season_columns(facts: RunFacts, verdicts: Mapping[int, str]) -> dict[str, Any]:
+def season_columns(snapshot: RunSnapshot, verdicts: Mapping[int, str]) -> dict[str, Any]:
     """
     What the page knows from the start.
 
     Parameters
     ----------
-    facts : RunFacts
+    snapshot : RunSnapshot
     verdicts : mapping
         What people said, by position of the exposure; see `cascade.runs.verdicts.reviewed.standing`.
 
@@ -44,17 +44,17 @@ def season_columns(facts: RunFacts, verdicts: Mapping[int, str]) -> dict[str, An
         ``doubt``, ``n_artifacts``, ``n_vetoed``; what the indices stand for; rows of the flagged exposures and the
         classes found in them; and the CCDs in half pixels.
     """
-    exposures = facts.tables["exposures"]
+    exposures = snapshot.tables["exposures"]
     folders, names = _split_paths(exposures["path"].to_pylist())
     folder_codes, folder_labels = _coded(folders)
-    band_codes, band_labels = _coded(facts.bands.tolist())
-    night_codes, night_labels = _coded(facts.nights.tolist())
-    flagged = np.flatnonzero(facts.flagged | (np.array(exposures["n_artifacts"]) > 0))
+    band_codes, band_labels = _coded(snapshot.bands.tolist())
+    night_codes, night_labels = _coded(snapshot.nights.tolist())
+    flagged = np.flatnonzero(snapshot.flagged | (np.array(exposures["n_artifacts"]) > 0))
     classes = np.zeros(len(exposures), int)
-    labels = facts.tables["artifacts"]["class"].to_pylist()
+    labels = snapshot.tables["artifacts"]["class"].to_pylist()
     bits = np.array([Artifact.from_label(label).bit for label in labels], int)
-    np.bitwise_or.at(classes, facts.rows_of("artifacts"), bits)
-    vetoed = Counter(facts.vetoes.table["expnum"].to_pylist())
+    np.bitwise_or.at(classes, snapshot.rows_of("artifacts"), bits)
+    vetoed = Counter(snapshot.vetoes.table["expnum"].to_pylist())
     return {
         "exposure": exposures["exposure"].to_pylist(),
         # Beyond this, JavaScript would round.
@@ -68,7 +68,7 @@ def season_columns(facts: RunFacts, verdicts: Mapping[int, str]) -> dict[str, An
         "nights": night_labels,
         "score": _scaled(exposures["screen_score"].to_numpy(zero_copy_only=False), _SCORE_DIGITS),
         "area": _scaled(exposures["artifact_area"].to_numpy(zero_copy_only=False), _AREA_DIGITS),
-        "doubt": _scaled(facts.doubt, _SCORE_DIGITS),
+        "doubt": _scaled(snapshot.doubt, _SCORE_DIGITS),
         "status": [_STATUSES.index(status) for status in exposures["status"].to_pylist()],
         "statuses": _STATUSES,
         "n_artifacts": exposures["n_artifacts"].to_pylist(),
@@ -77,17 +77,17 @@ def season_columns(facts: RunFacts, verdicts: Mapping[int, str]) -> dict[str, An
         "classes": classes[flagged].tolist(),
         "verdict": [verdicts.get(exposure, "") for exposure in exposures["exposure"].to_numpy()[flagged].tolist()],
         "part_size": PART_SIZE,
-        "ccds": ccd_boxes(facts.camera),
+        "ccds": ccd_boxes(snapshot.camera),
     }
 
 
-def detail_parts(facts: RunFacts, flagged: Sequence[int]) -> Iterator[list[Any]]:
+def detail_parts(snapshot: RunSnapshot, flagged: Sequence[int]) -> Iterator[list[Any]]:
     """
     Details of flagged exposures, `PART_SIZE` at a time.
 
     Parameters
     ----------
-    facts : RunFacts
+    snapshot : RunSnapshot
     flagged : sequence of int
         Rows of the exposures table.
 
@@ -97,10 +97,10 @@ def detail_parts(facts: RunFacts, flagged: Sequence[int]) -> Iterator[list[Any]]
         For each exposure ``[artifacts, ccds]``: artifacts as ``[class, score, outlines]``, ccds as ``[ccdnum, covered
         share, whether vetoed]``.
     """
-    artifacts = _grouped(facts, "artifacts")
-    ccds = _grouped(facts, "ccds")
-    expnums = facts.tables["exposures"]["expnum"].to_pylist()
-    pairs = zip(facts.vetoes.table["expnum"].to_pylist(), facts.vetoes.table["ccdnum"].to_pylist(), strict=True)
+    artifacts = _grouped(snapshot, "artifacts")
+    ccds = _grouped(snapshot, "ccds")
+    expnums = snapshot.tables["exposures"]["expnum"].to_pylist()
+    pairs = zip(snapshot.vetoes.table["expnum"].to_pylist(), snapshot.vetoes.table["ccdnum"].to_pylist(), strict=True)
     vetoed = set(pairs)
     for start in range(0, len(flagged), PART_SIZE):
         yield [
@@ -131,10 +131,10 @@ def script_json(value: object) -> str:
     return words.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _grouped(facts: RunFacts, table: str) -> dict[int, list[dict[str, Any]]]:
+def _grouped(snapshot: RunSnapshot, table: str) -> dict[int, list[dict[str, Any]]]:
     """Rows of a table by row of the exposures table."""
     found: dict[int, list[dict[str, Any]]] = {}
-    for row, content in zip(facts.rows_of(table).tolist(), facts.tables[table].to_pylist(), strict=True):
+    for row, content in zip(snapshot.rows_of(table).tolist(), snapshot.tables[table].to_pylist(), strict=True):
         found.setdefault(row, []).append(content)
     return found
 

@@ -13,7 +13,7 @@ from cascade.core.errors import CascadeError
 from cascade.networks.model_id import ModelId
 from cascade.networks.models import find_model
 from cascade.pages.report.charts import focal_plane_chart, histogram_chart, nights_chart, stages_chart
-from cascade.pages.report.facts import RunFacts, causes, highest_share, per_night, score_histogram, vetoes_per_ccd
+from cascade.pages.report.snapshot import RunSnapshot, causes, highest_share, per_night, score_histogram, vetoes_per_ccd
 
 _N_CAUSES = 50
 _MAX_REASON = 400  # characters of a reason that are shown
@@ -38,24 +38,24 @@ class Assets:
     policy: str
 
 
-def report_page(facts: RunFacts, assets: Assets, sections: Iterable[str]) -> str:
+def report_page(snapshot: RunSnapshot, assets: Assets, sections: Iterable[str]) -> str:
     """
     Write the page.
 
     Parameters
     ----------
-    facts : RunFacts
+    snapshot : RunSnapshot
     assets : Assets
     sections : iterable of str
         HTML of further sections: agreement, downloads.
     """
     template = Template(static_text("report.html"))
-    threshold = facts.run.config.threshold
-    title = f"Ghosts and scattered light: {facts.run.path}"
-    histogram = score_histogram(facts)
-    nights = per_night(facts)
+    threshold = snapshot.run.config.threshold
+    title = f"Ghosts and scattered light: {snapshot.run.path}"
+    histogram = score_histogram(snapshot)
+    nights = per_night(snapshot)
     if histogram.sum():
-        n_without = facts.summary.counts.n_exposures - int(histogram.sum())
+        n_without = snapshot.summary.counts.n_exposures - int(histogram.sum())
         words = "Exposures by score; those right of the threshold were flagged."
         words += f" {n_without:,} exposures have no score." if n_without else ""
     else:
@@ -65,18 +65,18 @@ def report_page(facts: RunFacts, assets: Assets, sections: Iterable[str]) -> str
         styles=assets.styles,
         scripts=assets.scripts,
         title=escape(title),
-        subtitle=escape(_subtitle(facts)),
-        cards="".join(_cards(facts)),
+        subtitle=escape(_subtitle(snapshot)),
+        cards="".join(_cards(snapshot)),
         nights=nights_chart(nights),
         nights_words=escape(
             f"Share of the exposures that went to the segmenter, up to {highest_share(nights):.1%}; each bar tells its "
             "numbers to the pointer, and nights.csv has all."
         ),
-        focal_plane=focal_plane_chart(facts.camera, vetoes_per_ccd(facts)),
-        rule=escape(str(facts.vetoes.rule)),
+        focal_plane=focal_plane_chart(snapshot.camera, vetoes_per_ccd(snapshot)),
+        rule=escape(str(snapshot.vetoes.rule)),
         histogram=histogram_chart(histogram, threshold) if histogram.sum() else "",
         histogram_words=escape(words),
-        sections="\n".join([*sections, _failures(facts), _timings(facts), _models(facts)]),
+        sections="\n".join([*sections, _failures(snapshot), _timings(snapshot), _models(snapshot)]),
     )
 
 
@@ -102,29 +102,29 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
-def _subtitle(facts: RunFacts) -> str:
+def _subtitle(snapshot: RunSnapshot) -> str:
     """When, and how far."""
-    summary = facts.summary
+    summary = snapshot.summary
     if summary.status == "complete":
-        state = f"complete, finished {facts.header.get('finished', 'at an unknown time')}"
+        state = f"complete, finished {snapshot.header.get('finished', 'at an unknown time')}"
     else:
         state = f"not complete: {summary.n_done} of {summary.n_batches} batches are in this report"
-    version = (facts.header.get("versions") or {}).get("ghost-cascade")
+    version = (snapshot.header.get("versions") or {}).get("ghost-cascade")
     made_by = f"; ghost-cascade {version}" if version else ""
-    return f"{facts.camera.instrument}; {state}{made_by}"
+    return f"{snapshot.camera.instrument}; {state}{made_by}"
 
 
-def _cards(facts: RunFacts) -> Iterable[str]:
+def _cards(snapshot: RunSnapshot) -> Iterable[str]:
     """The summary."""
-    counts = facts.summary.counts
+    counts = snapshot.summary.counts
     n = max(counts.n_exposures, 1)
-    n_listed = len(facts.vetoes.table["expnum"].unique())
+    n_listed = len(snapshot.vetoes.table["expnum"].unique())
     cards = (
         ("exposures", f"{counts.n_exposures:,}", ""),
         ("flagged", f"{counts.n_flagged:,}", f"{counts.n_flagged / n:.1%} of all"),
         ("ghosted", f"{counts.n_ghosted:,}", f"{counts.n_ghosted / n:.1%} of all"),
         ("artifacts", f"{counts.n_artifacts:,}", ""),
-        ("vetoed CCDs", f"{facts.vetoes.table.num_rows:,}", f"in {n_listed:,} exposures"),
+        ("vetoed CCDs", f"{snapshot.vetoes.table.num_rows:,}", f"in {n_listed:,} exposures"),
         ("failed", f"{counts.n_failed:,}", "none" if not counts.n_failed else "reasons below"),
     )
     for name, value, small in cards:
@@ -132,9 +132,9 @@ def _cards(facts: RunFacts) -> Iterable[str]:
         yield f'<div class="card"><dl><dt>{escape(name)}</dt>{shown}</dl></div>'
 
 
-def _failures(facts: RunFacts) -> str:
+def _failures(snapshot: RunSnapshot) -> str:
     """What could not be processed, and why."""
-    found = causes(facts)
+    found = causes(snapshot)
     if not found:
         return section("Failures", paragraph("Every exposure could be processed."))
     rows = [
@@ -145,22 +145,22 @@ def _failures(facts: RunFacts) -> str:
     return section("Failures", table(("exposures", "stage", "reason", "for example"), rows), more)
 
 
-def _timings(facts: RunFacts) -> str:
+def _timings(snapshot: RunSnapshot) -> str:
     """Where the time went."""
-    seconds = {str(stage): float(spent) for stage, spent in facts.summary.counts.seconds.items()}
-    n = max(facts.summary.counts.n_exposures, 1)
-    session: Mapping[str, Any] = facts.header.get("last_session") or {}
+    seconds = {str(stage): float(spent) for stage, spent in snapshot.summary.counts.seconds.items()}
+    n = max(snapshot.summary.counts.n_exposures, 1)
+    session: Mapping[str, Any] = snapshot.header.get("last_session") or {}
     words = f"{1000 * sum(seconds.values()) / n:.1f} ms an exposure, summed over workers."
     if isinstance(speed := session.get("exposures_per_s"), int | float):
         words += f" The last call processed {speed:.1f} exposures a second."
     return section("Timings", paragraph(words), stages_chart(seconds) if seconds else "")
 
 
-def _models(facts: RunFacts) -> str:
+def _models(snapshot: RunSnapshot) -> str:
     """Which networks made it, with their cards where they are at hand."""
     parts = []
     for task in ("screen", "segment"):
-        model: ModelId | None = getattr(facts.run.config, task)
+        model: ModelId | None = getattr(snapshot.run.config, task)
         if model is None:
             parts.append(paragraph(f"{task}: none"))
             continue

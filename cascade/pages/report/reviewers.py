@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from cascade.core.exposure import Artifact
-from cascade.pages.report.facts import RunFacts
 from cascade.pages.report.page import paragraph, section, table
+from cascade.pages.report.snapshot import RunSnapshot
 from cascade.runs.verdicts import Judged, Verdict, judged_exposures, model_name
 
 _JUDGEMENTS = ("accepted", "corrected", "rejected")
@@ -65,16 +65,16 @@ def cohens_kappa(answers: Sequence[tuple[bool, bool]]) -> float | None:
     return None if chance == 1 else (same - chance) / (1 - chance)
 
 
-def agreement_section(facts: RunFacts, verdicts: Sequence[Verdict]) -> str:
+def agreement_section(snapshot: RunSnapshot, verdicts: Sequence[Verdict]) -> str:
     """The section of the report."""
-    judged, n_stale = judged_exposures(facts.tables, verdicts)
+    judged, n_stale = judged_exposures(snapshot.tables, verdicts)
     remark = f" The verdicts on {n_stale} exposures do not count: the run was made anew since." if n_stale else ""
     if not judged:
         return section(
             "People and networks", paragraph(f"Nobody has judged an exposure yet; cascade review does.{remark}")
         )
     n_disputed = sum(one.disputed for one in judged.values())
-    n_flagged = int(facts.flagged.sum())
+    n_flagged = int(snapshot.flagged.sum())
     words = (
         f"{len(judged):,} exposures were judged, of {n_flagged:,} that were flagged; on {n_disputed} of them as many "
         f"reviewers are for an artifact as against it.{remark}"

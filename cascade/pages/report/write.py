@@ -19,10 +19,10 @@ from pyarrow import parquet
 
 from cascade.core.errors import ConfigError
 from cascade.pages.report.columns import detail_parts, script_json, season_columns
-from cascade.pages.report.facts import RunFacts, gather, per_night
 from cascade.pages.report.page import Assets, report_page, section, static_text
 from cascade.pages.report.previews import data_uri, preview_jpeg
 from cascade.pages.report.reviewers import agreement_section
+from cascade.pages.report.snapshot import RunSnapshot, per_night, take_snapshot
 from cascade.runs.previews import RunPreviews
 from cascade.runs.run import Run
 from cascade.runs.verdicts import Verdict, read_verdicts, reviewed_tables, standing
@@ -87,18 +87,18 @@ def write_report(
     """
     if not single:
         _check_replaceable(out)
-    facts = gather(run)
+    snapshot = take_snapshot(run)
     verdicts = read_verdicts(run.storage)
-    columns = season_columns(facts, standing(facts.tables, verdicts))
+    columns = season_columns(snapshot, standing(snapshot.tables, verdicts))
     limit = n_previews if n_previews is not None else N_PREVIEWS_SINGLE if single else N_PREVIEWS
-    chosen = _worth_a_preview(facts, columns["flagged"], limit)
+    chosen = _worth_a_preview(snapshot, columns["flagged"], limit)
     pictures = _pictures(RunPreviews(run), chosen, small=single, on_previews=on_previews)
     writer = _write_single if single else _write_folder
-    return writer(out, facts, columns, pictures, verdicts)
+    return writer(out, snapshot, columns, pictures, verdicts)
 
 
 def _write_folder(
-    out: Path, facts: RunFacts, columns: dict[str, Any], pictures: Pictures, verdicts: Sequence[Verdict]
+    out: Path, snapshot: RunSnapshot, columns: dict[str, Any], pictures: Pictures, verdicts: Sequence[Verdict]
 ) -> int:
     """Write a folder; its page comes last."""
     for name in ("index.html", "data.js"):
@@ -111,7 +111,7 @@ def _write_folder(
     for exposure, picture in pictures:
         (out / "previews" / f"{exposure}.jpg").write_bytes(picture)
         drawn.append(exposure)
-    for part, details in enumerate(detail_parts(facts, columns["flagged"])):
+    for part, details in enumerate(detail_parts(snapshot, columns["flagged"])):
         (out / "details" / f"{part}.js").write_text(
             f"cascadeDetail({part},{script_json(details)});\n", encoding="utf-8"
         )
@@ -119,28 +119,28 @@ def _write_folder(
     for name in (*_SCRIPTS, *_STYLES):
         (out / "static" / name).write_text(static_text(name), encoding="utf-8")
     links = []
-    for name, data in _downloads(facts, verdicts).items():
+    for name, data in _downloads(snapshot, verdicts).items():
         (out / "tables" / name).write_bytes(data)
         links.append((name, f"tables/{name}", len(data)))
     styles = "\n".join(f'<link rel="stylesheet" href="static/{name}">' for name in _STYLES)
     sources = ["data.js", *(f"static/{name}" for name in _SCRIPTS)]
     scripts = "\n".join(f'<script src="{source}"></script>' for source in sources)
-    sections = [agreement_section(facts, verdicts), _download_section(links)]
-    page = report_page(facts, Assets(styles, scripts, _FOLDER_POLICY), sections)
+    sections = [agreement_section(snapshot, verdicts), _download_section(links)]
+    page = report_page(snapshot, Assets(styles, scripts, _FOLDER_POLICY), sections)
     with written_aside(out / "index.html") as aside:
         aside.write_text(page, encoding="utf-8")
     return len(drawn)
 
 
 def _write_single(
-    out: Path, facts: RunFacts, columns: dict[str, Any], pictures: Pictures, verdicts: Sequence[Verdict]
+    out: Path, snapshot: RunSnapshot, columns: dict[str, Any], pictures: Pictures, verdicts: Sequence[Verdict]
 ) -> int:
     """Write one file, whose scripts are named by their hashes, so that no other can run."""
     addresses = {exposure: data_uri(picture, "image/jpeg") for exposure, picture in pictures}
     blocks = [
         _data({**columns, "previews": list(addresses)}),
         f"globalThis.cascadePreviews = {script_json(addresses)};",
-        f"globalThis.cascadeDetails = {script_json(list(detail_parts(facts, columns['flagged'])))};",
+        f"globalThis.cascadeDetails = {script_json(list(detail_parts(snapshot, columns['flagged'])))};",
         *map(static_text, _SCRIPTS),
     ]
     hashes = " ".join(
@@ -152,15 +152,15 @@ def _write_single(
     )
     styles = "".join(f"<style>\n{static_text(name)}</style>" for name in _STYLES)
     scripts = "\n".join(f"<script>{block}</script>" for block in blocks)
-    downloads = _downloads(facts, verdicts)
+    downloads = _downloads(snapshot, verdicts)
     n_bytes = 0
     links: list[tuple[str, str, int]] = []
     for name, data in sorted(downloads.items(), key=lambda item: len(item[1])):
         n_bytes += len(data)
         if n_bytes <= _MAX_DOWNLOADS:
             links.append((name, data_uri(data, "application/octet-stream"), len(data)))
-    sections = [agreement_section(facts, verdicts), _download_section(links)]
-    page = report_page(facts, Assets(styles, scripts, policy), sections)
+    sections = [agreement_section(snapshot, verdicts), _download_section(links)]
+    page = report_page(snapshot, Assets(styles, scripts, policy), sections)
     with written_aside(out) as aside:
         aside.write_text(page, encoding="utf-8")
     return len(addresses)
@@ -173,13 +173,13 @@ def _check_replaceable(out: Path) -> None:
         raise ConfigError(msg)
 
 
-def _worth_a_preview(facts: RunFacts, flagged: Sequence[int], limit: int) -> list[int]:
+def _worth_a_preview(snapshot: RunSnapshot, flagged: Sequence[int], limit: int) -> list[int]:
     """Positions of the flagged exposures to draw, rising: in turn the largest and those most in doubt."""
-    exposures = facts.tables["exposures"]
+    exposures = snapshot.tables["exposures"]
     rows = np.asarray(flagged, np.intp)
     if len(rows) > limit:
         area = np.nan_to_num(exposures["artifact_area"].to_numpy(zero_copy_only=False).astype(float))[rows]
-        by_area, by_doubt = (np.argsort(np.argsort(-values, kind="stable")) for values in (area, facts.doubt[rows]))
+        by_area, by_doubt = (np.argsort(np.argsort(-values, kind="stable")) for values in (area, snapshot.doubt[rows]))
         rows = np.sort(rows[np.argsort(np.minimum(by_area, by_doubt), kind="stable")[:limit]])
     return [int(exposure) for exposure in exposures["exposure"].to_numpy()[rows]]
 
@@ -195,33 +195,37 @@ def _pictures(
         on_previews(n, len(exposures))
 
 
-def _downloads(facts: RunFacts, verdicts: Sequence[Verdict]) -> dict[str, bytes]:
+def _downloads(snapshot: RunSnapshot, verdicts: Sequence[Verdict]) -> dict[str, bytes]:
     """Files for people to take away, by name."""
-    files = {"veto.csv": _veto_csv(facts, facts.tables), "nights.csv": _nights_csv(facts)}
+    files = {"veto.csv": _veto_csv(snapshot, snapshot.tables), "nights.csv": _nights_csv(snapshot)}
     if verdicts:
-        files["veto-reviewed.csv"] = _veto_csv(facts, reviewed_tables(facts.tables, verdicts, facts.camera).tables)
-    for name, table in facts.tables.items():
+        files["veto-reviewed.csv"] = _veto_csv(
+            snapshot, reviewed_tables(snapshot.tables, verdicts, snapshot.camera).tables
+        )
+    for name, table in snapshot.tables.items():
         sink = pa.BufferOutputStream()
         parquet.write_table(table, sink, compression="zstd")
         files[f"{name}.parquet"] = sink.getvalue().to_pybytes()
     return files
 
 
-def _veto_csv(facts: RunFacts, tables: Mapping[str, pa.Table]) -> bytes:
+def _veto_csv(snapshot: RunSnapshot, tables: Mapping[str, pa.Table]) -> bytes:
     """The veto list of the default rule."""
-    vetoes = veto_rows(tables["ccds"], tables["exposures"], facts.vetoes.rule, facts.camera)
+    vetoes = veto_rows(tables["ccds"], tables["exposures"], snapshot.vetoes.rule, snapshot.camera)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "veto.csv")
         write_veto(vetoes, path, "csv")
         return path.read_bytes()
 
 
-def _nights_csv(facts: RunFacts) -> bytes:
+def _nights_csv(snapshot: RunSnapshot) -> bytes:
     """The numbers behind the chart of nights."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("night", "band", "n_exposures", "n_flagged", "n_ghosted"))
-    writer.writerows((row.night, row.band, row.n_exposures, row.n_flagged, row.n_ghosted) for row in per_night(facts))
+    writer.writerows(
+        (row.night, row.band, row.n_exposures, row.n_flagged, row.n_ghosted) for row in per_night(snapshot)
+    )
     return stream.getvalue().encode()
 
 

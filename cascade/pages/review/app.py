@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from cascade.core.errors import CascadeError, InputError
 from cascade.pages.report.page import static_text
-from cascade.pages.review.session import ReviewDesk, StaleSubjectError, UnknownExposureError
+from cascade.pages.review.session import ReviewSession, StaleSubjectError, UnknownExposureError
 
 COOKIE = "cascade_review"
 
@@ -40,13 +40,13 @@ _STATUSES: Mapping[type[CascadeError], int] = {InputError: 400, UnknownExposureE
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def review_app(desk: ReviewDesk, *, hosts: frozenset[str], token: str | None) -> Starlette:
+def review_app(session: ReviewSession, *, hosts: frozenset[str], token: str | None) -> Starlette:
     """
     Build the application.
 
     Parameters
     ----------
-    desk : ReviewDesk
+    session : ReviewSession
     hosts : frozenset of str
         Names by which a browser may call the server where there is no token. A site elsewhere can point a name of its
         own at this machine, and read then what it finds here; its name is not among these.
@@ -71,23 +71,23 @@ def review_app(desk: ReviewDesk, *, hosts: frozenset[str], token: str | None) ->
         return Response(files[name], media_type=_TYPES[name.rsplit(".", 1)[-1]])
 
     async def queue(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(desk.queue, request.query_params.get("reviewer", "")))
+        return JSONResponse(await run_in_threadpool(session.queue, request.query_params.get("reviewer", "")))
 
     async def exposure(request: Request) -> Response:
         reviewer = request.query_params.get("reviewer", "")
-        return JSONResponse(await run_in_threadpool(desk.exposure, request.path_params["exposure"], reviewer))
+        return JSONResponse(await run_in_threadpool(session.exposure, request.path_params["exposure"], reviewer))
 
     async def preview(request: Request) -> Response:
-        picture = await run_in_threadpool(desk.preview, request.path_params["exposure"])
+        picture = await run_in_threadpool(session.preview, request.path_params["exposure"])
         if picture is None:
             raise HTTPException(404, "the preview cannot be read")
         return Response(picture, media_type="image/png")
 
     async def say(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(desk.say, await _content(request)), status_code=201)
+        return JSONResponse(await run_in_threadpool(session.say, await _content(request)), status_code=201)
 
     async def undo(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(desk.undo, await _content(request)), status_code=201)
+        return JSONResponse(await run_in_threadpool(session.undo, await _content(request)), status_code=201)
 
     async def guarded(request: Request, endpoint: Endpoint) -> Response:
         """Answer those who may ask, in a way that no other site can make use of."""

@@ -8,20 +8,20 @@ import socket
 from collections.abc import Callable
 
 from cascade.core.errors import ConfigError
-from cascade.pages.review.session import ReviewDesk
+from cascade.pages.review.session import ReviewSession
 
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _TOKEN_BYTES = 24
 _ANY_ADDRESS = ("0.0.0.0", "::")
 
 
-def serve(desk: ReviewDesk, *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+def serve(session: ReviewSession, *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
     """
     Serve the review page until the process is interrupted.
 
     Parameters
     ----------
-    desk : ReviewDesk
+    session : ReviewSession
     host : str
         Address to listen at; one that other machines can reach makes a token necessary.
     port : int
@@ -48,7 +48,7 @@ def serve(desk: ReviewDesk, *, host: str, port: int, on_ready: Callable[[str], N
         msg = f"{host}:{port}: expected an address that is free, got {error}; choose another --port"
         raise ConfigError(msg) from error
     token = None if is_local(host) else secrets.token_urlsafe(_TOKEN_BYTES)
-    app = review_app(desk, hosts=_LOCAL_NAMES | {host}, token=token)
+    app = review_app(session, hosts=_LOCAL_NAMES | {host}, token=token)
     name = socket.gethostname() if host in _ANY_ADDRESS else host
     shown = f"[{name}]" if ":" in name else name
     query = "" if token is None else f"?token={token}"

@@ -1,4 +1,4 @@
-"""The reviewers' desk: the exposures of a run in the order to look at them, and what was said of each."""
+"""The reviewers' session: the exposures of a run in the order to look at them, and what was said of each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cascade.core.errors import CascadeError, InputError
 from cascade.core.exposure import Artifact
 from cascade.pages.report.charts import ccd_boxes
 from cascade.pages.report.columns import half_pixel_outlines
-from cascade.pages.report.facts import RunFacts, gather
 from cascade.pages.report.previews import preview_png
+from cascade.pages.report.snapshot import RunSnapshot, take_snapshot
 from cascade.runs.previews import RunPreviews
 from cascade.runs.run import Run
 from cascade.runs.verdicts import NewVerdict, Opinion, VerdictLog, log_folder, model_name, opinions, subject
@@ -29,7 +29,7 @@ class StaleSubjectError(CascadeError):
     """What was judged is not what the run holds."""
 
 
-class ReviewDesk:
+class ReviewSession:
     """
     All that the review page asks for.
 
@@ -48,12 +48,12 @@ class ReviewDesk:
 
     def __init__(self, run: Run) -> None:
         self._log = VerdictLog(log_folder(run.storage))
-        self._facts: RunFacts = gather(run)
-        exposures = self._facts.tables["exposures"]
+        self._snapshot: RunSnapshot = take_snapshot(run)
+        exposures = self._snapshot.tables["exposures"]
         self._row_of = {exposure: row for row, exposure in enumerate(exposures["exposure"].to_pylist())}
         self._statuses = exposures["status"].to_pylist()
         self._artifacts: dict[int, list[dict[str, Any]]] = {}
-        for artifact in self._facts.tables["artifacts"].to_pylist():
+        for artifact in self._snapshot.tables["artifacts"].to_pylist():
             self._artifacts.setdefault(artifact["exposure"], []).append(artifact)
         self._previews = RunPreviews(run)
         self.preview = lru_cache(_N_PICTURES)(self._preview)
@@ -69,26 +69,26 @@ class ReviewDesk:
             (what the reviewer judged), ``n_others`` (how many others judged); the CCDs in half pixels, the run's name,
             and whether its previews can be read.
         """
-        facts = self._facts
-        exposures = facts.tables["exposures"]
-        order = [int(row) for row in np.argsort(-facts.doubt, kind="stable") if self._statuses[row] != "failed"]
+        snapshot = self._snapshot
+        exposures = snapshot.tables["exposures"]
+        order = [int(row) for row in np.argsort(-snapshot.doubt, kind="stable") if self._statuses[row] != "failed"]
         positions = exposures["exposure"].to_pylist()
         said = opinions(self._log.verdicts())
         columns: dict[str, list[Any]] = {
             "exposure": positions,
             "title": [self._title(row) for row in range(len(positions))],
-            "band": facts.bands.tolist(),
-            "doubt": [round(float(doubt), 4) for doubt in facts.doubt],
+            "band": snapshot.bands.tolist(),
+            "doubt": [round(float(doubt), 4) for doubt in snapshot.doubt],
             "n_artifacts": exposures["n_artifacts"].to_pylist(),
-            "flagged": (facts.flagged | (np.array(exposures["n_artifacts"]) > 0)).tolist(),
+            "flagged": (snapshot.flagged | (np.array(exposures["n_artifacts"]) > 0)).tolist(),
             "mine": [_judgement(said.get(position, {}).get(reviewer)) for position in positions],
             "n_others": [len(said.get(position, {}).keys() - {reviewer}) for position in positions],
         }
         ordered = {name: [column[row] for row in order] for name, column in columns.items()}
         return {
             **ordered,
-            "ccds": ccd_boxes(facts.camera),
-            "run": str(facts.run.path),
+            "ccds": ccd_boxes(snapshot.camera),
+            "run": str(snapshot.run.path),
             "previews": self._previews.available,
         }
 
@@ -102,19 +102,19 @@ class ReviewDesk:
             If there is none.
         """
         row = self._row(exposure)
-        facts = self._facts.tables["exposures"].slice(row, 1).to_pylist()[0]
+        snapshot = self._snapshot.tables["exposures"].slice(row, 1).to_pylist()[0]
         artifacts = self._artifacts.get(exposure, [])
         said = opinions(self._log.verdicts(exposure)).get(exposure, {})
         mine = said.get(reviewer)
         return {
             "exposure": exposure,
             "title": self._title(row),
-            "path": facts["path"],
-            "band": str(self._facts.bands[row]),
-            "night": str(self._facts.nights[row]),
-            "score": facts["screen_score"],
-            "doubt": float(self._facts.doubt[row]),
-            "subject": subject(facts, artifacts),
+            "path": snapshot["path"],
+            "band": str(self._snapshot.bands[row]),
+            "night": str(self._snapshot.nights[row]),
+            "score": snapshot["screen_score"],
+            "doubt": float(self._snapshot.doubt[row]),
+            "subject": subject(snapshot, artifacts),
             "artifacts": [
                 {
                     "name": model_name(artifact["artifact"]),
@@ -196,7 +196,7 @@ class ReviewDesk:
 
     def _title(self, row: int) -> str:
         """What people call an exposure: its number, or the end of its path."""
-        exposures = self._facts.tables["exposures"]
+        exposures = self._snapshot.tables["exposures"]
         expnum = exposures["expnum"][row].as_py()
         return exposures["path"][row].as_py().rsplit("/", 1)[-1] if expnum is None else str(expnum)
 

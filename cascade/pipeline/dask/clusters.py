@@ -27,7 +27,7 @@ JOB_QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "htcondor": "HTCondo
 
 THREADS_PER_WORKER = 2  # one is in the networks while the other reads the next batch or stores the last one
 
-# A batch that kills its second worker is taken apart.
+# A batch that kills its second worker is taken isolated.
 _SETTINGS = {"distributed.scheduler.allowed-failures": 1}
 _LOCAL_SETTINGS = {
     **_SETTINGS,

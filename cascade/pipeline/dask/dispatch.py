@@ -18,7 +18,7 @@ from distributed import Client, Future, KilledWorker
 from cascade.core.errors import OutageError
 from cascade.inputs import Reader
 from cascade.pipeline.batch import part_of
-from cascade.pipeline.dask.tasks import Job, read_only, run_apart, run_networks, run_whole
+from cascade.pipeline.dask.tasks import Job, read_only, run_isolated, run_networks, run_whole
 from cascade.runs.config import Batch
 from cascade.runs.tables import BatchCounts
 
@@ -41,7 +41,7 @@ class _Task:
     """A batch on its way."""
 
     batch: Batch
-    apart: bool = False
+    isolated: bool = False
     n_failures: int = 0
     not_before: float = 0.0
 
@@ -69,7 +69,7 @@ class Dispatcher:
     on_batch : callable
         Told of every batch that was committed.
     on_event : callable
-        Told of retries and of batches that kill workers: a word, and facts by name.
+        Told of retries and of batches that kill workers: its name, and details.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Dispatcher:
             found = self._client.scheduler_info(n_workers=-1)["workers"]  # some versions tell of five by default
         except OSError as error:
             raise SchedulerLostError from error
-        readers = tuple(address for address, facts in found.items() if not facts["resources"].get(NETWORK_RESOURCE))
+        readers = tuple(address for address, info in found.items() if not info["resources"].get(NETWORK_RESOURCE))
         self._workers = _Workers(len(found), readers if len(readers) < len(found) else ())
 
     def _submit(self, task: _Task) -> Future[BatchCounts]:
@@ -151,8 +151,8 @@ class Dispatcher:
         part = part_of(self._reader, batch)
         key = f"batch-{batch.index}-{uuid4().hex}"
         network = {NETWORK_RESOURCE: 1} if readers else {}
-        if task.apart:
-            return self._client.submit(run_apart, part, batch, self._job, key=f"apart-{key}", resources=network)
+        if task.isolated:
+            return self._client.submit(run_isolated, part, batch, self._job, key=f"isolated-{key}", resources=network)
         if not readers:
             return self._client.submit(run_whole, part, batch, self._job, key=f"cascade-{key}")
         readings = self._client.submit(
@@ -181,10 +181,10 @@ class Dispatcher:
     def _retry(self, task: _Task, error: Exception) -> None:
         """Send a batch out again, or raise what cannot pass."""
         index = task.batch.index
-        if isinstance(error, KilledWorker) and not task.apart:
-            task.apart = True
+        if isinstance(error, KilledWorker) and not task.isolated:
+            task.isolated = True
             self._waiting.appendleft(task)
-            self._on_event("apart", batch=index, cause=str(error))
+            self._on_event("isolated", batch=index, cause=str(error))
             return
         if not isinstance(error, OSError | OutageError | KilledWorker):
             raise error

@@ -57,7 +57,7 @@ def run_dask(
     on_batch : callable or None
         Told of every batch that was committed, in the order they finish.
     on_event : callable or None
-        Told of the dashboard, of retries and lost schedulers: a word, and facts by name.
+        Told of the dashboard, of retries and lost schedulers: its name, and details.
 
     Returns
     -------
@@ -116,5 +116,5 @@ def _check_workers(n_workers: int | None, scheduler: str | None) -> None:
         raise ConfigError(msg)
 
 
-def _ignore(_event: str, **_facts: object) -> None:
+def _ignore(_event: str, **_details: object) -> None:
     """Tell nobody."""

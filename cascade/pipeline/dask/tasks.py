@@ -11,7 +11,7 @@ from cascade.inputs import Reader
 from cascade.networks.screen import Screener
 from cascade.networks.segment import Segmenter
 from cascade.pipeline.batch import Readings, process_readings, read_batch
-from cascade.pipeline.isolated import Loader, process_apart
+from cascade.pipeline.isolated import Loader, process_isolated
 from cascade.runs.config import Batch
 from cascade.runs.run import open_run
 from cascade.runs.tables import BatchCounts
@@ -51,11 +51,11 @@ def run_networks(readings: Readings, batch: Batch, job: Job) -> BatchCounts:
     return run.commit(batch, result)
 
 
-def run_apart(part: Reader, batch: Batch, job: Job) -> BatchCounts:
+def run_isolated(part: Reader, batch: Batch, job: Job) -> BatchCounts:
     """Process a batch that killed workers in a process of its own, and commit it."""
     run = open_run(job.storage)
     with _TWO_BATCHES:
-        result = process_apart(part, batch, job.loader, job.camera, run.config.threshold)
+        result = process_isolated(part, batch, job.loader, job.camera, run.config.threshold)
     return run.commit(batch, result)
 
 

@@ -4,9 +4,9 @@
 const byId = (id) => document.getElementById(id);
 
 let reviewer = remembered("cascade-reviewer") ?? "";
-let queue = null; // columns, see ReviewDesk.queue
+let queue = null; // columns, see ReviewSession.queue
 let listed = []; // places in the queue that are shown
-let current = null; // the exposure on the desk, see ReviewDesk.exposure
+let current = null; // the exposure that is shown, see ReviewSession.exposure
 let selected = null; // name of an artifact
 let busy = false; // a verdict is on its way
 
@@ -63,7 +63,7 @@ async function loadQueue() {
   if (listed.length) await show(listed[Math.max(first, 0)]);
 }
 
-/** Put an exposure on the desk. */
+/** Put an exposure that is shown. */
 async function show(place) {
   const exposure = queue.exposure[place];
   let found;
@@ -132,7 +132,7 @@ async function exclusively(action) {
   }
 }
 
-/** Send a verdict on the exposure on the desk, and show what came of it; undefined if it was refused. */
+/** Send a verdict on the exposure that is shown, and show what came of it; undefined if it was refused. */
 async function send(action, more = {}) {
   const { exposure, subject } = current;
   const answer = await post("/api/verdicts", { exposure, subject, action, reviewer, ...more });

@@ -32,7 +32,7 @@ Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RunFacts:
+class RunSnapshot:
     """
     A run as a report sees it.
 
@@ -98,7 +98,7 @@ class Cause:
     examples: tuple[str, ...]
 
 
-def gather(run: Run) -> RunFacts:
+def take_snapshot(run: Run) -> RunSnapshot:
     """
     Read the tables of a run, finished or not.
 
@@ -110,7 +110,7 @@ def gather(run: Run) -> RunFacts:
     camera = Camera.load(run.config.camera)
     tables = {name: run.table(name) for name in SCHEMAS}
     exposures = tables["exposures"]
-    return RunFacts(
+    return RunSnapshot(
         run=run,
         header=read_run_json(run.storage),
         summary=run.summary(),
@@ -123,11 +123,11 @@ def gather(run: Run) -> RunFacts:
     )
 
 
-def per_night(facts: RunFacts) -> list[NightRow]:
+def per_night(snapshot: RunSnapshot) -> list[NightRow]:
     """Count exposures by night and band, rising; unknown nights come last."""
-    ghosted = np.array(facts.tables["exposures"]["status"].to_pylist()) == "ghosted"
+    ghosted = np.array(snapshot.tables["exposures"]["status"].to_pylist()) == "ghosted"
     counted: dict[tuple[str, str], list[int]] = {}
-    for night_, band, flagged, ghost in zip(facts.nights, facts.bands, facts.flagged, ghosted, strict=True):
+    for night_, band, flagged, ghost in zip(snapshot.nights, snapshot.bands, snapshot.flagged, ghosted, strict=True):
         counts = counted.setdefault((str(night_), str(band)), [0, 0, 0])
         counts[0] += 1
         counts[1] += bool(flagged)
@@ -147,23 +147,23 @@ def highest_share(rows: Sequence[NightRow]) -> float:
     return max((row.n_flagged / row.n_exposures for row in rows), default=0.0)
 
 
-def vetoes_per_ccd(facts: RunFacts) -> dict[int, int]:
+def vetoes_per_ccd(snapshot: RunSnapshot) -> dict[int, int]:
     """How many exposures lose each CCD, by ccdnum."""
-    counts = Counter(facts.vetoes.table["ccdnum"].to_pylist())
-    return {ccd.ccdnum: counts[ccd.ccdnum] for ccd in facts.camera.ccds}
+    counts = Counter(snapshot.vetoes.table["ccdnum"].to_pylist())
+    return {ccd.ccdnum: counts[ccd.ccdnum] for ccd in snapshot.camera.ccds}
 
 
-def score_histogram(facts: RunFacts) -> Int64Array:
+def score_histogram(snapshot: RunSnapshot) -> Int64Array:
     """Count exposures by screen score, in `N_BINS` equal bins of [0, 1]."""
-    scores = facts.tables["exposures"]["screen_score"].drop_null().to_numpy()
+    scores = snapshot.tables["exposures"]["screen_score"].drop_null().to_numpy()
     return np.histogram(scores, bins=N_BINS, range=(0, 1))[0].astype(np.int64)
 
 
-def causes(facts: RunFacts) -> list[Cause]:
+def causes(snapshot: RunSnapshot) -> list[Cause]:
     """Failures by stage and reason, the most frequent first."""
     counted: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], list[str]] = {}
-    for row in facts.tables["failures"].to_pylist():
+    for row in snapshot.tables["failures"].to_pylist():
         cause = (row["stage"], row["error"].removeprefix(f"{row['path']}: "))
         counted[cause] += 1
         if len(found := examples.setdefault(cause, [])) < _N_EXAMPLES:
