@@ -33,7 +33,7 @@ from cascade.runs.lease import hold_lease
 from cascade.runs.log import RunLog
 from cascade.runs.run import Run, find_run
 from cascade.runs.tables import BatchCounts
-from cascade.storage.places import open_storage
+from cascade.storage import open_storage
 
 logger = logging.getLogger(__name__)
 

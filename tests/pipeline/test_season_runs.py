@@ -21,7 +21,7 @@ from cascade.runs.masks import read_planes
 from cascade.runs.run import find_run, open_run
 from cascade.runs.tables import SCHEMAS
 from cascade.runs.verify import Damage, verify_run
-from cascade.storage.places import open_storage
+from cascade.storage import open_storage
 
 
 def add(folder, *numbers):
