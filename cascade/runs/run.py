@@ -3,7 +3,7 @@ The run directory: written batch by batch, resumable, and readable with any Parq
 
 ::
 
-    RUN/                            a folder, or s3://bucket/prefix
+    RUN/                            a folder, or a URL such as s3://bucket/prefix
       run.json                      configuration, status, counts, seconds per stage, versions
       inputs/part-00000.parquet     what the run was given, and a part for what was added by each later call
       exposures/part-00000.parquet, artifacts/, ccds/, failures/     one part per batch
