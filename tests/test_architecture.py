@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ ROOMS = {
     "evaluate": "core storage camera inputs runs veto pages",
     "training": "core storage camera inputs simulate networks evaluate",
     "bench": "core storage camera inputs simulate networks runs veto pipeline evaluate training",
-    "cli": ("core storage camera inputs sky simulate networks runs veto pipeline export pages evaluate training bench"),
+    "cli": ("core camera inputs sky simulate networks runs veto pipeline export pages evaluate training bench"),
 }
 
 
@@ -76,6 +77,50 @@ def test_imports_keep_to_the_table(path):
     room = _modules()[path]
     others = _rooms_of(path) - set(ROOMS[room].split())
     assert not others, f"{room} must not import {', '.join(others)}"
+
+
+def _module_name(path: Path) -> str:
+    """The name by which a source file is imported."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _loaded(name: str, importer: str, modules: set[str]) -> set[str]:
+    """
+    Modules that a module loads by importing a name: the one named, and the packages around it.
+
+    The packages around the importer are not among them, as they are being loaded already, unless one is imported by
+    name: ``from cascade.inputs import Reader`` in a module of that package waits for what waits for it.
+    """
+    parts = name.split(".")
+    found = [part for n in range(1, len(parts) + 1) if (part := ".".join(parts[:n])) in modules]
+    return {part for part in found if part == found[-1] or not f"{importer}.".startswith(f"{part}.")}
+
+
+def _circle(imported: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other, as names in turn; none if they can be put in an order."""
+    modules = set(imported)
+    graph = {
+        module: set().union(*(_loaded(name, module, modules) for name in names)) for module, names in imported.items()
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    # cascade itself imports its public names only when they are asked for.
+    assert not _circle({_module_name(path): _imported(path) for path in _modules()})
+
+
+def test_circles_are_found_through_submodules_and_packages():
+    assert _circle({"a.b": {"a.c.name"}, "a.c": {"a.b"}})
+    assert _circle({"a": {"a.b.name"}, "a.b": {"a.name"}})
+    assert _circle({"a": {"b.c"}, "b": {"a.d"}, "b.c": set(), "a.d": set()})
+    assert _circle({"a.b": {"a.b.name"}})
+    assert not _circle({"a": {"a.b.name"}, "a.b": {"a.c.name", "json.dumps"}, "a.c": set()})
 
 
 def test_a_run_knows_of_the_networks_only_which_model_it_was():

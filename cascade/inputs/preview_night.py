@@ -20,7 +20,7 @@ from cascade.core.errors import InputError
 from cascade.inputs.fits.entry import Entry
 from cascade.inputs.fits.reader import FitsReader, find_fits, open_fits
 from cascade.inputs.preview_store import PreviewLibrary, open_library
-from cascade.storage.places import local_path
+from cascade.storage import local_path
 
 logger = getLogger(__name__)
 

@@ -31,8 +31,8 @@ from cascade.core.errors import StoreError
 from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.inputs.fits.entry import Entry
 from cascade.inputs.fits.sky_patches import PATCHES
+from cascade.storage import Storage, open_storage
 from cascade.storage.atomic import written_aside
-from cascade.storage.places import Storage, open_storage
 
 SHARD = 64
 """Exposures a shard."""

@@ -15,7 +15,7 @@ from cascade.runs.masks import FOLDER, read_planes
 from cascade.runs.previews import RunPreviews
 from cascade.runs.run import Run
 from cascade.runs.run import open_run as open_stored_run
-from cascade.storage.places import Storage
+from cascade.storage import Storage
 from cascade.veto import VetoRule, veto_rows
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from cascade.runs.tables import BatchCounts, BatchResult
 from cascade.sky.catalogue import BrightStars
 from cascade.sky.pointing import Pointing
 from cascade.sky.raytrace import RaytraceRule, ghost_instances, predict_ghosts
-from cascade.storage.places import open_storage
+from cascade.storage import open_storage
 
 PREDICTOR = "raytrace"
 """What ``run.json`` names as the segmenting model of a run of predictions."""

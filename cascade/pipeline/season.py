@@ -33,7 +33,7 @@ from cascade.runs.lease import hold_lease
 from cascade.runs.log import RunLog
 from cascade.runs.run import Run, find_run
 from cascade.runs.tables import BatchCounts
-from cascade.storage.places import open_storage
+from cascade.storage import open_storage
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def run_season(
     inputs : path or sequence of paths
         Folders, glob patterns, zips, .npy stacks, Zarr previews, FITS exposures, images or manifests.
     out : path
-        The run directory, or an ``s3://bucket/prefix`` URL: new, empty, or a run of the same settings and of the same
+        The run directory, or a URL (``s3://bucket/prefix``): new, empty, or a run of the same settings and of the same
         inputs, to which new ones may have been added since.
     screen, segment : str
         Names of models, or paths of model folders; `screen` None segments every exposure.

@@ -13,8 +13,8 @@ from pyarrow import parquet
 from cascade.core.errors import StoreError
 from cascade.runs.masks import FOLDER
 from cascade.runs.tables import SCHEMAS, BatchCounts
-from cascade.storage.atomic import ASIDE_SUFFIX, parse_json
-from cascade.storage.places import LocalStorage, Storage
+from cascade.storage import Storage
+from cascade.storage.atomic import is_aside, parse_json
 
 FORMAT = "ghost-cascade run"
 FORMAT_VERSION = 2
@@ -91,12 +91,13 @@ def part_bytes(table: pa.Table) -> bytes:
 
 def check_usable(storage: Storage) -> None:
     """Refuse a place that is neither free nor a run, before anything is written."""
-    if isinstance(storage, LocalStorage) and storage.folder.exists() and not storage.folder.is_dir():
+    try:
+        names = storage.names()
+    except NotADirectoryError as error:
         msg = f"{storage.url}: expected a directory, got a file"
-        raise StoreError(msg)
-    names = storage.names()
+        raise StoreError(msg) from error
     # What a run leaves that was killed before its run.json was there.
-    strangers = [name for name in names if name not in _BEFORE_RUN_JSON and not _is_aside(name)]
+    strangers = [name for name in names if name not in _BEFORE_RUN_JSON and not is_aside(name)]
     if strangers and "run.json" not in names:
         msg = f"{storage.url}: expected a run or an empty directory, got {strangers[0]} in it; choose another directory"
         raise StoreError(msg)
@@ -126,26 +127,21 @@ def read_run_json(storage: Storage) -> dict[str, Any]:
     return content
 
 
-def _is_aside(name: str) -> bool:
-    """Whether a name is that of a file being written."""
-    return name.startswith(".") and name.endswith(ASIDE_SUFFIX)
-
-
 def half_written(storage: Storage) -> list[str]:
-    """Files that a killed run was writing; object stores have none."""
-    if not isinstance(storage, LocalStorage):
+    """Files that a killed run was writing."""
+    if not storage.writes_aside:
         return []
     places = [
         f"{folder}/{name}" for folder in (*SCHEMAS, "ledger", "inputs", "lease") for name in storage.names(folder)
     ]
     places += [*storage.names(), *storage.files_below(FOLDER)]
-    return [key for key in places if _is_aside(key.rsplit("/", 1)[-1])]
+    return [key for key in places if is_aside(key.rsplit("/", 1)[-1])]
 
 
 def delete_contents(storage: Storage) -> None:
     """Delete what a run wrote except ``run.json``; the ledger first, so that no batch is named without its parts."""
     for folder, pattern in (("ledger", _ENTRY), *((name, _PART) for name in (*SCHEMAS, "inputs"))):
         for name in storage.names(folder):
-            if pattern.fullmatch(name) or _is_aside(name):
+            if pattern.fullmatch(name) or is_aside(name):
                 storage.delete(f"{folder}/{name}")
     storage.delete_below(FOLDER)

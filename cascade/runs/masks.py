@@ -15,7 +15,7 @@ from zarr.storage import MemoryStore
 
 from cascade.core.errors import StoreError
 from cascade.core.exposure import PREVIEW_SHAPE, Artifact, UInt8Array
-from cascade.storage.places import LocalStorage, Storage, patiently
+from cascade.storage import Storage
 
 FOLDER = "masks.zarr"
 """The Zarr group in a run directory."""
@@ -104,11 +104,10 @@ def read_planes(storage: Storage, start: int, stop: int) -> UInt8Array:
     StoreError
         If the array is missing or damaged.
     OutageError
-        If the store is away.
+        If the store is unavailable.
     """
 
     def read() -> UInt8Array:
         return np.asarray(open_masks(storage)[start:stop], np.uint8)
 
-    # Zarr asks a store once only.
-    return read() if isinstance(storage, LocalStorage) else patiently(read, f"{storage.url}/{FOLDER}")
+    return storage.retried(read, f"{storage.url}/{FOLDER}")  # which Zarr does not

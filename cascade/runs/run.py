@@ -3,7 +3,7 @@ The run directory: written batch by batch, resumable, and readable with any Parq
 
 ::
 
-    RUN/                            a folder, or s3://bucket/prefix
+    RUN/                            a folder, or a URL such as s3://bucket/prefix
       run.json                      configuration, status, counts, seconds per stage, versions
       inputs/part-00000.parquet     what the run was given, and a part for what was added by each later call
       exposures/part-00000.parquet, artifacts/, ccds/, failures/     one part per batch
@@ -52,8 +52,8 @@ from cascade.runs.files import (
 )
 from cascade.runs.masks import create_masks, encode_shard, is_created, open_masks, shard_key
 from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary
+from cascade.storage import Storage, open_storage
 from cascade.storage.atomic import json_bytes
-from cascade.storage.places import LocalStorage, Storage, open_storage
 
 _OF_A_FINISHED_RUN = {"finished", "seconds", "counts", "last_session"}
 
@@ -77,7 +77,7 @@ class Run:
     @property
     def path(self) -> Path | str:
         """The folder, or the URL on an object store."""
-        return self.storage.folder if isinstance(self.storage, LocalStorage) else self.storage.url
+        return self.storage.path
 
     @classmethod
     def create_or_resume(

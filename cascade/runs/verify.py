@@ -52,7 +52,7 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
     StoreError
         If ``run.json`` is damaged.
     OutageError
-        If the store is away.
+        If the store is unavailable.
     """
     try:
         paths = run.listing()["path"]

@@ -12,8 +12,8 @@ import numpy as np
 from pyarrow import csv, parquet
 
 from cascade.core.errors import ConfigError
+from cascade.storage import local_path
 from cascade.storage.atomic import written_aside
-from cascade.storage.places import local_path
 from cascade.veto.rules import ANALYST, VetoList
 
 DES_HEADER = "#date expnum ccd id ccdnum"

@@ -19,7 +19,7 @@ from cascade.pipeline.dask.tasks import Job
 from cascade.runs.config import batches
 from cascade.runs.run import Run, open_run
 from cascade.runs.tables import SCHEMAS, BatchCounts
-from cascade.storage.places import LocalStorage
+from cascade.storage.local import LocalStorage
 
 CAMERA = Camera.decam()
 

@@ -33,7 +33,7 @@ from cascade.pipeline.dask.clusters import worker_environment
 from cascade.runs.run import Run
 from cascade.runs.tables import SCHEMAS
 from cascade.runs.verify import verify_run
-from cascade.storage.places import LocalStorage
+from cascade.storage.local import LocalStorage
 
 CAMERA = Camera.decam()
 

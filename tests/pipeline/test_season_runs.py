@@ -21,7 +21,7 @@ from cascade.runs.masks import read_planes
 from cascade.runs.run import find_run, open_run
 from cascade.runs.tables import SCHEMAS
 from cascade.runs.verify import Damage, verify_run
-from cascade.storage.places import open_storage
+from cascade.storage import open_storage
 
 
 def add(folder, *numbers):
@@ -163,6 +163,8 @@ def test_season_from_and_to_a_flaky_object_store(s3, s3_folder, tmp_path):
     assert verify_run(remote) == []
     assert "complete" in invoke("status", url).output
     assert invoke("veto", url, "--out", tmp_path / "veto.csv").exit_code == 0
+    refused = invoke("report", url).output
+    assert f"{url}: expected --out: a page cannot be looked at on an object store" in " ".join(refused.split())
 
 
 def test_log_holds_a_line_a_batch_with_seconds_per_stage(run):

@@ -4,7 +4,7 @@ import numpy as np
 import zarr
 
 from cascade.runs.masks import FOLDER, create_masks, encode_shard, is_created, open_masks, read_planes, shard_key
-from cascade.storage.places import open_storage
+from cascade.storage import open_storage
 
 
 def planes(n):
@@ -48,8 +48,8 @@ def test_planes_are_read_though_the_store_breaks_off(s3, s3_folder, monkeypatch)
     create_masks(storage, 8, 4)
     storage.write(shard_key(1), encode_shard(planes(4), 4))
     monkeypatch.setattr(s3, "FAULTS", ("cut off",))
-    monkeypatch.setattr("cascade.storage.places._N_ATTEMPTS", 50)
-    monkeypatch.setattr("cascade.storage.places._FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("cascade.storage.object_store._N_ATTEMPTS", 50)
+    monkeypatch.setattr("cascade.storage.object_store._FIRST_PAUSE_S", 0.0)
     s3.share = 0.3
     np.testing.assert_array_equal(read_planes(storage, 3, 8), np.concatenate([np.zeros((1, 400, 400)), planes(4)]))
     assert s3.n_faults["cut off"] > 0

@@ -21,7 +21,8 @@ from cascade.runs.config import Batch
 from cascade.runs.masks import read_planes
 from cascade.runs.run import Run, open_run
 from cascade.runs.tables import SCHEMAS, BatchCounts
-from cascade.storage.places import LocalStorage, open_storage
+from cascade.storage import open_storage
+from cascade.storage.local import LocalStorage
 
 CAMERA = Camera.decam()
 

@@ -15,7 +15,7 @@ from cascade.pipeline.isolated import Loader, process_isolated
 from cascade.runs.config import Batch
 from cascade.runs.run import open_run
 from cascade.runs.tables import BatchCounts
-from cascade.storage.places import Storage
+from cascade.storage import Storage
 
 # However many threads a worker has, the networks see one batch at a time, and one more is read or stored meanwhile.
 _NETWORKS = Lock()
