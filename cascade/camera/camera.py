@@ -51,7 +51,7 @@ class Ccd:
 @dataclass(frozen=True, slots=True)
 class DeadArea:
     """
-    A CCD, or one half of it as seen in the preview, that was dark from `first_expnum` to `last_expnum`.
+    A CCD, or one half of it as seen in the preview, that was dark from `first_expnum` to `last_expnum`, both included.
 
     None as an end means: from the first, or to the last exposure of the camera.
     """
@@ -67,7 +67,7 @@ class DeadArea:
             return True
         if expnum is None:
             return False
-        return (self.first_expnum or 0) <= expnum <= (self.last_expnum or expnum)
+        return (self.first_expnum or 0) <= expnum <= (expnum if self.last_expnum is None else self.last_expnum)
 
 
 @dataclass(frozen=True, eq=False)
