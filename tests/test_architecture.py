@@ -137,6 +137,16 @@ def test_only_one_package_imports_dask():
     assert users == {"pipeline/dask"}
 
 
+def test_only_one_module_meets_the_c_code_of_run_lengths():
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in _modules()
+        for i in _imported(path)
+        if i.startswith("pycocotools.mask")
+    }
+    assert users == {"core/run_lengths.py"}
+
+
 def test_networks_use_no_backend_directly():
     for path in (PACKAGE / "networks" / "nets").glob("*.py"):
         assert not {i.split(".")[0] for i in _imported(path)} & {"tensorflow", "jax", "torch"}

@@ -20,6 +20,9 @@ FloatArray = npt.NDArray[np.float64]
 CAMERAS = ("decam", "lsstcam")
 """Cameras whose layout is shipped."""
 
+NOON_UTC_H = 12.0
+"""When the date of a night changes unless the layout says otherwise: by day from 90 degrees west to 90 east."""
+
 _MAX_LAYOUT_BYTES = 2**20
 _MAX_CCDNUM = 255  # labels are uint8
 
@@ -48,7 +51,7 @@ class Ccd:
 @dataclass(frozen=True, slots=True)
 class DeadArea:
     """
-    A CCD, or one half of it as seen in the preview, that was dark from `first_expnum` to `last_expnum`.
+    A CCD, or one half of it as seen in the preview, that was dark from `first_expnum` to `last_expnum`, both included.
 
     None as an end means: from the first, or to the last exposure of the camera.
     """
@@ -64,7 +67,7 @@ class DeadArea:
             return True
         if expnum is None:
             return False
-        return (self.first_expnum or 0) <= expnum <= (self.last_expnum or expnum)
+        return (self.first_expnum or 0) <= expnum <= (expnum if self.last_expnum is None else self.last_expnum)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +95,8 @@ class Camera:
         (rows, columns) of a whole CCD in pixels: FITS axes 2 and 1.
     pixel_mm
         Side of a CCD pixel in mm.
+    night_rollover_utc_h
+        When the date of a night changes at the observatory, hours UTC in [0, 24); see `night_of`.
     """
 
     name: str
@@ -102,6 +107,7 @@ class Camera:
     labels: UInt8Array
     ccd_shape: tuple[int, int]
     pixel_mm: float
+    night_rollover_utc_h: float
     _centre_px: FloatArray
     _scale_px_mm: FloatArray
 
@@ -284,6 +290,7 @@ def _camera(name: str, layout: dict[str, Any], shape: tuple[int, int]) -> Camera
         labels=labels,
         ccd_shape=(int(layout["ccd"]["shape"][0]), int(layout["ccd"]["shape"][1])),
         pixel_mm=float(layout["ccd"]["pixel_mm"]),
+        night_rollover_utc_h=_rollover(name, layout),
         _centre_px=np.asarray(preview["centre"]) * zoom,
         _scale_px_mm=cell_px / layout["ccd"]["pitch_mm"],
     )
@@ -293,6 +300,15 @@ def _camera(name: str, layout: dict[str, Any], shape: tuple[int, int]) -> Camera
         labels[_covered(row, half_height, shape[0]), _covered(column, half_width, shape[1])] = ccd.ccdnum
     labels.setflags(write=False)
     return camera
+
+
+def _rollover(name: str, layout: dict[str, Any]) -> float:
+    """When the date of a night changes, hours UTC; by default at noon."""
+    hour = float(layout.get("observatory", {}).get("night_rollover_utc_h", NOON_UTC_H))
+    if not 0 <= hour < 24:
+        msg = f"{name}: expected a night_rollover_utc_h of at least 0 and below 24, got {hour:g}"
+        raise ConfigError(msg)
+    return hour
 
 
 def _covered(centre: float, half: float, size: int) -> slice:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -64,23 +66,24 @@ class HeaderFields:
     """
     What is known of an exposure beside its pixels; None where the input does not say.
 
-    Attributes
-    ----------
-    band
-        Filter, e.g. ``"g"``.
-    mjd_obs
-        Start of the exposure, modified Julian date in days.
-    ra, dec
-        Pointing, degrees (ICRS).
-    exptime
-        Exposure time in seconds.
+    The only list of these fields: columns of tables, with their types and meanings, and the FITS keywords that are
+    looked for, the first one first, follow from it.
     """
 
-    band: str | None = None
-    mjd_obs: float | None = None
-    ra: float | None = None
-    dec: float | None = None
-    exptime: float | None = None
+    band: str | None = field(default=None, metadata={"meaning": "filter", "keywords": ("BAND", "FILTER")})
+    mjd_obs: float | None = field(
+        default=None, metadata={"meaning": "start of the exposure, MJD in days", "keywords": ("MJD-OBS",)}
+    )
+    ra: float | None = field(default=None, metadata={"meaning": "pointing, degrees, ICRS", "keywords": ("TELRA", "RA")})
+    dec: float | None = field(
+        default=None, metadata={"meaning": "pointing, degrees, ICRS", "keywords": ("TELDEC", "DEC")}
+    )
+    exptime: float | None = field(default=None, metadata={"meaning": "exposure time, s", "keywords": ("EXPTIME",)})
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Take the fields out of a row of a table; None for those that it lacks."""
+        return cls(**{f.name: row.get(f.name) for f in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from cascade.inputs.fits.reader import open_fits
 from cascade.inputs.fits.sky_patches import SkyPatch, sky_patch
 from cascade.inputs.preview_store import header_table
 from cascade.runs.masks import read_planes
+from cascade.runs.rows import row_mask
 from cascade.runs.run import Run
-from cascade.runs.verdicts.reviewed import reviewed_run, row_mask
+from cascade.runs.verdicts.reviewed import reviewed_run
 
 _STORED = re.compile(r"(?P<store>.+\.zarr)\[(?P<row>\d+)\]")
 _N_STORES = 8  # header tables of stores that are held at a time

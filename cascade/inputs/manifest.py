@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from cascade.core.errors import input_error, reason
 from cascade.inputs.base import Reader
-from cascade.inputs.headers import HEADER_COLUMNS, header_columns
+from cascade.inputs.headers import HEADER_SCHEMA, header_columns
 from cascade.inputs.images import FileReader
 from cascade.inputs.remote import RemoteReader
 from cascade.storage import URL_START, is_url, open_bucket
@@ -94,7 +94,7 @@ def _read_parquet(file: Path | pa.BufferReader) -> pa.Table:
 
 def _known(schema: pa.Schema) -> list[str]:
     """The columns to read; none at all, and so no rows, if there is no path."""
-    known = [name for name in ("path", *HEADER_COLUMNS) if name in schema.names]
+    known = [name for name in ("path", *HEADER_SCHEMA.names) if name in schema.names]
     for name in known:
         if schema.names.count(name) > 1:
             msg = f"the column {name!r} occurs more than once"

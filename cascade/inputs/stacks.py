@@ -18,7 +18,7 @@ from cascade.core.errors import OutageError, input_error, printable, reason
 from cascade.core.exposure import PREVIEW_SHAPE, Exposure, UInt8Array
 from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.decode import MAX_BYTES, grey_levels
-from cascade.inputs.headers import HEADER_COLUMNS, header_columns, to_arrow
+from cascade.inputs.headers import HEADER_SCHEMA, header_columns, to_arrow
 from cascade.storage import open_storage
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def _matching(texts: dict[str, pa.Array], *patterns: str) -> str | None:
 def _members(group: zarr.Group, name: str) -> dict[str, Any]:
     """The members of a Zarr group that concern us."""
     try:
-        return {key: group[key] for key in ("preview", *HEADER_COLUMNS) if key in group}
+        return {key: group[key] for key in ("preview", *HEADER_SCHEMA.names) if key in group}
     except Exception as error:  # every store has its own errors
         raise input_error(name, f"expected a Zarr store of previews: {reason(error)}") from error
 

@@ -21,6 +21,7 @@ import numpy as np
 from cascade.camera import Camera
 from cascade.core.errors import ConfigError, InputError, ModelError, OutageError
 from cascade.core.exposure import UInt8Array
+from cascade.core.log_records import REPORTED_ELSEWHERE
 from cascade.inputs import Reader
 from cascade.networks.screen import Screener
 from cascade.networks.segment import Segmenter
@@ -243,13 +244,13 @@ def _read(part: Reader, batch: Batch, index: int, shape: tuple[int, int]) -> Out
     except (OutageError, ConfigError):  # not the exposure's fault
         raise
     except InputError as error:
-        logger.warning("%s", error)
+        logger.warning("%s", error, extra=REPORTED_ELSEWHERE)
         cause = error.__cause__
         lost = isinstance(cause, OSError) and cause.errno is not None  # decoders raise OSError without a number
         return replace(outcome.failed("read", error), lost=lost)
     except Exception as error:
         # Decoders raise all sorts on damaged files, and one exposure must not stop a season.
-        logger.warning("%s: reading failed: %r", outcome.source.path, error, exc_info=True)
+        logger.warning("%s: reading failed: %r", outcome.source.path, error, exc_info=True, extra=REPORTED_ELSEWHERE)
         return outcome.failed("read", error)
     return replace(outcome, source=exposure.source, image=exposure.image)
 
@@ -317,9 +318,11 @@ def _each(network: Callable[[UInt8Array], Sequence[T]], images: UInt8Array) -> l
             raise InputError(msg)
     except Exception as error:
         if len(images) == 1:
-            logger.warning("network failed on an exposure", exc_info=True)
+            logger.warning("network failed on an exposure", exc_info=True, extra=REPORTED_ELSEWHERE)
             return [error]
-        logger.warning("network failed on %d exposures, trying them one by one: %r", len(images), error)
+        logger.warning(
+            "network failed on %d exposures, trying them one by one: %r", len(images), error, extra=REPORTED_ELSEWHERE
+        )
         alone = [result for image in images for result in _each(network, image[None])]
         if all(isinstance(result, Exception) for result in alone):
             msg = f"the network failed on each of {len(images)} exposures: {error!r}; the run can be resumed"

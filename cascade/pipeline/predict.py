@@ -139,11 +139,8 @@ def predict_run(
 
 def sources_of(exposures: pa.Table) -> list[Source]:
     """The exposures of a run's table, with their header fields."""
-    header = ("band", "mjd_obs", "ra", "dec", "exptime")
-    return [
-        Source(row["path"], row["expnum"], HeaderFields(**{name: row[name] for name in header}))
-        for row in exposures.sort_by("exposure").to_pylist()
-    ]
+    rows = exposures.sort_by("exposure").to_pylist()
+    return [Source(row["path"], row["expnum"], HeaderFields.of(row)) for row in rows]
 
 
 def _batch(batch: Batch, sources: Sequence[Source], predictor: Predictor) -> BatchResult:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 import pyarrow as pa
 
 from cascade.core.exposure import UInt8Array
+from cascade.inputs.headers import HEADER_SCHEMA
 
 
 def _column(name: str, type_: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
@@ -16,7 +17,7 @@ def _column(name: str, type_: pa.DataType, meaning: str, *, nullable: bool = Fal
 
 
 _EXPOSURE = _column("exposure", pa.int64(), "position in the run, and in masks.zarr")
-_EXPNUM = _column("expnum", pa.int64(), "exposure number; null if unknown, may repeat", nullable=True)
+_EXPNUM, *_HEADER = HEADER_SCHEMA
 _PATH = _column("path", pa.string(), "the input, as a person would name it")
 
 EXPOSURES = pa.schema(
@@ -24,11 +25,7 @@ EXPOSURES = pa.schema(
         _EXPOSURE,
         _EXPNUM,
         _PATH,
-        _column("band", pa.string(), "filter", nullable=True),
-        _column("mjd_obs", pa.float64(), "start of the exposure, MJD in days", nullable=True),
-        _column("ra", pa.float64(), "pointing, degrees, ICRS", nullable=True),
-        _column("dec", pa.float64(), "pointing, degrees, ICRS", nullable=True),
-        _column("exptime", pa.float64(), "exposure time, s", nullable=True),
+        *_HEADER,
         _column("screen_score", pa.float32(), "score in [0, 1]; null if the screen gave none", nullable=True),
         _column("flagged", pa.bool_(), "went to the segmenter"),
         _column("n_artifacts", pa.int32(), "artifacts found"),

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pycocotools import mask as coco_mask
 
-from cascade.core.errors import StoreError
+from cascade.core.errors import InputError, StoreError
 from cascade.core.exposure import PREVIEW_SHAPE, Artifact, UInt8Array
 from cascade.runs.config import Batch
 from cascade.runs.files import Entry, part_key, read_part
 from cascade.runs.masks import read_planes, shard_key
+from cascade.runs.rows import row_mask
 from cascade.runs.run import Run
 from cascade.runs.tables import SCHEMAS
 
@@ -67,7 +67,7 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
                 msg = f"expected a batch below {len(known)}"
                 raise StoreError(msg)
             _verify_batch(run, batch, paths)
-        except (StoreError, OSError, ValueError, KeyError) as error:
+        except (StoreError, InputError, OSError, ValueError, KeyError) as error:
             damages.append(Damage(index, str(error) or repr(error)))
         if on_batch is not None and batch is not None:
             on_batch(len(batch))
@@ -123,8 +123,7 @@ def _drawn(batch: Batch, artifacts: pa.Table) -> UInt8Array:
     """The mask planes of a batch, from its artifacts table."""
     planes = np.zeros((len(batch), *PREVIEW_SHAPE), np.uint8)
     for row in artifacts.to_pylist():
-        mask = coco_mask.decode({"size": list(PREVIEW_SHAPE), "counts": row["rle"].encode("ascii")}).astype(bool)
-        planes[row["exposure"] - batch.start][mask] |= Artifact.from_label(row["class"]).bit
+        planes[row["exposure"] - batch.start][row_mask(row)] |= Artifact.from_label(row["class"]).bit
     return planes
 
 

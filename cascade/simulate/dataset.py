@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from pycocotools import mask as coco_mask
 from threadpoolctl import threadpool_limits
 
 from cascade.camera import Camera
 from cascade.core.errors import ConfigError
 from cascade.core.exposure import Artifact, tight_boxes
+from cascade.core.run_lengths import encode_masks
 from cascade.core.versions import installed_versions
 from cascade.core.via import via_document
 from cascade.simulate.synthetic_exposure import SimulatedExposure, Simulator
@@ -203,7 +203,7 @@ def _note(pages: _Pages, exposure: SimulatedExposure, name: str) -> None:
     pages.coco_images.append({"id": exposure.expnum, "file_name": name, "height": 400, "width": 400})
     for label in exposure.labels:
         y0, x0, y1, x1 = (int(side) for side in tight_boxes(label.mask[None])[0])
-        rle = coco_mask.encode(np.asfortranarray(label.mask, np.uint8))
+        (counts,) = encode_masks(label.mask[None])
         pages.coco_labels.append(
             {
                 "id": len(pages.coco_labels) + 1,
@@ -211,7 +211,7 @@ def _note(pages: _Pages, exposure: SimulatedExposure, name: str) -> None:
                 "category_id": int(label.region.artifact) + 1,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": int(label.mask.sum()),
-                "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
+                "segmentation": {"size": list(label.mask.shape), "counts": counts.decode("ascii")},
                 "iscrowd": 0,
                 "drawn_share": round(label.drawn_share, 3),
             }

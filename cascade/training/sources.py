@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 from cascade.camera import Camera
 from cascade.core.errors import ConfigError, InputError
 from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Float32Array, Instances, tight_boxes
+from cascade.core.run_lengths import decode_mask
 from cascade.simulate.conditions import Ranges
 from cascade.training.annotated import AnnotatedSet
 from cascade.training.augment import Warp
@@ -58,6 +58,7 @@ class SyntheticSeason:
         import zarr
 
         self.config = config
+        self._folder = folder
         mark = folder / "season.json"
         command = (
             f"cascade simulate {config.n_exposures} --seed {config.seed} --ghosted-share {config.ghosted_share} "
@@ -76,11 +77,10 @@ class SyntheticSeason:
             self._previews: Any = zarr.open_array(folder / "previews.zarr" / "preview", mode="r")
             labels = json.loads((folder / "coco.json").read_text(encoding="utf-8"))
             places = {image["id"]: n for n, image in enumerate(labels["images"])}
-            self._labels: list[list[tuple[int, float, dict[str, Any]]]] = [[] for _ in places]
+            self._labels: list[list[tuple[int, float, str]]] = [[] for _ in places]
             for label in labels["annotations"]:
-                rle = {"size": label["segmentation"]["size"], "counts": label["segmentation"]["counts"].encode()}
                 self._labels[places[label["image_id"]]].append(
-                    (label["category_id"] - 1, float(label["drawn_share"]), rle)
+                    (label["category_id"] - 1, float(label["drawn_share"]), str(label["segmentation"]["counts"]))
                 )
         except (OSError, ValueError, KeyError, TypeError) as error:
             msg = f"{folder}: expected previews.zarr and coco.json of a synthetic season: {error!r}"
@@ -115,7 +115,11 @@ class SyntheticSeason:
         if not self._labels[n]:
             return Instances.empty(), np.zeros(0, np.float32)
         classes, shares, rles = zip(*self._labels[n], strict=True)
-        masks = np.moveaxis(coco_mask.decode(list(rles)), -1, 0).astype(bool)
+        try:
+            masks = np.stack([decode_mask(rle) for rle in rles])
+        except InputError as error:
+            msg = f"{self._folder / 'coco.json'}: exposure {n}: {error}; make the season anew"
+            raise InputError(msg) from error
         found = Instances(np.array(classes, np.uint8), np.ones(len(classes), np.float32), tight_boxes(masks), masks)
         return found, np.array(shares, np.float32)
 

@@ -3,7 +3,7 @@
 from cascade.veto.merge import Comparison, compare_lists, kept_entries, merged_list
 from cascade.veto.reading import DES_LIST, read_des, read_list
 from cascade.veto.rules import VETO, VetoList, VetoRule, veto_rows
-from cascade.veto.writing import DES_HEADER, FORMATS, night, write_veto
+from cascade.veto.writing import DES_HEADER, FORMATS, write_veto
 
 __all__ = [
     "DES_HEADER",
@@ -16,7 +16,6 @@ __all__ = [
     "compare_lists",
     "kept_entries",
     "merged_list",
-    "night",
     "read_des",
     "read_list",
     "veto_rows",

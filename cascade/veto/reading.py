@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from cascade.camera import Camera
+from cascade.camera import Camera, mjd_of_night
 from cascade.core.errors import ConfigError, InputError, input_error, reason
 from cascade.veto.rules import ANALYST, REASON, VETO
-from cascade.veto.writing import DES_HEADER, FORMATS, HAND, LEGACY_MARK, mjd_of_night
+from cascade.veto.writing import DES_HEADER, FORMATS, HAND, LEGACY_MARK
 
 DES_LIST = pa.schema(
     [
@@ -42,7 +42,7 @@ def read_list(path: Path | str, camera: Camera, format: str | None = None) -> pa
     ----------
     path : Path or str
     camera : Camera
-        Names the CCDs; an entry for a whole exposure becomes one for each of them.
+        Names the CCDs, and says when a night begins; an entry for a whole exposure becomes one for each CCD.
     format : str or None
         One of `FORMATS`; None: by the ending (.csv, .parquet, .fits), else a text, whose first line tells.
 
@@ -124,7 +124,7 @@ def _rows_of_des(path: Path) -> Iterable[dict[str, Any]]:
         yield {
             "expnum": row["expnum"],
             "ccdnum": row["ccdnum"],
-            "mjd_obs": None if row["date"] is None else mjd_of_night(row["date"]),
+            "night": row["date"],
             "reason": REASON,
             "analyst": HAND if row["detpos"] is None else ANALYST if row["ccd"] is None else LISTED,
         }
@@ -208,6 +208,8 @@ def _listed(rows: Iterable[dict[str, Any]], camera: Camera, path: Path) -> pa.Ta
     by_name = {ccd.detpos: ccd for ccd in camera.ccds}
     listed: dict[tuple[int, int], dict[str, Any]] = {}
     for row in rows:
+        if row.get("night") is not None:
+            row["mjd_obs"] = mjd_of_night(row["night"], camera)
         if row.get("ccdnum") is not None:
             ccds = [by_number.get(row["ccdnum"])]
         elif row.get("detpos") is not None:

@@ -103,11 +103,14 @@ class VetoList:
         CCDs that the rule vetoes but that no list can name, because the expnum is unknown.
     rule
         What was asked.
+    camera
+        Whose CCDs these are; it says when a night begins.
     """
 
     table: pa.Table
     n_unnamed: int
     rule: VetoRule
+    camera: Camera
 
 
 def veto_rows(ccds: pa.Table, exposures: pa.Table, rule: VetoRule, camera: Camera) -> VetoList:
@@ -142,7 +145,7 @@ def veto_rows(ccds: pa.Table, exposures: pa.Table, rule: VetoRule, camera: Camer
     listed = _merged(named if rule.keep_dead else _alive(named, camera))
     counts = Counter(listed["expnum"].to_pylist())
     enough = pa.array([counts[expnum] >= rule.min_ccds for expnum in listed["expnum"].to_pylist()], pa.bool_())
-    return VetoList(listed.filter(enough), rows.num_rows - named.num_rows, rule)
+    return VetoList(listed.filter(enough), rows.num_rows - named.num_rows, rule, camera)
 
 
 def _area_of(ccds: pa.Table, classes: tuple[Artifact, ...]) -> pa.ChunkedArray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, timedelta
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from pyarrow import csv, parquet
 
+from cascade.camera import night_of
 from cascade.core.errors import ConfigError
 from cascade.storage import local_path
 from cascade.storage.atomic import written_aside
@@ -25,7 +25,6 @@ LEGACY_MARK = f"{ANALYST}:"
 """How the reasons begin that we give in a list of bad exposures."""
 
 _DES_HINT = "# add CCDs by hand with nan as their ccd and id: such lines stay when cascade writes this list anew"
-_MJD_EPOCH = date(1858, 11, 17)
 _TEXT_WIDTH = 30  # of REASON and ANALYST in the compiled table of DES
 
 
@@ -56,16 +55,6 @@ def write_veto(vetoes: VetoList, path: Path | str, format: str) -> None:
         FORMATS[format](vetoes, aside)
 
 
-def night(mjd_obs: float) -> date:
-    """Night of an exposure in Chile: the UTC date of the noon before it, which is the local date at sunset."""
-    return _MJD_EPOCH + timedelta(days=int(np.floor(mjd_obs - 0.5)))
-
-
-def mjd_of_night(day: date) -> float:
-    """The middle of a night, MJD in days; the inverse of `night`."""
-    return float((day - _MJD_EPOCH).days + 1)
-
-
 def _write_csv(vetoes: VetoList, path: Path) -> None:
     """Write comma-separated values; unknown values are empty."""
     with path.open("wb") as file:
@@ -85,7 +74,7 @@ def _write_des(vetoes: VetoList, path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write(f"{DES_HEADER}\n# cascade veto {vetoes.rule}\n{_DES_HINT}\n")
         for row in vetoes.table.to_pylist():
-            day = "nan" if row["mjd_obs"] is None else f"{night(row['mjd_obs']):%Y%m%d}"
+            day = "nan" if row["mjd_obs"] is None else f"{night_of(row['mjd_obs'], vetoes.camera):%Y%m%d}"
             # The lists mark what people added by leaving out the name of the CCD; so is kept what others listed, too.
             detpos = row["detpos"] if row["analyst"] == ANALYST else "nan"
             file.write(f"{day} {row['expnum']} nan {detpos} {row['ccdnum']}\n")

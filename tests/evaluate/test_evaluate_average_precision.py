@@ -12,9 +12,10 @@ from pycocotools.cocoeval import COCOeval
 
 from cascade.core.errors import ConfigError
 from cascade.core.exposure import Artifact
+from cascade.core.run_lengths import overlaps
 from cascade.evaluate import average_precision, coco_result, mrcnn_ap, paper_ap
 from cascade.evaluate.average_precision import AREAS, _coco
-from cascade.evaluate.instances import MATCHED, OVERLAPS, match_counts, overlaps
+from cascade.evaluate.instances import MATCHED, OVERLAPS, match_counts
 from cascade.evaluate.labelling import Found
 from cascade.evaluate.paper_ap import PAPER_GROUPS, average_precision_of
 
@@ -106,7 +107,7 @@ def test_the_papers_precision_is_that_of_mrcnn_unless_it_counts_twice(exposures)
     ours, theirs = paper_ap(truth, predicted).ap, mrcnn_ap(truth, predicted)
     np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs))
     for n, (true, guess) in enumerate(zip(truth, predicted, strict=True)):
-        shared = overlaps(guess, true)
+        shared = overlaps(guess.rles, true.rles)
         # Where every prediction meets one artifact at most, and the reverse, nothing can be counted twice; nor is
         # there a tie that either may break its own way.
         alone = np.all((shared > 0.45).sum(axis=0) <= 1) and np.all((shared > 0.45).sum(axis=1) <= 1)

@@ -264,7 +264,7 @@ def test_damaged_masks_of_a_run_are_an_error(tmp_path, run, truth):
     column = table.schema.get_field_index("rle")
     damaged = table.set_column(column, table.schema.field(column), pa.array(["5"] * table.num_rows))
     parquet.write_table(damaged, part)
-    with pytest.raises(StoreError, match=r"artifacts of exposure 0: expected run lengths .*; the run is damaged"):
+    with pytest.raises(StoreError, match=r"artifacts of exposure 0: expected .* run lengths .*; the run is damaged"):
         evaluate_run(open_run(run.path), truth, CAMERA, QUICK)
 
 

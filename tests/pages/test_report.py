@@ -3,7 +3,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from looked_at import DECAM, FAILED, FOUND, N, looked_at
 from pyarrow import parquet
 from typer.testing import CliRunner
 
+import cascade.camera
 from cascade.cli.app import app
 from cascade.core.errors import ConfigError
 from cascade.core.exposure import Source
@@ -19,6 +22,7 @@ from cascade.pages.report import write_report
 from cascade.pages.report.charts import ccd_boxes, histogram_chart
 from cascade.pages.report.columns import script_json
 from cascade.pages.report.reviewers import cohens_kappa
+from cascade.pages.report.snapshot import take_snapshot
 from cascade.runs.config import Batch
 from cascade.runs.rows import Outcome, batch_counts, batch_tables
 from cascade.runs.run import Run
@@ -89,6 +93,13 @@ def test_the_columns_tell_what_the_tables_do(run, folder):
     assert data["classes"][:3] == [1, 6, 0]
     assert data["score"][FAILED] is None
     assert data["nights"] == ["2013-11-03", "2013-11-04", "2013-11-05", "2013-11-06"]
+
+
+def test_nights_change_when_the_observatory_of_the_run_says(run, tmp_path):
+    layout = (Path(cascade.camera.__file__).parent / "decam.toml").read_text(encoding="utf-8")
+    (tmp_path / "east.toml").write_text(layout.replace("rollover_utc_h = 12.0", "rollover_utc_h = 2.5"))
+    moved = Run(run.storage, replace(run.config, camera=str(tmp_path / "east.toml")))
+    assert sorted(set(take_snapshot(moved).nights)) == ["2013-11-04", "2013-11-05", "2013-11-06", "2013-11-07"]
 
 
 def test_details_hold_outlines_in_half_pixels_and_the_vetoed_ccds(run, folder):

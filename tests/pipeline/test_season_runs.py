@@ -258,6 +258,14 @@ DAMAGES = {
         lambda run: rewritten(run, 1, "artifacts", lambda t: t.set_column(3, t.schema.field(3), [["rays"] * len(t)])),
         "masks that differ from the artifacts: expected",
     ),
+    "no run lengths": (
+        lambda run: rewritten(run, 1, "artifacts", lambda t: t.set_column(10, t.schema.field(10), [["5"] * len(t)])),
+        "expected COCO's compressed run lengths of a 400x400 mask, got '5': they sum to 5 px",
+    ),
+    "no class": (
+        lambda run: rewritten(run, 1, "artifacts", lambda t: t.set_column(3, t.schema.field(3), [["cat"] * len(t)])),
+        "artifact class: expected one of",
+    ),
 }  # fmt: skip
 
 

@@ -1,7 +1,13 @@
 """Tests of cascade.runs.masks."""
 
+from tempfile import TemporaryDirectory
+
 import numpy as np
+import pytest
 import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from cascade.runs.masks import FOLDER, create_masks, encode_shard, is_created, open_masks, read_planes, shard_key
 from cascade.storage import open_storage
@@ -22,6 +28,31 @@ def test_shard_is_what_zarr_writes(tmp_path):
     array[8:11] = planes(3)
     for index, n in ((1, 4), (2, 3)):
         assert storage.read(shard_key(index)) == encode_shard(planes(n), 4)
+
+
+@st.composite
+def small_shards(draw):
+    """Planes of a batch, some empty but not all, and the size of batches."""
+    batch_size = draw(st.integers(1, 6))
+    shape = (draw(st.integers(1, batch_size)), draw(st.integers(1, 12)), draw(st.integers(1, 12)))
+    drawn = draw(arrays(np.uint8, shape, elements=st.integers(0, 7), fill=st.just(0)))
+    drawn[draw(st.lists(st.integers(0, shape[0] - 1), max_size=3))] = 0
+    drawn[draw(st.integers(0, shape[0] - 1)), 0, 0] = draw(st.sampled_from([1, 2, 4]))
+    return drawn, batch_size
+
+
+@settings(max_examples=20, deadline=None)
+@given(small_shards())
+def test_shard_of_any_planes_is_what_zarr_writes(shard):
+    drawn, batch_size = shard
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cascade.runs.masks.PREVIEW_SHAPE", drawn.shape[1:])
+        storage = open_storage(folder)
+        create_masks(storage, batch_size + len(drawn), batch_size)
+        array = zarr.open_array(f"{folder}/{FOLDER}/mask", mode="r+", config={"write_empty_chunks": False})
+        array[batch_size:] = drawn
+        assert storage.read(shard_key(1)) == encode_shard(drawn, batch_size)
+        np.testing.assert_array_equal(read_planes(storage, 0, array.shape[0]), array[:])
 
 
 def test_shard_is_read_back_by_zarr(tmp_path):

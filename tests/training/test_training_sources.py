@@ -160,6 +160,16 @@ def test_damaged_labels_are_an_error(text, copy):
         SyntheticSeason(copy, CONFIG)
 
 
+def test_damaged_run_lengths_of_a_label_are_an_error(copy):
+    labels = json.loads((copy / "coco.json").read_text())
+    for label in labels["annotations"]:
+        label["segmentation"]["counts"] = "5"
+    (copy / "coco.json").write_text(json.dumps(labels))
+    damaged = SyntheticSeason(copy, CONFIG)
+    with pytest.raises(InputError, match=r"coco\.json: exposure \d: expected COCO's .*; make the season anew"):
+        [damaged.sample(n) for n in range(len(damaged))]
+
+
 def test_data_describe_themselves(season):
     annotated = annotated_set(2)
     assert TrainingData(annotated, None).description == {"exposures": list(annotated.expnums), "annotators": 2}

@@ -206,18 +206,6 @@ def test_des_list_is_read_back_as_it_was_written(tmp_path):
     assert read["date"].to_pylist() == [date(2012, 10, 31), None]
 
 
-@pytest.mark.parametrize(
-    ("mjd_obs", "night"),
-    [
-        (56232.49, date(2012, 10, 31)),  # 1 November 2012, 11:45 UTC: still the night before
-        (56232.51, date(2012, 11, 1)),
-        (56233.3, date(2012, 11, 1)),
-    ],
-)
-def test_a_night_runs_from_noon_to_noon_utc(mjd_obs, night):
-    assert veto.night(mjd_obs) == night
-
-
 def test_real_exclude_lists_with_hand_added_rows_and_comments_can_be_read(tmp_path):
     path = tmp_path / "ghost-scatter-y1.txt"
     path.write_text(

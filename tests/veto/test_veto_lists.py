@@ -1,6 +1,7 @@
 """Tests of cascade.veto's lists: every format out and in, merging, comparing."""
 
-import numpy as np
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 from astropy.io import fits
@@ -17,12 +18,10 @@ from cascade.veto import (
     compare_lists,
     kept_entries,
     merged_list,
-    night,
     read_list,
     veto_rows,
     write_veto,
 )  # fmt: skip
-from cascade.veto.writing import mjd_of_night
 
 CAMERA = Camera.decam()
 RULE = VetoRule(min_area=0.1)
@@ -49,7 +48,7 @@ def by_hand(listed):
 
 
 def veto_list(*entries):
-    return VetoList(table(*entries), 0, RULE)
+    return VetoList(table(*entries), 0, RULE, CAMERA)
 
 
 MIXED = veto_list((145507, 13), (145507, 28, "hand"), (158776, 62))
@@ -205,9 +204,20 @@ def test_lists_are_compared_by_exposure_and_ccd():
     assert str(both) == "1 CCDs in both, 2 in ours alone, 1 in theirs alone"
 
 
-def test_night_and_its_middle_are_inverse():
-    for mjd in np.linspace(56000, 60000, 7):
-        assert night(mjd_of_night(night(mjd))) == night(mjd)
+def test_a_list_of_nights_is_read_and_written_by_the_clock_of_the_camera(tmp_path):
+    text = (Path(__file__).parents[2] / "cascade" / "camera" / "decam.toml").read_text(encoding="utf-8")
+    (tmp_path / "hawaii.toml").write_text(text.replace("rollover_utc_h = 12.0", "rollover_utc_h = 22.36"))
+    hawaii = Camera.load(str(tmp_path / "hawaii.toml"))
+    path = tmp_path / "list.txt"
+    rows = table((145507, 13), (145508, 13))
+    mjd_obs = pa.array([56232.25, 56232.65])  # 1 November 2012, 6:00 and 15:36 UTC: both in the night of 31 October
+    rows = rows.set_column(rows.schema.get_field_index("mjd_obs"), VETO.field("mjd_obs"), mjd_obs)
+    write_veto(VetoList(rows, 0, RULE, hawaii), path, "des")
+    assert [line.split()[0] for line in path.read_text().splitlines()[3:]] == ["20121031", "20121031"]
+    read = read_list(path, hawaii)
+    assert read["mjd_obs"].to_pylist() == pytest.approx([56231 + 22.36 / 24 + 0.5] * 2)
+    write_veto(VetoList(read, 0, RULE, hawaii), path, "des")
+    assert [line.split()[0] for line in path.read_text().splitlines()[3:]] == ["20121031", "20121031"]
 
 
 def ccd_tables():

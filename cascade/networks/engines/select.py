@@ -45,8 +45,9 @@ def load_engine(info: ModelInfo, engine: str = "auto") -> Engine:
         if parity.close:
             logger.info("%s runs on %s (against Keras: %s)", info.name, loaded.name, parity)
             return loaded
-        logger.warning("%s: %s answers otherwise than Keras (%s)", info.name, loaded.name, parity)
+        logger.info("%s: %s answers otherwise than Keras (%s)", info.name, loaded.name, parity)
     if engine == "auto":
+        logger.warning("%s: OpenVINO answers otherwise than Keras (%s), so it runs on Keras", info.name, parity)
         return _keras_engine(info)
     msg = f"{info.folder}: OpenVINO answers otherwise than Keras, in float32 too ({parity}); use --engine keras"
     raise ModelError(msg)

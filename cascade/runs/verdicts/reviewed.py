@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pycocotools import mask as coco_mask
 
 from cascade.camera import Camera
 from cascade.core.errors import StoreError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Instances, tight_boxes
+from cascade.core.exposure import Artifact, BoolArray, Instances, tight_boxes
 from cascade.core.via import Region
-from cascade.runs.rows import finding_of
+from cascade.runs.rows import finding_of, row_mask
 from cascade.runs.run import Run
 from cascade.runs.tables import SCHEMAS
 from cascade.runs.verdicts.log import Verdict, read_verdicts
@@ -215,12 +214,6 @@ def reviewed_run(run: Run) -> Reviewed:
         raise StoreError(msg)
     tables = {name: run.table(name) for name in SCHEMAS}
     return reviewed_tables(tables, verdicts, Camera.load(run.config.camera))
-
-
-def row_mask(row: Row) -> BoolArray:
-    """(H, W) bool mask of a row of the artifacts table."""
-    counts = row["rle"].encode("ascii")
-    return np.asarray(coco_mask.decode({"size": list(PREVIEW_SHAPE), "counts": counts}), bool)
 
 
 def _instances(found: Sequence[tuple[Artifact, BoolArray]]) -> Instances:
