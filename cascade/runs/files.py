@@ -25,14 +25,14 @@ _BEFORE_RUN_JSON = {"inputs", "lease", "logs"}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """
-    A ledger entry.
+    A ledger entry: its batch is done.
 
     Attributes
     ----------
     counts
-        What came of the batch.
+        Of its exposures and artifacts, and its seconds.
     files
         sha256 of every file of the batch, by key.
     """
@@ -71,13 +71,13 @@ def listing_key(number: int) -> str:
     return f"inputs/part-{number:05d}.parquet"
 
 
-def parse_entry(data: bytes, name: str) -> Entry:
+def parse_entry(data: bytes, name: str) -> LedgerEntry:
     """Parse a ledger entry, or raise StoreError."""
     content = parse_json(data, name)
     try:
-        return Entry(BatchCounts(**content["counts"]), dict(content["files"]))
+        return LedgerEntry(BatchCounts(**content["counts"]), dict(content["files"]))
     except (TypeError, ValueError, KeyError) as error:
-        msg = f"{name}: expected what came of a batch, got {error!r}; delete the file to process the batch again"
+        msg = f"{name}: invalid ledger entry: expected counts and files, got {error!r}; delete it to do the batch again"
         raise StoreError(msg) from error
 
 

@@ -8,7 +8,7 @@ The run directory: written batch by batch, resumable, and readable with any Parq
       inputs/part-00000.parquet     what the run was given, and a part for what was added by each later call
       exposures/part-00000.parquet, artifacts/, ccds/, failures/     one part per batch
       masks.zarr/mask               (exposure, y, x) uint8, one shard per batch
-      ledger/batch-00000.json       what came of a batch and the hashes of its files; written last, and only once
+      ledger/batch-00000.json       counts of a batch and hashes of its files; written last, and only once
       lease/, logs/                 who is working on it; what happened, as JSON lines
 
 A batch is done when its ledger entry is there. A run that was killed may leave parts that the ledger does not name:
@@ -36,7 +36,7 @@ from cascade.runs.config import Batch, RunConfig, batches
 from cascade.runs.files import (
     FORMAT,
     FORMAT_VERSION,
-    Entry,
+    LedgerEntry,
     check_usable,
     delete_contents,
     entry_indices,
@@ -187,7 +187,7 @@ class Run:
         for key, data in written.items():
             self.storage.write(key, data)
         counts = replace(result.counts, seconds={**result.counts.seconds, "store": perf_counter() - start})
-        entry = Entry(counts, {key: hashlib.sha256(data).hexdigest() for key, data in written.items()})
+        entry = LedgerEntry(counts, {key: hashlib.sha256(data).hexdigest() for key, data in written.items()})
         if self.storage.create(entry_key(batch.index), json_bytes(asdict(entry))):
             return counts
         first = self._find_entry(batch.index)
@@ -241,7 +241,7 @@ class Run:
         status = read_run_json(self.storage)["status"] if len(counts) == n_batches else "running"
         return RunSummary(status, n_batches, len(counts), BatchCounts.total(counts))
 
-    def entries(self, indices: Iterable[int]) -> list[Entry]:
+    def entries(self, indices: Iterable[int]) -> list[LedgerEntry]:
         """
         Read ledger entries.
 
@@ -314,7 +314,7 @@ class Run:
         """
         return open_masks(self.storage)
 
-    def _find_entry(self, index: int) -> Entry | None:
+    def _find_entry(self, index: int) -> LedgerEntry | None:
         """The ledger entry of a batch, or None if it is not done."""
         key = entry_key(index)
         try:

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from cascade.core.errors import StoreError
 from cascade.core.exposure import PREVIEW_SHAPE, Artifact, UInt8Array
 from cascade.runs.config import Batch
-from cascade.runs.files import Entry, part_key, read_part
+from cascade.runs.files import LedgerEntry, part_key, read_part
 from cascade.runs.masks import read_planes, shard_key
 from cascade.runs.run import Run
 from cascade.runs.tables import SCHEMAS
@@ -101,7 +101,7 @@ def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None) -> None
     _expect("masks that differ from the artifacts", [], (batch.start + wrong).tolist())
 
 
-def _verified_files(run: Run, batch: Batch, entry: Entry) -> dict[str, bytes]:
+def _verified_files(run: Run, batch: Batch, entry: LedgerEntry) -> dict[str, bytes]:
     """The files of a batch, which must be those of the ledger."""
     shard = shard_key(batch.index)
     parts = {part_key(name, batch.index) for name in SCHEMAS}

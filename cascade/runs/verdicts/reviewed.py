@@ -19,8 +19,8 @@ from cascade.core.via import Region
 from cascade.runs.rows import finding_of
 from cascade.runs.run import Run
 from cascade.runs.tables import SCHEMAS
-from cascade.runs.verdicts.log import Verdict, read_verdicts
 from cascade.runs.verdicts.opinions import Opinion, model_name, opinions, subject
+from cascade.runs.verdicts.verdict_log import Verdict, read_verdicts
 
 _SAME_IOU = 0.5
 """Overlap from which two people drew the same artifact."""
@@ -174,7 +174,7 @@ def reviewed_tables(tables: Tables, verdicts: Iterable[Verdict], camera: Camera)
     tables : mapping
         Those of a run, by name.
     verdicts : iterable of Verdict
-        See `cascade.runs.verdicts.log.read_verdicts`.
+        See `cascade.runs.verdicts.verdict_log.read_verdicts`.
     camera : Camera
         The run's.
     """
