@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from cascade.core.errors import StoreError
+from cascade.core.errors import ConfigError, StoreError
+from cascade.runs.config import RunConfig
 from cascade.runs.masks import FOLDER
 from cascade.runs.tables import SCHEMAS, BatchCounts
 from cascade.storage.atomic import ASIDE_SUFFIX, parse_json
@@ -126,6 +128,20 @@ def read_run_json(storage: Storage) -> dict[str, Any]:
     return content
 
 
+def parse_config(run_json: Mapping[str, Any], storage: Storage) -> RunConfig:
+    """The configuration in a ``run.json``, or StoreError."""
+    try:
+        return RunConfig.from_json(run_json["config"])
+    except (KeyError, TypeError, ConfigError) as error:
+        msg = f"{storage.url}/run.json: expected the configuration of a run, got {error!r}"
+        raise StoreError(msg) from error
+
+
+def now() -> str:
+    """The time as ``run.json`` has it: UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def _is_aside(name: str) -> bool:
     """Whether a name is that of a file being written."""
     return name.startswith(".") and name.endswith(ASIDE_SUFFIX)
@@ -140,6 +156,12 @@ def half_written(storage: Storage) -> list[str]:
     ]
     places += [*storage.names(), *storage.files_below(FOLDER)]
     return [key for key in places if _is_aside(key.rsplit("/", 1)[-1])]
+
+
+def clear_half_written(storage: Storage) -> None:
+    """Delete what killed processes were writing."""
+    for key in half_written(storage):
+        storage.delete(key)
 
 
 def delete_contents(storage: Storage) -> None:
