@@ -21,13 +21,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import zarr
 
 from cascade.core.errors import StoreError
+from cascade.core.exposure import UInt8Array
 from cascade.core.versions import installed_versions
+from cascade.runs import views
 from cascade.runs.commit import commit
 from cascade.runs.config import Batch, RunConfig, batches
 from cascade.runs.create import create_or_resume
@@ -49,6 +51,11 @@ from cascade.runs.masks import open_masks
 from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary
 from cascade.storage.atomic import json_bytes
 from cascade.storage.places import LocalStorage, Storage, open_storage
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +268,74 @@ class Run:
             If the array is missing or damaged.
         """
         return open_masks(self.storage)
+
+    def frame(self, name: str) -> pandas.DataFrame:
+        """
+        Read a table as a pandas data frame; `table` gives it as a pyarrow table.
+
+        Parameters
+        ----------
+        name : str
+            ``exposures``, ``artifacts``, ``ccds`` or ``failures``.
+
+        Raises
+        ------
+        StoreError
+            If there is no such table, or it is damaged.
+        ConfigError
+            If pandas is not installed.
+        """
+        return views.frame(self, name)
+
+    def dataset(self) -> xarray.Dataset:
+        """
+        Give the masks as an xarray dataset, whose variable ``mask`` (exposure, y, x) is read as it is indexed.
+
+        `masks` is the same as a Zarr array.
+
+        Raises
+        ------
+        ConfigError
+            If xarray is not installed.
+        """
+        return views.dataset(self)
+
+    def mask(self, expnum: int) -> UInt8Array:
+        """
+        Read the (400, 400) uint8 mask plane of an exposure: bright 1, faint 2, rays 4.
+
+        Raises
+        ------
+        InputError
+            If the run has no such exposure; of several, the first counts.
+        """
+        return views.mask(self, expnum)
+
+    def plot(self, expnum: int, *, ax: Axes | None = None) -> Axes:
+        """
+        Draw an exposure: its preview, if the inputs are where they were, the masks by class and the vetoed CCDs.
+
+        Parameters
+        ----------
+        expnum : int
+            Exposure number; of several exposures, the first counts.
+        ax : matplotlib Axes or None
+            Where to draw; None: in a new figure.
+
+        Returns
+        -------
+        Axes
+
+        Raises
+        ------
+        InputError
+            If the run has no such exposure.
+        """
+        return views.plot(self, expnum, ax)
+
+    def _repr_html_(self) -> str:
+        """Say what it is, as notebooks show it."""
+        return views.html(self)
 
 
 def open_run(place: Storage | Path | str) -> Run:

@@ -12,6 +12,7 @@ from PIL import Image
 from reader_files import write_zarr
 from typer.testing import CliRunner
 
+import cascade
 from cascade.cli.app import app
 from cascade.core.errors import StoreError
 from cascade.pipeline.season import run_stub
@@ -46,6 +47,15 @@ def night(tmp_path):
 @pytest.fixture
 def run(night, tmp_path):
     return run_stub(night, tmp_path / "run", batch_size=8)
+
+
+def test_what_a_season_returns_is_what_open_run_gives(run):
+    assert run == cascade.open_run(run.path)
+    assert type(run) is type(cascade.open_run(run.path)) is cascade.Run
+    assert run.frame("exposures").expnum.tolist() == list(range(10, 30))
+    assert np.array_equal(run.mask(15), run.dataset()["mask"][5])
+    assert run.plot(15).get_title().startswith("15  score 0.65")
+    assert "20: 4 flagged" in run._repr_html_()
 
 
 def rows(run, name):
