@@ -70,7 +70,7 @@ def _grow(
 ) -> None:
     """Add inputs to a run with that ``run.json``, which is no longer complete."""
     _write_listing(storage, config, listing)
-    kept = {key: header[key] for key in header.keys() - _OF_A_FINISHED_RUN}
+    kept = {key: value for key, value in header.items() if key not in _OF_A_FINISHED_RUN}
     kept |= {"status": "running", "config": asdict(config), "details": dict(details or kept.get("details", {}))}
     storage.write("run.json", json_bytes(kept))
 

@@ -40,7 +40,7 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
     run : Run
         It may still be running.
     on_batch : callable or None
-        Told of the exposures in every batch that was read.
+        Called with the number of exposures after each batch that was read.
 
     Returns
     -------

@@ -124,6 +124,20 @@ def test_killed_season_that_grew_is_finished(night, tmp_path):
     assert run.batches()[-1] == Batch(3, 24, 25, 4)
 
 
+def test_season_killed_between_its_last_batch_and_its_end_is_completed(night, tmp_path):
+    def stop(counts):
+        if counts.n_exposures == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stub(night, tmp_path / "run", batch_size=8, on_batch=stop)
+    assert open_run(tmp_path / "run").summary().status == "running"
+    started, reported = [], []
+    run = run_stub(night, tmp_path / "run", batch_size=8, on_start=started.append, on_batch=reported.append)
+    assert (started, reported) == ([run], [])
+    assert run.summary().status == "complete"
+
+
 def test_second_run_at_once_is_refused(night, tmp_path):
     with hold_lease(open_storage(tmp_path / "run")):
         with pytest.raises(StoreError, match="expected no other run at work on it, got one on"):
