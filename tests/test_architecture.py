@@ -20,12 +20,12 @@ ROOMS = {
     "sky": "core optics",
     "simulate": "core storage camera inputs optics sky",
     "networks": "core storage",
-    "runs": "core storage camera inputs networks",
     "veto": "core storage camera",
+    "runs": "core storage camera inputs networks veto",
     "pipeline": "core storage camera inputs optics sky networks runs",
     "export": "core storage camera inputs runs",
     "pages": "core storage camera networks runs veto",
-    "evaluate": "core storage camera inputs runs veto pages",
+    "evaluate": "core storage camera inputs runs veto",
     "training": "core storage camera inputs simulate networks evaluate",
     "bench": "core storage camera inputs simulate networks runs veto pipeline evaluate training",
     "cli": ("core camera inputs sky simulate networks runs veto pipeline export pages evaluate training bench"),
@@ -157,9 +157,10 @@ def test_no_file_is_over_long():
     assert not long
 
 
-@pytest.mark.parametrize("statement", ["import cascade", "import cascade.cli.app"])
-def test_importing_loads_neither_keras_nor_dask(statement):
-    code = f"import sys; {statement}; print({{'keras', 'tensorflow', 'dask', 'distributed'}} & set(sys.modules))"
+@pytest.mark.parametrize("statement", ["import cascade", "import cascade; cascade.open_run", "import cascade.cli.app"])
+def test_importing_loads_nothing_heavy(statement):
+    heavy = {"keras", "tensorflow", "dask", "distributed", "pandas", "xarray", "matplotlib"}
+    code = f"import sys; {statement}; print({heavy} & set(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "set()"
 

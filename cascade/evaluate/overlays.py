@@ -19,7 +19,7 @@ from cascade.evaluate.bootstrap import f1_score
 from cascade.evaluate.evaluation import Evaluation
 from cascade.evaluate.figures import plain, save
 from cascade.evaluate.labelling import Labelling
-from cascade.pages.report.overview import COLOURS
+from cascade.runs.picture import COLOURS
 from cascade.runs.previews import RunPreviews
 from cascade.runs.run import Run
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from cascade.core.errors import ModelError
 from cascade.networks.calibration import Calibration, Guarantee
+from cascade.networks.model_id import ModelId
 
 Task = Literal["screen", "segment"]
 
@@ -70,6 +71,11 @@ class ModelInfo:
     def weights(self) -> Path:
         """The file of the weights."""
         return self.folder / WEIGHTS
+
+    @property
+    def identity(self) -> ModelId:
+        """What makes a model the same model."""
+        return ModelId(self.name, self.sha256, self.description_sha256)
 
 
 def read_model(folder: Path) -> ModelInfo:

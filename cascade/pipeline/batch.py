@@ -179,7 +179,7 @@ def run_serial(
     camera : Camera
         CCD layout on the preview's grid.
     on_batch : callable or None
-        Told of every batch that was committed.
+        Called after each committed batch.
 
     Returns
     -------
@@ -256,11 +256,12 @@ def _read(part: Reader, batch: Batch, index: int, shape: tuple[int, int]) -> Out
 
 
 def _check_reachable(outcomes: list[Outcome], read_again: Callable[[int], Outcome]) -> None:
-    """Stop if every one of many exposures is out of reach, or what could be read before the last one that is."""
+    """Stop if every one of many exposures is out of reach, or the first one that could be read no longer can be."""
     lost = [k for k, outcome in enumerate(outcomes) if outcome.lost]
     if len(lost) == len(outcomes) >= _N_OUTAGE:
         msg = f"none of {len(outcomes)} exposures can be reached, got {outcomes[-1].failure}; the run can be resumed"
         raise OutageError(msg)
+    # The first was read longest ago; the last may lie on another disk, where all is well.
     readable = [k for k, outcome in enumerate(outcomes) if outcome.image is not None]
     if lost and readable and (again := read_again(readable[0])).lost:
         msg = f"exposures that could be read are out of reach, got {again.failure}; the run can be resumed"

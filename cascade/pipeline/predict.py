@@ -16,9 +16,9 @@ from cascade.core.errors import CascadeError, InputError
 from cascade.core.exposure import HeaderFields, Source
 from cascade.networks.model_id import ModelId
 from cascade.optics.ghost_optics import GhostOptics
+from cascade.pipeline.session import Callbacks, Plan, open_session
 from cascade.runs.config import Batch, RunConfig
 from cascade.runs.files import check_usable
-from cascade.runs.lease import hold_lease
 from cascade.runs.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
 from cascade.runs.run import Run
 from cascade.runs.tables import BatchCounts, BatchResult
@@ -108,7 +108,7 @@ def predict_run(
     fresh : bool
         Delete an earlier run in `out`.
     on_batch : callable or None
-        Told of every batch that was committed.
+        Called after each committed batch.
 
     Returns
     -------
@@ -127,12 +127,11 @@ def predict_run(
     config = RunConfig(inputs, len(sources), None, predictor.model_id(), None, batch_size)
     storage = open_storage(out)
     check_usable(storage)
-    with hold_lease(storage):
-        run = Run.create_or_resume(storage, config, fresh=fresh, details={"rule": asdict(predictor.rule)})
+    plan = Plan(config, details={"rule": asdict(predictor.rule)}, fresh=fresh)
+    with open_session(storage, plan, Callbacks(on_batch=on_batch)) as session:
+        run = session.run
         for batch in run.pending():
-            counts = run.commit(batch, _batch(batch, sources, predictor))
-            if on_batch is not None:
-                on_batch(counts)
+            session.batch_done(run.commit(batch, _batch(batch, sources, predictor)))
         run.finish()
     return run
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from cascade.core.errors import StoreError
+from cascade.core.errors import ConfigError, StoreError
+from cascade.runs.config import RunConfig
 from cascade.runs.masks import FOLDER
 from cascade.runs.tables import SCHEMAS, BatchCounts
 from cascade.storage import Storage
@@ -25,14 +27,14 @@ _BEFORE_RUN_JSON = {"inputs", "lease", "logs"}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """
-    A ledger entry.
+    A ledger entry: its batch is done.
 
     Attributes
     ----------
     counts
-        What came of the batch.
+        Of its exposures and artifacts, and its seconds.
     files
         sha256 of every file of the batch, by key.
     """
@@ -71,13 +73,13 @@ def listing_key(number: int) -> str:
     return f"inputs/part-{number:05d}.parquet"
 
 
-def parse_entry(data: bytes, name: str) -> Entry:
+def parse_entry(data: bytes, name: str) -> LedgerEntry:
     """Parse a ledger entry, or raise StoreError."""
     content = parse_json(data, name)
     try:
-        return Entry(BatchCounts(**content["counts"]), dict(content["files"]))
+        return LedgerEntry(BatchCounts(**content["counts"]), dict(content["files"]))
     except (TypeError, ValueError, KeyError) as error:
-        msg = f"{name}: expected what came of a batch, got {error!r}; delete the file to process the batch again"
+        msg = f"{name}: invalid ledger entry: expected counts and files, got {error!r}; delete it to do the batch again"
         raise StoreError(msg) from error
 
 
@@ -127,6 +129,20 @@ def read_run_json(storage: Storage) -> dict[str, Any]:
     return content
 
 
+def parse_config(run_json: Mapping[str, Any], storage: Storage) -> RunConfig:
+    """The configuration in a ``run.json``, or StoreError."""
+    try:
+        return RunConfig.from_json(run_json["config"])
+    except (KeyError, TypeError, ConfigError) as error:
+        msg = f"{storage.url}/run.json: expected the configuration of a run, got {error!r}"
+        raise StoreError(msg) from error
+
+
+def now() -> str:
+    """The time as ``run.json`` has it: UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def half_written(storage: Storage) -> list[str]:
     """Files that a killed run was writing."""
     if not storage.writes_aside:
@@ -136,6 +152,12 @@ def half_written(storage: Storage) -> list[str]:
     ]
     places += [*storage.names(), *storage.files_below(FOLDER)]
     return [key for key in places if is_aside(key.rsplit("/", 1)[-1])]
+
+
+def clear_half_written(storage: Storage) -> None:
+    """Delete what killed processes were writing."""
+    for key in half_written(storage):
+        storage.delete(key)
 
 
 def delete_contents(storage: Storage) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from cascade.core.errors import InputError, StoreError
 from cascade.core.exposure import PREVIEW_SHAPE, Artifact, UInt8Array
 from cascade.runs.config import Batch
-from cascade.runs.files import Entry, part_key, read_part
+from cascade.runs.files import LedgerEntry, part_key, read_part
 from cascade.runs.masks import read_planes, shard_key
 from cascade.runs.rows import row_mask
 from cascade.runs.run import Run
@@ -40,7 +40,7 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
     run : Run
         It may still be running.
     on_batch : callable or None
-        Told of the exposures in every batch that was read.
+        Called with the number of exposures after each batch that was read.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None) -> None
     _expect("masks that differ from the artifacts", [], (batch.start + wrong).tolist())
 
 
-def _verified_files(run: Run, batch: Batch, entry: Entry) -> dict[str, bytes]:
+def _verified_files(run: Run, batch: Batch, entry: LedgerEntry) -> dict[str, bytes]:
     """The files of a batch, which must be those of the ledger."""
     shard = shard_key(batch.index)
     parts = {part_key(name, batch.index) for name in SCHEMAS}

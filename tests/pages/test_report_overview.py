@@ -6,7 +6,7 @@ from PIL import Image
 from cascade.camera import Camera
 from cascade.core.exposure import Artifact
 from cascade.pages.report import Panel, draw_overview
-from cascade.pages.report.overview import COLOURS
+from cascade.runs.picture import COLOURS
 
 CAMERA = Camera.decam()
 

@@ -167,7 +167,7 @@ def test_ledger_entry_holds_counts_and_seconds(run):
 def test_damaged_ledger_entry_is_named(run):
     run.commit(run.pending()[0], result_of(run.pending()[0]))
     (run.path / "ledger" / "batch-00000.json").write_text('{"counts": {"n_moons": 1}, "files": {}}')
-    with pytest.raises(StoreError, match=r"batch-00000.json: expected what came of a batch, got .*n_moons.*delete"):
+    with pytest.raises(StoreError, match=r"batch-00000.json: invalid ledger entry: .*n_moons.*delete"):
         run.summary()
 
 

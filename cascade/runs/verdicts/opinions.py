@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade.core.exposure import Artifact
-from cascade.runs.verdicts.log import Corners, Verdict
+from cascade.runs.verdicts.verdict_log import Corners, Verdict
 
 
 @dataclass(frozen=True, slots=True)

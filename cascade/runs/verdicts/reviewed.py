@@ -18,8 +18,8 @@ from cascade.core.via import Region
 from cascade.runs.rows import finding_of, row_mask
 from cascade.runs.run import Run
 from cascade.runs.tables import SCHEMAS
-from cascade.runs.verdicts.log import Verdict, read_verdicts
 from cascade.runs.verdicts.opinions import Opinion, model_name, opinions, subject
+from cascade.runs.verdicts.verdict_log import Verdict, read_verdicts
 
 _SAME_IOU = 0.5
 """Overlap from which two people drew the same artifact."""
@@ -173,7 +173,7 @@ def reviewed_tables(tables: Tables, verdicts: Iterable[Verdict], camera: Camera)
     tables : mapping
         Those of a run, by name.
     verdicts : iterable of Verdict
-        See `cascade.runs.verdicts.log.read_verdicts`.
+        See `cascade.runs.verdicts.verdict_log.read_verdicts`.
     camera : Camera
         The run's.
     """
