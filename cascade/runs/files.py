@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from cascade.core.errors import StoreError
+from cascade.core.records import read_record
 from cascade.runs.masks import FOLDER
 from cascade.runs.tables import SCHEMAS, BatchCounts
 from cascade.storage.atomic import ASIDE_SUFFIX, parse_json
@@ -75,9 +76,9 @@ def parse_entry(data: bytes, name: str) -> Entry:
     """Parse a ledger entry, or raise StoreError."""
     content = parse_json(data, name)
     try:
-        return Entry(BatchCounts(**content["counts"]), dict(content["files"]))
-    except (TypeError, ValueError, KeyError) as error:
-        msg = f"{name}: expected what came of a batch, got {error!r}; delete the file to process the batch again"
+        return read_record(Entry, content, where=f"{name}: invalid ledger entry", error=StoreError)
+    except StoreError as error:
+        msg = f"{error}; delete the file to process the batch again"
         raise StoreError(msg) from error
 
 

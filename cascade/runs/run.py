@@ -29,8 +29,9 @@ from typing import Any, Self
 import pyarrow as pa
 import zarr
 
-from cascade.core.errors import ConfigError, StoreError
+from cascade.core.errors import StoreError
 from cascade.core.exposure import PREVIEW_SHAPE
+from cascade.core.records import read_record
 from cascade.core.versions import installed_versions
 from cascade.runs.config import Batch, RunConfig, batches
 from cascade.runs.files import (
@@ -388,12 +389,9 @@ def open_run(place: Storage | Path | str) -> Run:
         If it is not a run, or its ``run.json`` is damaged.
     """
     storage = open_storage(place)
-    content = read_run_json(storage)
-    try:
-        return Run(storage, RunConfig.from_json(content["config"]))
-    except (KeyError, TypeError, ConfigError) as error:
-        msg = f"{storage.url}/run.json: expected the configuration of a run, got {error!r}"
-        raise StoreError(msg) from error
+    values = read_run_json(storage).get("config")
+    config = read_record(RunConfig, values, where=f"{storage.url}/run.json: config", error=StoreError)
+    return Run(storage, config)
 
 
 def find_run(place: Storage | Path | str) -> Run | None:
