@@ -24,7 +24,8 @@ _MAX_LAYOUT_BYTES = 2**20
 
 CcdNumber = Annotated[int, Range(1, 255)]  # labels are uint8
 Size = Annotated[int, Range(1, 10**6)]
-Length = Annotated[float, Range(0, 10**6, open_low=True)]
+Length = Annotated[float, Range(1e-6, 1e6)]
+Place = Annotated[float, Range(-1e6, 1e6)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +244,9 @@ class _Preview:
     """The table ``[preview]``: where CCDs lie on the preview; lengths and places in pixels, (row, column)."""
 
     shape: tuple[Size, Size]
-    centre: tuple[float, float]
+    centre: tuple[Place, Place]
     cell: tuple[Length, Length]
-    inset: tuple[float, float]
+    inset: tuple[Place, Place]
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +263,7 @@ class _Layout:
     """A layout file; `ccds` holds ccdnum, detpos, x_mm and y_mm; `name` is for people."""
 
     instrument: str
-    ccds: tuple[tuple[CcdNumber, str, float, float], ...]
+    ccds: tuple[tuple[CcdNumber, str, Place, Place], ...]
     preview: _Preview
     ccd: _CcdSize
     dead: tuple[DeadArea, ...] = ()

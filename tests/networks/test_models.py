@@ -180,7 +180,7 @@ def test_another_number_of_outputs_is_an_error(written):
 
 
 def test_golden_outputs_that_are_no_numbers_are_an_error(written):
-    with pytest.raises(ModelError, match="expected golden outputs"):
+    with pytest.raises(ModelError, match=r"key weights\.golden\[0\]: expected a number, got nan"):
         load_network(edit(written, "weights", "golden", value=[float("nan")] * len(written.golden)))
 
 

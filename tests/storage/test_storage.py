@@ -146,7 +146,11 @@ def test_credentials_are_not_pickled(s3, s3_folder):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"{half", "expected JSON, got .*; the file is damaged"), (b"[]", "expected a JSON object, got list")],
+    [
+        (b"{half", "expected JSON, got .*; the file is damaged"),
+        (b"[" * 100_000, "expected JSON, got .*; the file is damaged"),
+        (b"[]", "expected a JSON object, got list"),
+    ],
 )
 def test_damaged_json_is_named(content, message):
     with pytest.raises(StoreError, match=f"a.json: {message}"):
