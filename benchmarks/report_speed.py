@@ -84,7 +84,7 @@ def write_run(folder: Path, n_exposures: int, n_flagged: int) -> Run:
     scores = rng.beta(0.3, 8, n_exposures) * 0.5
     scores[flagged] = rng.uniform(0.5, 1, n_flagged)
     sets = findings(camera)
-    config = RunConfig("f00d", n_exposures, None, None, None)
+    config = RunConfig("f00d", n_exposures, None, None, None, 256)
     listing = list_inputs(reader)
     run = Run.create_or_resume(
         folder / "RUN", config, listing=listing, details={"inputs": [str(folder / "previews.npy")]}

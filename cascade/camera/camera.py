@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from cascade.core.errors import ConfigError
 from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
+from cascade.core.records import Range, parse_toml, read_record
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -24,7 +24,11 @@ NOON_UTC_H = 12.0
 """When the date of a night changes unless the layout says otherwise: by day from 90 degrees west to 90 east."""
 
 _MAX_LAYOUT_BYTES = 2**20
-_MAX_CCDNUM = 255  # labels are uint8
+
+CcdNumber = Annotated[int, Range(1, 255)]  # labels are uint8
+Size = Annotated[int, Range(1, 10**6)]
+Length = Annotated[float, Range(1e-6, 1e6)]
+Place = Annotated[float, Range(-1e6, 1e6)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +245,55 @@ class Camera:
         return dark
 
 
-def _read_layout(name: str) -> dict[str, Any]:
-    """Parse a shipped layout, or a file of the user's."""
+@dataclass(frozen=True, slots=True)
+class _Preview:
+    """The table ``[preview]``: where CCDs lie on the preview; lengths and places in pixels, (row, column)."""
+
+    shape: tuple[Size, Size]
+    centre: tuple[Place, Place]
+    cell: tuple[Length, Length]
+    inset: tuple[Place, Place]
+
+
+@dataclass(frozen=True, slots=True)
+class _CcdSize:
+    """The table ``[ccd]``: the pitch along FITS axis 1 and 2, the pixels of a CCD along FITS axis 2 and 1."""
+
+    pitch_mm: tuple[Length, Length]
+    shape: tuple[Size, Size]
+    pixel_mm: Length
+
+
+@dataclass(frozen=True, slots=True)
+class _Observatory:
+    """The table ``[observatory]``: when the date of a night changes, hours UTC."""
+
+    night_rollover_utc_h: Annotated[float, Range(0, 24, open_high=True)] = NOON_UTC_H
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """A layout file; `ccds` holds ccdnum, detpos, x_mm and y_mm; `name` is for people."""
+
+    instrument: str
+    ccds: tuple[tuple[CcdNumber, str, Place, Place], ...]
+    preview: _Preview
+    ccd: _CcdSize
+    observatory: _Observatory = _Observatory()
+    dead: tuple[DeadArea, ...] = ()
+    name: str = ""
+
+
+def _read_layout(name: str) -> _Layout:
+    """Read a shipped layout, or a file of the user's."""
+    data = _layout_bytes(name)
+    return read_record(_Layout, parse_toml(data, where=name, error=ConfigError), where=name, error=ConfigError)
+
+
+def _layout_bytes(name: str) -> bytes:
+    """A layout file as it stands."""
     if name in CAMERAS:
-        return tomllib.loads(resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+        return resources.files(__package__).joinpath(f"{name}.toml").read_bytes()
     path = Path(name)
     if path.suffix != ".toml" or not path.is_file():
         msg = f"camera {path.name!r}: expected one of {', '.join(CAMERAS)}, or a layout file ending in .toml"
@@ -253,48 +302,39 @@ def _read_layout(name: str) -> dict[str, Any]:
         msg = f"{path}: expected a layout of at most {_MAX_LAYOUT_BYTES} bytes, got {path.stat().st_size}"
         raise ConfigError(msg)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path}: expected the layout of a camera: {error}"
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path}: cannot read the layout of a camera: {error.strerror}"
         raise ConfigError(msg) from error
 
 
 @cache
 def _build(name: str, shape: tuple[int, int]) -> Camera:
     """Build a camera once a shape; it is immutable."""
-    try:
-        return _camera(name, _read_layout(name), shape)
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"{name}: expected the layout of a camera like decam.toml, got {error!r}"
-        raise ConfigError(msg) from error
-
-
-def _camera(name: str, layout: dict[str, Any], shape: tuple[int, int]) -> Camera:
-    """A camera from its parsed layout."""
-    preview = layout["preview"]
-    zoom = np.asarray(shape, float) / preview["shape"]
-    cell_px = np.asarray(preview["cell"]) * zoom
-    ccds = tuple(sorted((Ccd(*row) for row in layout["ccds"]), key=lambda ccd: ccd.ccdnum))
+    layout = _read_layout(name)
+    preview = layout.preview
+    zoom = np.asarray(shape, float) / preview.shape
+    cell_px = np.asarray(preview.cell) * zoom
+    ccds = tuple(sorted((Ccd(*row) for row in layout.ccds), key=lambda ccd: ccd.ccdnum))
     numbers = [ccd.ccdnum for ccd in ccds]
-    if not ccds or len(set(numbers)) < len(ccds) or not 1 <= min(numbers) <= max(numbers) <= _MAX_CCDNUM:
-        msg = f"{name}: expected CCDs numbered once each, from 1 to at most {_MAX_CCDNUM}, got {numbers}"
+    if not ccds or len(set(numbers)) < len(ccds):
+        msg = f"{name}: key ccds: expected CCDs numbered once each, got {numbers}"
         raise ConfigError(msg)
-    dead = tuple(DeadArea(**area) for area in layout.get("dead", ()))
     labels = np.zeros(shape, np.uint8)
     camera = Camera(
         name=name,
-        instrument=layout["instrument"],
+        instrument=layout.instrument,
         shape=shape,
         ccds=ccds,
-        dead=dead,
+        dead=layout.dead,
         labels=labels,
-        ccd_shape=(int(layout["ccd"]["shape"][0]), int(layout["ccd"]["shape"][1])),
-        pixel_mm=float(layout["ccd"]["pixel_mm"]),
-        night_rollover_utc_h=_rollover(name, layout),
-        _centre_px=np.asarray(preview["centre"]) * zoom,
-        _scale_px_mm=cell_px / layout["ccd"]["pitch_mm"],
+        ccd_shape=layout.ccd.shape,
+        pixel_mm=layout.ccd.pixel_mm,
+        night_rollover_utc_h=layout.observatory.night_rollover_utc_h,
+        _centre_px=np.asarray(preview.centre) * zoom,
+        _scale_px_mm=cell_px / layout.ccd.pitch_mm,
     )
-    half_height, half_width = cell_px / 2 - np.asarray(preview["inset"]) * zoom
+    half_height, half_width = cell_px / 2 - np.asarray(preview.inset) * zoom
     for ccd in ccds:
         row, column = (float(c) for c in camera.to_pixel(ccd.x_mm, ccd.y_mm))
         labels[_covered(row, half_height, shape[0]), _covered(column, half_width, shape[1])] = ccd.ccdnum
@@ -302,16 +342,7 @@ def _camera(name: str, layout: dict[str, Any], shape: tuple[int, int]) -> Camera
     return camera
 
 
-def _rollover(name: str, layout: dict[str, Any]) -> float:
-    """When the date of a night changes, hours UTC; by default at noon."""
-    hour = float(layout.get("observatory", {}).get("night_rollover_utc_h", NOON_UTC_H))
-    if not 0 <= hour < 24:
-        msg = f"{name}: expected a night_rollover_utc_h of at least 0 and below 24, got {hour:g}"
-        raise ConfigError(msg)
-    return hour
-
-
 def _covered(centre: float, half: float, size: int) -> slice:
     """Pixels whose centres lie within `half` of `centre`, cut to [0, size)."""
-    first, last = np.ceil(np.array([centre - half, centre + half]) - 0.5).astype(int)
-    return slice(max(int(first), 0), max(min(int(last), size), 0))
+    first, last = np.clip(np.ceil(np.array([centre - half, centre + half]) - 0.5), 0, size).astype(int)
+    return slice(int(first), int(last))

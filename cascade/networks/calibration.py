@@ -6,9 +6,8 @@ Only what a model description holds and a run applies; `cascade.training.calibra
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,26 +40,17 @@ class Calibration:
     y: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        rising = all(bool(np.all(np.diff(side) >= 0)) for side in (self.x, self.y))
+        rising = all(a <= b for side in (self.x, self.y) for a, b in pairwise(side))
         finite = bool(np.all(np.isfinite([*self.x, *self.y])))
         platt = self.kind == "platt" and len(self.x) == len(self.y) == 1 and self.x[0] > 0
         knots = len(self.x) == len(self.y) and 2 <= len(self.x) <= MAX_KNOTS and rising
-        within = min(*self.x, *self.y, 0.0) >= 0 and max(*self.x, *self.y, 1.0) <= 1
+        within = all(0 <= value <= 1 for value in (*self.x, *self.y))
         if not finite or not (platt or (self.kind == "isotonic" and knots and within)):
             msg = (
                 f"calibration: expected platt with a positive slope, or isotonic with 2 to {MAX_KNOTS} rising knots in "
                 f"[0, 1], got {self.kind!r} with {len(self.x)} and {len(self.y)} numbers"
             )
             raise ValueError(msg)
-
-    @classmethod
-    def from_toml(cls, table: Mapping[str, Any]) -> Self:
-        """Rebuild from `to_toml`; raises KeyError, TypeError or ValueError for anything else."""
-        return cls(str(table["kind"]), tuple(map(float, table["x"])), tuple(map(float, table["y"])))
-
-    def to_toml(self) -> dict[str, Any]:
-        """As a table of `model.toml`."""
-        return {"kind": self.kind, "x": list(self.x), "y": list(self.y)}
 
     def __call__(self, scores: Float32Array) -> Float32Array:
         """
@@ -115,24 +105,3 @@ class Guarantee:
                 f"{self.recall}, {self.confidence}, {self.threshold} and {self.n_ghosted}"
             )
             raise ValueError(msg)
-
-    @classmethod
-    def from_toml(cls, table: Mapping[str, Any]) -> Self:
-        """Rebuild from `to_toml`; raises KeyError, TypeError or ValueError for anything else."""
-        return cls(
-            float(table["recall"]),
-            float(table["confidence"]),
-            float(table["threshold"]),
-            int(table["n_ghosted"]),
-            str(table["labels"]),
-        )
-
-    def to_toml(self) -> dict[str, Any]:
-        """As a table of `model.toml`."""
-        return {
-            "recall": self.recall,
-            "confidence": self.confidence,
-            "threshold": self.threshold,
-            "n_ghosted": self.n_ghosted,
-            "labels": self.labels,
-        }

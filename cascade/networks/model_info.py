@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from cascade.core.errors import ModelError
+from cascade.core.records import Range, parse_toml, read_record
 from cascade.networks.calibration import Calibration, Guarantee
 from cascade.networks.model_id import ModelId
 
@@ -78,6 +78,38 @@ class ModelInfo:
         return ModelId(self.name, self.sha256, self.description_sha256)
 
 
+@dataclass(frozen=True, slots=True)
+class _Threshold:
+    """The table ``[threshold]``."""
+
+    score: Annotated[float, Range(0, 1)]
+    semantic: Annotated[float, Range(0, 1, open_low=True)] = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """The table ``[weights]``."""
+
+    sha256: str
+    golden: tuple[float, ...]
+    file: str = WEIGHTS
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """A whole `model.toml`; `classes` and `input` are for people."""
+
+    task: Task
+    architecture: Mapping[str, Any]
+    threshold: _Threshold
+    weights: _Weights
+    classes: tuple[str, ...] = ()
+    input: Mapping[str, Any] = field(default_factory=dict)
+    calibration: tuple[Calibration, ...] = ()
+    guarantee: tuple[Guarantee, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
 def read_model(folder: Path) -> ModelInfo:
     """
     Read the description of a model; the weights are not touched.
@@ -93,37 +125,22 @@ def read_model(folder: Path) -> ModelInfo:
             msg = f"{path}: expected at most {MAX_MODEL_TOML_BYTES} bytes, got {path.stat().st_size}"
             raise ModelError(msg)
         content = path.read_bytes()
-        text = tomllib.loads(content.decode("utf-8"))
-        info = ModelInfo(
-            name=folder.resolve().name,
-            task=text["task"],
-            folder=folder,
-            architecture=dict(text["architecture"]),
-            threshold=float(text["threshold"]["score"]),
-            semantic=float(text["threshold"].get("semantic", 0.5)),
-            calibration=tuple(Calibration.from_toml(table) for table in text.get("calibration", ())),
-            guarantees=tuple(Guarantee.from_toml(table) for table in text.get("guarantee", ())),
-            sha256=str(text["weights"]["sha256"]),
-            description_sha256=hashlib.sha256(content).hexdigest(),
-            golden=tuple(map(float, text["weights"]["golden"])),
-            training=dict(text.get("training", {})),
-        )
     except OSError as error:
         msg = f"{path}: cannot read the model: {error.strerror}"
         raise ModelError(msg) from error
-    except KeyError as error:
-        msg = f"{path}: expected a key {error}, which is missing"
-        raise ModelError(msg) from error
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # the last is TOML nested without end
-        msg = f"{path}: damaged model description: {error}"
-        raise ModelError(msg) from error
-    if info.task not in get_args(Task):
-        msg = f"{path}: task: expected one of {', '.join(get_args(Task))}, got {info.task!r}"
-        raise ModelError(msg)
-    if not 0.0 < info.semantic <= 1.0:
-        msg = f"{path}: threshold.semantic: expected a number in (0, 1], got {info.semantic}"
-        raise ModelError(msg)
-    if not 0.0 <= info.threshold <= 1.0:
-        msg = f"{path}: threshold.score: expected a number in [0, 1], got {info.threshold}"
-        raise ModelError(msg)
-    return info
+    tables = parse_toml(content, where=str(path), error=ModelError)
+    says = read_record(_Description, tables, where=str(path), error=ModelError)
+    return ModelInfo(
+        name=folder.resolve().name,
+        task=says.task,
+        folder=folder,
+        architecture=says.architecture,
+        threshold=says.threshold.score,
+        semantic=says.threshold.semantic,
+        calibration=says.calibration,
+        guarantees=says.guarantee,
+        sha256=says.weights.sha256,
+        description_sha256=hashlib.sha256(content).hexdigest(),
+        golden=says.weights.golden,
+        training=says.training,
+    )

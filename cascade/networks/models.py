@@ -8,8 +8,9 @@ import shutil
 import tomllib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import tomli_w
@@ -17,6 +18,7 @@ import tomli_w
 from cascade.core.errors import ModelError
 from cascade.core.exposure import PREVIEW_SHAPE, Artifact
 from cascade.core.keras_startup import import_keras
+from cascade.core.records import read_record, shown
 from cascade.networks.calibration import Calibration, Guarantee
 from cascade.networks.golden import check_golden, golden_outputs
 from cascade.networks.model_info import DESCRIPTION, WEIGHTS, ModelInfo, Task, read_model
@@ -24,6 +26,8 @@ from cascade.storage.atomic import written_aside
 
 if TYPE_CHECKING:
     import keras
+
+T = TypeVar("T")
 
 MODELS_VARIABLE = "CASCADE_MODELS"
 """Environment variable that names a folder of models."""
@@ -160,8 +164,8 @@ def calibrated_copy(
     description = tomllib.loads(path.read_text(encoding="utf-8"))
     before = float(calibration(np.array([info.threshold], np.float32))[0])
     description["threshold"]["score"] = guarantees[0].threshold if default else before
-    description["calibration"] = [one.to_toml() for one in (*info.calibration, calibration)]
-    description["guarantee"] = [guarantee.to_toml() for guarantee in guarantees]
+    description["calibration"] = [asdict(one) for one in (*info.calibration, calibration)]
+    description["guarantee"] = [asdict(guarantee) for guarantee in guarantees]
     with written_aside(path) as aside:
         aside.write_text(tomli_w.dumps(description), encoding="utf-8")
     return read_model(out)
@@ -180,8 +184,8 @@ def build_network(architecture: Mapping[str, Any]) -> keras.Model:
     builders = _builders()
     parameters = {key: value for key, value in architecture.items() if key != "name"}
     name = architecture.get("name")
-    if name not in builders:
-        msg = f"architecture: expected one of {', '.join(builders)}, got {name!r}"
+    if not isinstance(name, str) or name not in builders:
+        msg = f"architecture: expected one of {', '.join(builders)}, got {shown(name)}"
         raise ModelError(msg)
     try:
         return builders[name](parameters)
@@ -265,15 +269,15 @@ def _builders() -> dict[str, Callable[[dict[str, Any]], keras.Model]]:
 
     return {
         "screen_cnn": lambda parameters: build_screen_cnn(**parameters),
-        "mask_rcnn": lambda parameters: build_compact(CompactConfig(**_frozen(parameters))),
-        "semantic": lambda parameters: build_semantic_net(CompactConfig(**_frozen(parameters))),
-        "matterport": lambda parameters: build_matterport(MatterportConfig(**parameters)),
+        "mask_rcnn": lambda parameters: build_compact(_config(CompactConfig, parameters, "mask_rcnn")),
+        "semantic": lambda parameters: build_semantic_net(_config(CompactConfig, parameters, "semantic")),
+        "matterport": lambda parameters: build_matterport(_config(MatterportConfig, parameters, "matterport")),
     }
 
 
-def _frozen(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Lists as tuples."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in parameters.items()}
+def _config(kind: type[T], parameters: Mapping[str, Any], name: str) -> T:
+    """The configuration of a network, or ModelError."""
+    return read_record(kind, parameters, where=f"architecture {name!r}", error=ModelError)
 
 
 def _halve(weights: Path) -> None:

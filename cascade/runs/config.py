@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
 
 from cascade.core.errors import ConfigError
 from cascade.networks.model_id import ModelId
@@ -45,8 +43,8 @@ class RunConfig:
     screen: ModelId | None
     segment: ModelId | None
     threshold: float | None
-    batch_size: int = 256
-    camera: str = "decam"
+    batch_size: int
+    camera: str = "decam"  # the first runs knew no other, and do not say it
     additions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -64,14 +62,6 @@ class RunConfig:
         if (self.screen is None) != (self.threshold is None):
             msg = f"threshold: expected one with a screen and none without, got {self.threshold} and {self.screen}"
             raise ConfigError(msg)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild from `dataclasses.asdict`; raises KeyError, TypeError or ConfigError for anything else."""
-        values = {"camera": "decam", **values}  # the first runs knew no other
-        known = {f.name: values[f.name] for f in fields(cls)}
-        models = {name: known[name] and ModelId(**known[name]) for name in ("screen", "segment")}
-        return cls(**{**known, **models, "additions": tuple(known["additions"])})
 
 
 @dataclass(frozen=True, slots=True)

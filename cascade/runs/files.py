@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from cascade.core.errors import ConfigError, StoreError
+from cascade.core.errors import StoreError
+from cascade.core.records import read_record
 from cascade.runs.config import RunConfig
 from cascade.runs.masks import FOLDER
 from cascade.runs.tables import SCHEMAS, BatchCounts
@@ -77,9 +78,9 @@ def parse_entry(data: bytes, name: str) -> LedgerEntry:
     """Parse a ledger entry, or raise StoreError."""
     content = parse_json(data, name)
     try:
-        return LedgerEntry(BatchCounts(**content["counts"]), dict(content["files"]))
-    except (TypeError, ValueError, KeyError) as error:
-        msg = f"{name}: invalid ledger entry: expected counts and files, got {error!r}; delete it to do the batch again"
+        return read_record(LedgerEntry, content, where=f"{name}: invalid ledger entry", error=StoreError)
+    except StoreError as error:
+        msg = f"{error}; delete it to process the batch again"
         raise StoreError(msg) from error
 
 
@@ -131,11 +132,8 @@ def read_run_json(storage: Storage) -> dict[str, Any]:
 
 def parse_config(run_json: Mapping[str, Any], storage: Storage) -> RunConfig:
     """The configuration in a ``run.json``, or StoreError."""
-    try:
-        return RunConfig.from_json(run_json["config"])
-    except (KeyError, TypeError, ConfigError) as error:
-        msg = f"{storage.url}/run.json: expected the configuration of a run, got {error!r}"
-        raise StoreError(msg) from error
+    where = f"{storage.url}/run.json: config"
+    return read_record(RunConfig, run_json.get("config"), where=where, error=StoreError)
 
 
 def now() -> str:

@@ -71,7 +71,7 @@ def parse_json(data: bytes | str, name: str) -> dict[str, Any]:
     """Parse a JSON object, or raise StoreError about the file called `name`."""
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter is JSON nested without end
         msg = f"{name}: expected JSON, got {error}; the file is damaged"
         raise StoreError(msg) from error
     if not isinstance(content, dict):

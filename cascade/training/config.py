@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 from cascade.core.errors import ConfigError
+from cascade.core.records import Range, parse_toml, read_record, shown
 from cascade.networks.nets.presets import PRESETS
 
-T = TypeVar("T")
-
-_RANGES: Mapping[str, tuple[float, float]] = {
-    "threshold": (0, 1),
-    "semantic": (1e-3, 1),
-    "share": (0, 1),
-    "clean_share": (0, 1),
-    "warp_share": (0, 1),
-    "injected_share": (0, 1),
-    "n_exposures": (1, math.inf),
-    "ghosted_share": (0, 1),
-    "steps": (1, math.inf),
-    "batch": (1, math.inf),
-    "learning_rate": (0, math.inf),
-    "weight_decay": (0, math.inf),
-    "average": (0, 0.99999),
-    "validate_every": (0, math.inf),
-    "patience": (1, math.inf),
-    "seed": (0, 2**32 - 1),  # what numpy.random.seed takes
-}
-"""Smallest and largest value of each number."""
+Share = Annotated[float, Range(0, 1)]
+Positive = Annotated[int, Range(1, math.inf)]
+NonNegative = Annotated[float, Range(0, math.inf)]
+Level = Annotated[float, Range(1e-3, 1)]  # of a map of probabilities
+Seed = Annotated[int, Range(0, 2**32 - 1)]  # what numpy.random.seed takes
 
 DATA_VARIABLE = "CASCADE_DATA"
 """Environment variable that names the folder to which data paths are relative; default ``../shared/data``."""
@@ -60,10 +44,10 @@ class RealConfig:
 
     images: str
     annotations: str
-    share: float
-    clean_share: float
-    injected_share: float
-    warp_share: float
+    share: Share
+    clean_share: Share
+    injected_share: Share
+    warp_share: Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +61,9 @@ class SeasonConfig:
         As they were drawn.
     """
 
-    n_exposures: int
-    ghosted_share: float
-    seed: int
+    n_exposures: Positive
+    ghosted_share: Share
+    seed: Seed
 
     @property
     def drawn(self) -> dict[str, float]:
@@ -111,15 +95,15 @@ class FitConfig:
         Of everything random.
     """
 
-    steps: int
-    batch: int
-    learning_rate: float
-    weight_decay: float
-    average: float
-    validate_every: int
-    patience: int
+    steps: Positive
+    batch: Positive
+    learning_rate: NonNegative
+    weight_decay: NonNegative
+    average: Annotated[float, Range(0, 0.99999)]
+    validate_every: Annotated[int, Range(0, math.inf)]
+    patience: Positive
     precision: str
-    seed: int
+    seed: Seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +136,18 @@ class TrainConfig:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """A file as it stands."""
+
+    architecture: Mapping[str, Any]
+    threshold: Share
+    fit: FitConfig
+    semantic: Level = 0.5
+    real: RealConfig | None = None
+    season: SeasonConfig | None = None
+
+
 def read_config(path: Path) -> TrainConfig:
     """
     Read a training configuration.
@@ -162,52 +158,38 @@ def read_config(path: Path) -> TrainConfig:
         If it is missing, is not TOML, or a key is missing, unknown, of the wrong type or out of range.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
+        data = path.read_bytes()
     except OSError as error:
         msg = f"{path}: cannot read the training configuration: {error.strerror}"
         raise ConfigError(msg) from error
-    except ValueError as error:
-        msg = f"{path}: expected TOML: {error}"
-        raise ConfigError(msg) from error
-    required, optional = {"architecture", "threshold", "fit"}, {"real", "season"}
-    semantic = tables.pop("semantic", 0.5)
-    if not required <= set(tables) <= required | optional or not optional & set(tables):
-        msg = (
-            f"{path}: expected the keys {', '.join(sorted(required))} and one or both of "
-            f"{', '.join(sorted(optional))}, got {', '.join(sorted(tables))}"
-        )
-        raise ConfigError(msg)
-    for key in sorted(set(tables) - {"threshold"}):
-        if not isinstance(tables[key], dict):
-            msg = f"{path}: {key}: expected a table, got {tables[key]!r}"
-            raise ConfigError(msg)
-    _check("threshold", "float", tables["threshold"], where=f"{path}")
-    _check("semantic", "float", semantic, where=f"{path}")
-    config = TrainConfig(
-        architecture=_architecture(tables["architecture"], where=f"{path}: [architecture]"),
-        threshold=float(tables["threshold"]),
-        semantic=float(semantic),
-        real=_table(RealConfig, tables["real"], where=f"{path}: [real]") if "real" in tables else None,
-        season=_table(SeasonConfig, tables["season"], where=f"{path}: [season]") if "season" in tables else None,
-        fit=_table(FitConfig, tables["fit"], where=f"{path}: [fit]"),
-        text=text,
+    where = str(path)
+    tables = read_record(_Tables, parse_toml(data, where=where, error=ConfigError), where=where, error=ConfigError)
+    _check_mix(tables, where)
+    return TrainConfig(
+        architecture=_architecture(tables.architecture, where),
+        threshold=tables.threshold,
+        semantic=tables.semantic,
+        real=tables.real,
+        season=tables.season,
+        fit=tables.fit,
+        text=data.decode("utf-8").replace("\r\n", "\n"),  # checkpoints know the file by it, on whatever system
     )
-    _check_mix(config, where=f"{path}")
-    return config
 
 
-def _check_mix(config: TrainConfig, where: str) -> None:
-    """Refuse shares that ask for synthetic exposures without any, or for more than everything."""
-    real, season = config.real, config.season
+def _check_mix(tables: _Tables, where: str) -> None:
+    """Refuse data without exposures, shares that ask for synthetic ones without any, or for more than everything."""
+    real, season = tables.real, tables.season
+    if real is None and season is None:
+        msg = f"{where}: expected one or both of the tables real and season, got neither"
+        raise ConfigError(msg)
     if real is not None and season is None and (real.share < 1 or real.injected_share > 0):
-        msg = f"{where}: [real]: expected share = 1 and injected_share = 0 without a [season]"
+        msg = f"{where}: key real: expected share = 1 and injected_share = 0 without a [season]"
         raise ConfigError(msg)
     if real is not None and real.clean_share + real.injected_share > 1:
-        msg = f"{where}: [real]: expected clean_share + injected_share of 1 at most"
+        msg = f"{where}: key real: expected clean_share + injected_share of 1 at most"
         raise ConfigError(msg)
-    if season is None and config.fit.validate_every:
-        msg = f"{where}: [fit]: validate_every: expected 0 without a [season], got {config.fit.validate_every}"
+    if season is None and tables.fit.validate_every:
+        msg = f"{where}: key fit.validate_every: expected 0 without a [season], got {tables.fit.validate_every}"
         raise ConfigError(msg)
 
 
@@ -222,29 +204,7 @@ def _architecture(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
         return table
     changes = dict(table)
     preset = changes.pop("preset")
-    if preset not in PRESETS:
-        msg = f"{where}: preset: expected one of {', '.join(PRESETS)}, got {preset!r}"
+    if not isinstance(preset, str) or preset not in PRESETS:
+        msg = f"{where}: key architecture.preset: expected one of {', '.join(PRESETS)}, got {shown(preset)}"
         raise ConfigError(msg)
     return {**PRESETS[preset], **changes}
-
-
-def _table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
-    """Build a dataclass from a TOML table with exactly its keys and simple types."""
-    expected = {field.name: str(field.type) for field in fields(kind)}  # type: ignore[arg-type]
-    if set(table) != set(expected):
-        msg = f"{where}: expected the keys {', '.join(sorted(expected))}, got {', '.join(sorted(table))}"
-        raise ConfigError(msg)
-    for key, value in table.items():
-        _check(key, expected[key], value, where)
-    return kind(**table)
-
-
-def _check(key: str, kind: str, value: object, where: str) -> None:
-    """Refuse a value of another type, or a number out of range."""
-    accepted = {"int": (int,), "float": (int, float), "str": (str,)}[kind]
-    if not isinstance(value, accepted) or isinstance(value, bool):
-        msg = f"{where}: {key}: expected {kind}, got {value!r}"
-        raise ConfigError(msg)
-    if isinstance(value, int | float) and not _RANGES[key][0] <= value <= _RANGES[key][1]:
-        msg = f"{where}: {key}: expected a number in [{_RANGES[key][0]}, {_RANGES[key][1]}], got {value!r}"
-        raise ConfigError(msg)

@@ -213,10 +213,30 @@ def test_camera_of_the_users_own_is_read_from_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name =", "expected the layout of a camera"),
-        ('instrument = "X"', "expected the layout of a camera like decam.toml, got KeyError"),
-        (layout().replace("[2, ", "[1, "), "expected CCDs numbered once each"),
-        (layout().replace("[189, ", "[300, "), "from 1 to at most 255"),
+        ("name =", "expected TOML: "),
+        ('instrument = "X"', "key ccds: missing; expected a list"),
+        (
+            "ccds = []\n" + layout().replace("ccds =", "[x]\ny ="),
+            "key x: unknown; the keys here are instrument, ccds, ",
+        ),
+        (layout().replace("[2, ", "[1, "), r"key ccds: expected CCDs numbered once each, got \[1, 1, 3, "),
+        (layout().replace("[189, ", "[300, "), r"key ccds\[188\]\[0\]: expected an integer in \[1, 255\], got 300"),
+        (
+            layout().replace(", -169.25, ", ", nan, ", 1),
+            r"key ccds\[0\]\[2\]: expected a number in \[-1000000.0, 1000000.0\], got nan",
+        ),
+        (
+            layout().replace("pixel_mm = 0.01", "pixel_mm = 0"),
+            r"key ccd.pixel_mm: expected a number in \[1e-06, 1000000.0\], got 0",
+        ),
+        (
+            layout().replace("shape = [400,", "shape = [0,"),
+            r"key preview.shape\[0\]: expected an integer in \[1, 1000000\], got 0",
+        ),
+        (
+            layout() + '[[dead]]\nccdnum = 1\nhalf = "left"',
+            r"key dead\[0\].half: expected one of upper, lower, got 'left'",
+        ),
     ],
 )
 def test_layout_that_makes_no_sense_is_refused(tmp_path, text, message):

@@ -75,5 +75,7 @@ def test_night_and_its_middle_are_inverse(tmp_path, hour):
 
 @pytest.mark.parametrize("hour", ["-0.5", "24", "nan"])
 def test_rollover_beyond_a_day_is_refused(tmp_path, hour):
-    with pytest.raises(ConfigError, match=f"expected a night_rollover_utc_h of at least 0 and below 24, got {hour}"):
+    with pytest.raises(
+        ConfigError, match=rf"observatory.night_rollover_utc_h: expected a number in \[0, 24\), got {hour}"
+    ):
         camera_at(tmp_path, f"observatory = {{ night_rollover_utc_h = {hour} }}\n")

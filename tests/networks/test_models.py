@@ -180,7 +180,7 @@ def test_another_number_of_outputs_is_an_error(written):
 
 
 def test_golden_outputs_that_are_no_numbers_are_an_error(written):
-    with pytest.raises(ModelError, match="expected golden outputs"):
+    with pytest.raises(ModelError, match=r"key weights\.golden\[0\]: expected a number, got nan"):
         load_network(edit(written, "weights", "golden", value=[float("nan")] * len(written.golden)))
 
 
@@ -202,20 +202,24 @@ def test_golden_outputs_of_a_semantic_net_are_those_of_each_image_and_channel(ne
     assert golden_outputs(networks["semantic"], "segment").shape == (2 * 4,)
 
 
-def test_unknown_architecture_is_an_error():
+@pytest.mark.parametrize(("name", "got"), [("yolo", "'yolo'"), (["screen_cnn"], "a list of 1"), (None, "None")])
+def test_unknown_architecture_is_an_error(name, got):
     with pytest.raises(
-        ModelError, match="architecture: expected one of screen_cnn, mask_rcnn, semantic, matterport, got 'yolo'"
+        ModelError, match=f"architecture: expected one of screen_cnn, mask_rcnn, semantic, matterport, got {got}"
     ):
-        build_network({"name": "yolo"})
+        build_network({"name": name})
 
 
 @pytest.mark.parametrize("task", ["screen", "segment", "semantic"])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"colour": "red"}, "unexpected keyword argument 'colour'"),
+        (
+            {"colour": "red"},
+            "unexpected keyword argument 'colour'|key colour: unknown; the keys here are offset, scale, ",
+        ),
         ({"widths": [4, 4]}, "is longer than|is shorter than"),
-        ({"widths": 4}, "not iterable"),
+        ({"widths": 4}, "not iterable|key widths: expected a list, got 4"),
         ({"widths": [0, 4, 8, 8, 8]}, "strictly positive"),
         ({"scale": 0.0}, "division by zero"),
     ],

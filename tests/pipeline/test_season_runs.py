@@ -267,7 +267,7 @@ DAMAGES = {
     "changed part": (lambda run: (run.path / "ccds/part-00001.parquet").write_bytes(b"PAR1"), "expected sha256"),
     "missing part": (lambda run: (run.path / "failures/part-00001.parquet").unlink(), "No such file"),
     "missing shard": (lambda run: (run.path / "masks.zarr/mask/c/1/0/0").unlink(), "No such file"),
-    "bad entry": (lambda run: (run.path / "ledger/batch-00001.json").write_text("{}"), "invalid ledger entry"),
+    "bad entry": (lambda run: (run.path / "ledger/batch-00001.json").write_text("{}"), "entry: key counts: missing"),
     "lost row": (lambda run: rewritten(run, 1, "exposures", lambda t: t.slice(1)), "exposures: expected"),
     "doubled row": (
         lambda run: rewritten(run, 1, "exposures", lambda t: t.take([0, 0, 2, 3, 4, 5, 6, 7])),

@@ -167,7 +167,9 @@ def test_ledger_entry_holds_counts_and_seconds(run):
 def test_damaged_ledger_entry_is_named(run):
     run.commit(run.pending()[0], result_of(run.pending()[0]))
     (run.path / "ledger" / "batch-00000.json").write_text('{"counts": {"n_moons": 1}, "files": {}}')
-    with pytest.raises(StoreError, match=r"batch-00000.json: invalid ledger entry: .*n_moons.*delete"):
+    with pytest.raises(
+        StoreError, match=r"batch-00000.json: invalid ledger entry: key counts.n_moons: unknown; .*; delete it"
+    ):
         run.summary()
 
 
@@ -289,12 +291,27 @@ def test_damaged_run_json_is_refused_and_nothing_changes(run, fresh, content, me
     assert snapshot(run.path) == before
 
 
-@pytest.mark.parametrize("damaged", [None, {}, {"n_exposures": 0}])
-def test_damaged_configuration_is_refused(run, damaged):
+@pytest.mark.parametrize(
+    ("damaged", "message"),
+    [
+        (lambda _config: None, "config: expected a table, got None"),
+        (lambda _config: {}, "config: key inputs: missing; expected a text"),
+        (lambda config: {**config, "n_exposures": 0}, "config: n_exposures: expected at least 1, got 0"),
+        (lambda config: {**config, "n_exposures": "7"}, "config: key n_exposures: expected an integer, got '7'"),
+        (lambda config: {**config, "screen": {"name": "x"}}, r"config: key screen\.sha256: missing; expected a text"),
+        (lambda config: {**config, "additions": [1, 0.5]}, r"config: key additions\[1\]: expected an integer, got 0.5"),
+        (lambda config: {k: v for k, v in config.items() if k != "batch_size"}, "config: key batch_size: missing"),
+        (
+            lambda config: {**config, "colour": 1},
+            "config: key colour: unknown; the keys here are inputs, n_exposures, ",
+        ),
+    ],
+)
+def test_damaged_configuration_is_refused(run, damaged, message):
     content = json.loads((run.path / "run.json").read_text())
-    content["config"] = damaged and {**content["config"], **damaged}
+    content["config"] = damaged(content["config"])
     (run.path / "run.json").write_text(json.dumps(content))
-    with pytest.raises(StoreError, match=r"run.json: expected the configuration of a run"):
+    with pytest.raises(StoreError, match=rf"/run\.json: {message}"):
         open_run(run.path)
 
 

@@ -7,7 +7,8 @@ from fakes import config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.core.errors import ConfigError
+from cascade.core.errors import ConfigError, StoreError
+from cascade.core.records import read_record
 from cascade.runs.config import Batch, RunConfig, batches
 
 
@@ -19,9 +20,8 @@ def test_batches_cover_every_exposure_once():
 
 def test_run_of_before_other_cameras_is_one_of_decam():
     values = asdict(config())
-    assert RunConfig.from_json(values) == config()
-    del values["camera"]
-    assert RunConfig.from_json(values).camera == "decam"
+    del values["camera"], values["additions"]
+    assert read_record(RunConfig, values, where="run.json", error=StoreError) == config()
 
 
 def test_additions_begin_batches_of_their_own():

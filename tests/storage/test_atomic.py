@@ -30,7 +30,11 @@ def test_file_is_replaced_only_when_it_is_complete(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"{half", "expected JSON, got .*; the file is damaged"), (b"[]", "expected a JSON object, got list")],
+    [
+        (b"{half", "expected JSON, got .*; the file is damaged"),
+        (b"[" * 100_000, "expected JSON, got .*; the file is damaged"),
+        (b"[]", "expected a JSON object, got list"),
+    ],
 )
 def test_damaged_json_is_named(content, message):
     with pytest.raises(StoreError, match=f"a.json: {message}"):
