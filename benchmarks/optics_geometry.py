@@ -23,7 +23,7 @@ from scipy.optimize import minimize
 from cascade.camera import Camera
 from cascade.core.exposure import Artifact
 from cascade.core.via import read_via
-from cascade.optics.ghost_image import Sight
+from cascade.optics.ghost_image import StarGeometry
 from cascade.optics.ghost_optics import GhostOptics, Star
 
 PAIRS = (
@@ -230,12 +230,12 @@ def draw(
             columns, rows = (c + shape.radius * f(turn) for c, f in ((shape.column, np.cos), (shape.row, np.sin)))
             axis.plot(columns, rows, color="gold", lw=1.2)
         star = Star(fitted["field_angle_deg"], fitted["azimuth_deg"], "g", fitted["filter_offset_mm"])
-        sight = Sight.of(star.field_angle_deg, star.azimuth_deg, (400, 400), None)
+        geometry = StarGeometry.of(star.field_angle_deg, star.azimuth_deg, (400, 400), None)
         for pair in {shape["pair"] for shape in fitted["shapes"]}:
             map_ = optics.bank.ghost_map(
                 pair, star.field_angle_deg, optics.bank.mix_of_band("g"), star.filter_offset_mm
             )
-            rows, columns = sight.rim(map_)
+            rows, columns = geometry.rim(map_)
             axis.plot(np.append(columns, columns[0]), np.append(rows, rows[0]), color="red", lw=0.9)
         row, column = Camera.decam().to_pixel(*optics.star_mm(star))
         axis.plot(column, row, "c+", ms=10)
