@@ -1,4 +1,4 @@
-"""The camera: which CCD lies where on a preview."""
+"""Cameras: the layout of CCDs on a preview."""
 
 from cascade.camera.camera import CAMERAS, Camera, Ccd, DeadArea
 from cascade.camera.paper import PAPER_CCD_AREA_PX, paper_boxes
