@@ -22,7 +22,6 @@ from cascade.simulate.rays import Beam, draw_rays
 Kind = Literal["clean", "ghosts", "rays", "both"]
 
 _UNRESOLVED = 1.35  # factor on the pixel noise from unresolved stars
-_HIDDEN_LEVEL = 150.0  # grey levels of a saturated star, within which nobody sees a ghost
 _TRIES = 8
 
 

@@ -95,16 +95,16 @@ def train(
         return read_model(out)
     started = time.monotonic()
     keras.utils.set_random_seed(config.fit.seed)
-    plain = build_network(config.architecture)  # float32 throughout
+    master = build_network(config.architecture)  # float32 throughout
     check_task(config.architecture, task)
     if start is not None:
-        transfer_weights(start, plain)  # its golden outputs are those of float32
+        transfer_weights(start, master)  # its golden outputs are those of float32
     with _precision(config.fit.precision):
         network = build_network(config.architecture)
-        network.set_weights(plain.get_weights())
+        network.set_weights(master.get_weights())
         trained = _compiled(task, network, config)
         batches = _batches(task, trained, config, data, camera)
-        validation = _validation(task, network, plain, config, data, camera, checkpoint)
+        validation = _validation(task, network, master, config, data, camera, checkpoint)
         callbacks = [
             # Before the checkpoint: after a kill the epoch is repeated, and repeating a validation is harmless.
             *([] if validation is None else [validation]),
@@ -115,12 +115,12 @@ def train(
         callbacks.append(EventLog(out / "logs", EPOCH_STEPS))
         trained.fit(batches, epochs=-(-config.fit.steps // EPOCH_STEPS), shuffle=False, verbose=0, callbacks=callbacks)
     if validation is not None:
-        plain.load_weights(validation.weights)
+        master.load_weights(validation.weights)
     else:
-        copy_weights(trained, network, plain)
+        copy_weights(trained, network, master)
     info = write_model(
-        out, plain, task=task, architecture=config.architecture, threshold=config.threshold,
-        semantic=config.semantic if getattr(plain, "semantic_head", None) is not None else None,
+        out, master, task=task, architecture=config.architecture, threshold=config.threshold,
+        semantic=config.semantic if getattr(master, "semantic_head", None) is not None else None,
         training={
             **data.description,
             **({"start": start.name, "start_sha256": start.sha256} if start is not None else {}),
@@ -176,7 +176,7 @@ def _batches(task: Task, trained: keras.Model, config: TrainConfig, data: Traini
 
 
 def _validation(
-    task: Task, network: keras.Model, plain: keras.Model, config: TrainConfig, data: TrainingData, camera: Camera,
+    task: Task, network: keras.Model, master: keras.Model, config: TrainConfig, data: TrainingData, camera: Camera,
     checkpoint: Path,
 ) -> Validation | None:  # fmt: skip
     """The configured validation, if any."""
@@ -189,7 +189,7 @@ def _validation(
             return screen_auc(scored, season)
         return segment_f1(scored, season, camera, threshold=config.threshold, semantic=config.semantic)
 
-    return Validation(task, network, plain, score, checkpoint, fit, EPOCH_STEPS)
+    return Validation(task, network, master, score, checkpoint, fit, EPOCH_STEPS)
 
 
 def _claim(checkpoint: Path, config: TrainConfig, data: TrainingData, start: ModelInfo | None) -> None:

@@ -60,7 +60,7 @@ class Validation(keras.callbacks.Callback):
     task : str
     network : keras.Model
         The network itself; the fitted model may wrap it.
-    plain : keras.Model
+    master : keras.Model
         A copy of it in float32, which is validated.
     score : callable
         Metric of the copy; higher is better.
@@ -75,7 +75,7 @@ class Validation(keras.callbacks.Callback):
         self,
         task: Task,
         network: keras.Model,
-        plain: keras.Model,
+        master: keras.Model,
         score: Callable[[keras.Model], float],
         folder: Path,
         fit: FitConfig,
@@ -83,7 +83,7 @@ class Validation(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._name = "roc_auc" if task == "screen" else "ccd_f1"
-        self._network, self._plain, self._score = network, plain, score
+        self._network, self._master, self._score = network, master, score
         self._folder, self._fit, self._epoch_steps = folder, fit, epoch_steps
         self._n_epochs = max(1, round(fit.validate_every / epoch_steps))
 
@@ -97,8 +97,8 @@ class Validation(keras.callbacks.Callback):
         done = (epoch + 1) * self._epoch_steps
         if (epoch + 1) % self._n_epochs and done < self._fit.steps:
             return
-        copy_weights(self.model, self._network, self._plain)
-        got = self._score(self._plain)
+        copy_weights(self.model, self._network, self._master)
+        got = self._score(self._master)
         if logs is not None:
             logs[f"val_{self._name}"] = got
         best = read_json(self._folder / "best.json") if (self._folder / "best.json").is_file() else {}
@@ -110,7 +110,7 @@ class Validation(keras.callbacks.Callback):
             writer.writerow([done, round(got, 5)])
         logger.info("step %d: %s %.4f on held-out synthetic exposures", done, self._name, got)
         if got >= best.get("score", -1.0) or best.get("step", 0) >= done:
-            self._plain.save_weights(self.weights)
+            self._master.save_weights(self.weights)
             write_json(self._folder / "best.json", {"step": done, "score": got})
         elif done - best["step"] >= self._fit.patience * self._n_epochs * self._epoch_steps:
             logger.info("no improvement since step %d: early stopping", best["step"])
@@ -125,11 +125,11 @@ class Validation(keras.callbacks.Callback):
             return list(csv.DictReader(file))
 
 
-def copy_weights(fitted: keras.Model, network: keras.Model, plain: keras.Model) -> None:
+def copy_weights(fitted: keras.Model, network: keras.Model, master: keras.Model) -> None:
     """Copy the weights of a network, averaged if its optimizer averages them, into a float32 copy."""
     optimizer = fitted.optimizer
     trained = [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in fitted.trainable_variables]
     optimizer.finalize_variable_values(fitted.trainable_variables)
-    plain.set_weights(network.get_weights())
+    master.set_weights(network.get_weights())
     for variable, value in zip(fitted.trainable_variables, trained, strict=True):
         variable.assign(value)

@@ -36,7 +36,7 @@ def test_cost_model_of_exact_points_is_exact():
 
 
 def test_cost_model_needs_seasons_that_differ():
-    with pytest.raises(ConfigError, match="expected seasons with different shares of flagged exposures"):
+    with pytest.raises(ConfigError, match="expected seasons with different fractions of flagged exposures"):
         CostModel.fit([0.1, 0.1], [1, 2])
 
 
