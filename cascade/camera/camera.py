@@ -18,7 +18,7 @@ from cascade.core.records import Range, parse_toml, read_record
 FloatArray = npt.NDArray[np.float64]
 
 CAMERAS = ("decam", "lsstcam")
-"""Cameras whose layout is shipped."""
+"""Cameras with a shipped layout."""
 
 NOON_UTC_H = 12.0
 """When the date of a night changes unless the layout says otherwise: by day from 90 degrees west to 90 east."""
@@ -55,9 +55,9 @@ class Ccd:
 @dataclass(frozen=True, slots=True)
 class DeadArea:
     """
-    A CCD, or one half of it as seen in the preview, that was dark from `first_expnum` to `last_expnum`, both included.
+    A CCD, or one half of it as seen in the preview, that was dark from `first_expnum` to `last_expnum`, inclusive.
 
-    None as an end means: from the first, or to the last exposure of the camera.
+    None: from the first, or to the last exposure of the camera.
     """
 
     ccdnum: int
@@ -66,7 +66,7 @@ class DeadArea:
     last_expnum: int | None = None
 
     def covers(self, expnum: int | None) -> bool:
-        """Whether the area was dark in exposure `expnum`; an unknown expnum meets only permanent ones."""
+        """Whether the area was dark in exposure `expnum`; for an unknown expnum, whether it is permanently dark."""
         if self.first_expnum is None and self.last_expnum is None:
             return True
         if expnum is None:
@@ -86,15 +86,15 @@ class Camera:
     name
         Name of the camera, e.g. ``"decam"``, or the layout file it was read from.
     instrument
-        What FITS headers call it, ``INSTRUME``.
+        Value of ``INSTRUME`` in FITS headers.
     shape
         (H, W) of the preview.
     ccds
-        All CCDs, by rising ccdnum.
+        All CCDs, by increasing ccdnum.
     dead
-        Areas known to be dark.
+        Known dark areas.
     labels
-        (H, W) uint8: the ccdnum whose light-sensitive area holds the centre of the pixel, 0 in gaps.
+        (H, W) uint8: the ccdnum whose light-sensitive area contains the centre of the pixel, 0 in gaps.
     ccd_shape
         (rows, columns) of a whole CCD in pixels: FITS axes 2 and 1.
     pixel_mm
@@ -155,11 +155,11 @@ class Camera:
         return _build(name if name in CAMERAS else str(Path(name).absolute()), shape)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Built anew where it arrives, so that a Dask task does not carry the label image.
+        # Rebuilt on arrival, so that Dask tasks do not transfer the label image.
         return _build, (self.name, self.shape)
 
     def to_pixel(self, x_mm: npt.ArrayLike, y_mm: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Map focal-plane mm to (row, column) pixels; rows follow x_mm, columns run against y_mm."""
+        """Map focal-plane mm to (row, column) pixels; rows increase with x_mm, columns decrease with y_mm."""
         rows = self._centre_px[0] + self._scale_px_mm[0] * np.asarray(x_mm, float)
         columns = self._centre_px[1] - self._scale_px_mm[1] * np.asarray(y_mm, float)
         return rows, columns
@@ -183,7 +183,7 @@ class Camera:
         Returns
         -------
         tuple of ndarray
-            (row, column): x grows downwards, y to the left, so that DECam's previews have north up and east left.
+            (row, column): x increases downwards, y to the left, so that DECam's previews have north up and east left.
         """
         height, width = self.ccd_shape
         x_mm = ccd.x_mm + (np.asarray(x, float) - width / 2) * self.pixel_mm
@@ -193,7 +193,7 @@ class Camera:
     def preview_to_ccd_pixel(
         self, ccd: Ccd, row: npt.ArrayLike, column: npt.ArrayLike
     ) -> tuple[FloatArray, FloatArray]:
-        """Map (row, column) on the preview to (y, x) on a CCD, even beyond its edges: the inverse of the above."""
+        """Map (row, column) on the preview to (y, x) on a CCD, even outside it: inverse of `ccd_pixel_to_preview`."""
         x_mm, y_mm = self.to_mm(row, column)
         height, width = self.ccd_shape
         return (y_mm - ccd.y_mm) / self.pixel_mm + height / 2, (x_mm - ccd.x_mm) / self.pixel_mm + width / 2
@@ -226,7 +226,7 @@ class Camera:
         return np.bincount(self.labels[mask], minlength=self.ccds[-1].ccdnum + 1)
 
     def dead_ccdnums(self, expnum: int | None) -> frozenset[int]:
-        """CCDs wholly dark in an exposure; an unknown expnum meets only the permanent ones."""
+        """CCDs entirely dark in an exposure; for an unknown expnum, the permanently dark ones."""
         return frozenset(area.ccdnum for area in self.dead if area.half is None and area.covers(expnum))
 
     def dark_pixels(self, expnum: int | None) -> npt.NDArray[np.bool_]:

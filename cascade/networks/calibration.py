@@ -1,7 +1,7 @@
 """
-Scores that mean something: probabilities, and thresholds with a promised recall.
+Calibrated scores: probabilities, and thresholds with a guaranteed recall.
 
-Only what a model description holds and a run applies; `cascade.training.calibrate` makes them.
+Only what a model description stores and a run applies; `cascade.training.calibrate` fits them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from cascade.core.exposure import Float32Array
 MAX_KNOTS = 1000
 
 _TINY = 1e-6
-_RANK_SHARE = 1e-3  # of the raw score, which keeps the order where isotonic regression is flat
+_RANK_SHARE = 1e-3  # weight of the raw score, which breaks ties where isotonic regression is flat
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """
-    A rising map from scores to probabilities: straight lines between knots.
+    Monotonic map from scores to probabilities.
 
     Platt's logistic curve is stored as slope and intercept, isotonic regression as knots.
 
@@ -31,8 +31,8 @@ class Calibration:
     kind
         ``"platt"`` or ``"isotonic"``.
     x, y
-        Of platt: ``(slope,)`` and ``(intercept,)`` over the logit. Of isotonic: knots of score and probability, both
-        rising, in [0, 1].
+        Of platt: ``(slope,)`` and ``(intercept,)`` over the logit. Of isotonic: knots of score and probability, in
+        [0, 1] and increasing, with linear interpolation.
     """
 
     kind: str
@@ -77,18 +77,18 @@ class Calibration:
 @dataclass(frozen=True, slots=True)
 class Guarantee:
     """
-    A threshold that keeps a recall, with some confidence, on exposures like the labelled ones.
+    Threshold with a lower confidence bound on the recall, for exposures distributed like the labelled ones.
 
     Attributes
     ----------
     recall, confidence
-        What is promised, in (0, 1).
+        Lower bound on the recall and its confidence, in (0, 1).
     threshold
-        Score from which an exposure is flagged.
+        Minimum score of flagged exposures.
     n_ghosted
-        Labelled ghosted exposures that it rests on.
+        Number of labelled ghosted exposures used.
     labels
-        Where they came from, in words.
+        Origin of the labels, free text.
     """
 
     recall: float

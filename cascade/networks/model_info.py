@@ -1,4 +1,4 @@
-"""What a model folder says of itself: `model.toml`."""
+"""The description of a model: `model.toml` in its folder."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ WEIGHTS = "model.weights.h5"  # Keras insists on this ending
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """
-    What the `model.toml` of a model folder says.
+    Content of a `model.toml`.
 
     Attributes
     ----------
     name
-        Name of the model, which is that of its folder.
+        Name of the model and of its folder.
     task
         ``"screen"`` or ``"segment"``.
     folder
-        Where it lies.
+        The model folder.
     architecture
         Name of the network and its parameters.
     threshold
-        Score in [0, 1] from which a screened exposure is flagged, or an instance is kept.
+        Minimum score, in [0, 1], of flagged exposures or of kept instances.
     semantic
-        Probability in (0, 1] from which the semantic map of a network that has one makes artifacts.
+        Minimum probability, in (0, 1], of pixels of the semantic map that become artifacts.
     calibration
-        What turns the screen's raw score into a probability, in order; usually one or none.
+        Maps from the screen's raw score to a probability, applied in order; usually one or none.
     guarantees
-        Thresholds of the screen with a promised recall.
+        Thresholds of the screen with a guaranteed recall.
     sha256
         Hash of the weights, in hexadecimal.
     description_sha256
-        Hash of `model.toml` itself, which holds the threshold and the limits that the weights do not know.
+        Hash of `model.toml` itself, which holds the thresholds and limits.
     golden
-        Outputs that the network gave for `golden_images` when it was written.
+        Outputs of the network for `golden_images` when it was written.
     training
-        How it was made: data, command, figures.
+        Provenance: data, command, metrics.
     """
 
     name: str
@@ -112,12 +112,12 @@ class _Description:
 
 def read_model(folder: Path) -> ModelInfo:
     """
-    Read the description of a model; the weights are not touched.
+    Read the description of a model, but not its weights.
 
     Raises
     ------
     ModelError
-        If it is missing, incomplete or makes no sense.
+        If it is missing, incomplete or invalid.
     """
     path = folder / DESCRIPTION
     try:

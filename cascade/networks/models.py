@@ -1,4 +1,4 @@
-"""The model folders: finding, verifying, loading and writing them."""
+"""Find, verify, load and write model folders."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MODELS_VARIABLE = "CASCADE_MODELS"
-"""Environment variable that names a folder of models."""
+"""Environment variable with a folder of models."""
 
 DEFAULT_MODELS: Mapping[Task, str] = {"screen": "screen-v1", "segment": "segment-lite-v1"}
-"""Models used where none is named."""
+"""Default model of each task."""
 
 MAX_WEIGHTS_BYTES = 2 * 2**30
 
@@ -47,7 +47,7 @@ _TASK_OF: Mapping[str, Task] = {
 
 def search_path(models_dir: str | Path | None = None) -> list[Path]:
     """
-    Folders in which models are looked for, first to last.
+    Folders searched for models, in order.
 
     They are `models_dir` if given, ``$CASCADE_MODELS`` if set, and the zoo of the installed package or the checkout.
     """
@@ -58,12 +58,12 @@ def search_path(models_dir: str | Path | None = None) -> list[Path]:
 
 def find_model(name: str | Path, models_dir: str | Path | None = None) -> ModelInfo:
     """
-    Find a model by name, or by the path of its folder.
+    Find a model by name or folder.
 
     Raises
     ------
     ModelError
-        If there is none, naming every folder that was searched, or its description is damaged.
+        If it is not found, with the searched folders, or its description is damaged.
     """
     if os.sep in str(name) or Path(name).joinpath(DESCRIPTION).is_file():
         return read_model(Path(name))
@@ -72,12 +72,12 @@ def find_model(name: str | Path, models_dir: str | Path | None = None) -> ModelI
         if folder.joinpath(name, DESCRIPTION).is_file():
             return read_model(folder / name)
     searched = ", ".join(map(str, folders)) or "no folder"
-    msg = f"model {str(name)!r}: not found in {searched}; `cascade models list` shows what there is"
+    msg = f"model {str(name)!r}: not found in {searched}; `cascade models list` lists the available ones"
     raise ModelError(msg)
 
 
 def list_models(models_dir: str | Path | None = None) -> list[ModelInfo]:
-    """All models on the search path, by name; of two with one name the first found."""
+    """All models on the search path, by name; the first found of each name."""
     found: dict[str, ModelInfo] = {}
     for folder in search_path(models_dir):
         for description in sorted(folder.glob(f"*/{DESCRIPTION}")):
@@ -92,7 +92,7 @@ def verify_weights(info: ModelInfo) -> None:
     Raises
     ------
     ModelError
-        If the file is missing, too large or another one.
+        If the file is missing, too large or has another hash.
     """
     try:
         size = info.weights.stat().st_size
@@ -104,7 +104,7 @@ def verify_weights(info: ModelInfo) -> None:
         msg = f"{info.weights}: cannot read the weights: {error.strerror}"
         raise ModelError(msg) from error
     if got != info.sha256:
-        msg = f"{info.weights}: expected sha256 {info.sha256}, got {got}: the file is damaged or belongs elsewhere"
+        msg = f"{info.weights}: expected sha256 {info.sha256}, got {got}: the file is damaged or of another model"
         raise ModelError(msg)
 
 
@@ -115,15 +115,15 @@ def load_network(info: ModelInfo) -> keras.Model:
     Raises
     ------
     ModelError
-        If the hash is wrong, the architecture is not for the task, the weights do not fit it, or the outputs are not
-        those of the day it was written.
+        If the hash is wrong, the architecture is not for the task, the weights do not fit it, or the golden outputs are
+        not reproduced.
     """
     verify_weights(info)
     network = build_network(info.architecture)
     check_task(info.architecture, info.task)
     try:
         with warnings.catch_warnings():
-            # Keras would leave layers that the file lacks as they were initialised, with a warning.
+            # Layers missing from the file would keep their initial weights, with only a warning.
             warnings.filterwarnings("error", message="Skipping nested container")
             network.load_weights(info.weights)
     except (ValueError, KeyError, OSError, UserWarning) as error:
@@ -137,7 +137,7 @@ def calibrated_copy(
     info: ModelInfo, out: Path, calibration: Calibration, guarantees: Sequence[Guarantee], *, default: bool
 ) -> ModelInfo:
     """
-    Copy a screen's folder, with a calibration and promised recalls in its description.
+    Copy a screen's folder, with a calibration and recall guarantees in its description.
 
     Parameters
     ----------
@@ -145,11 +145,11 @@ def calibrated_copy(
     out : Path
         New folder.
     calibration : Calibration
-        Of the scores that the model gives; comes after the calibrations that it has.
+        Of the model's scores; applied after its existing calibrations.
     guarantees : sequence of Guarantee
-        On the calibrated scores; replace those that the model has, which were on other scores.
+        On the calibrated scores; replace those of the model, which refer to other scores.
     default : bool
-        Make the threshold of the first the model's own; else the model's own flags what it flagged before.
+        Use the threshold of the first as the model's; else keep the model's, mapped to the calibrated scores.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def build_network(architecture: Mapping[str, Any]) -> keras.Model:
     Raises
     ------
     ModelError
-        If no network has that name or the parameters are not its own.
+        If no network has that name or the parameters are invalid for it.
     """
     import_keras()
     builders = _builders()
@@ -196,7 +196,7 @@ def build_network(architecture: Mapping[str, Any]) -> keras.Model:
 
 def check_task(architecture: Mapping[str, Any], task: Task) -> None:
     """
-    Check that a network that can be built is one for a task.
+    Check that an architecture is for a task.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def check_task(architecture: Mapping[str, Any], task: Task) -> None:
     """
     name = architecture["name"]
     if _TASK_OF[name] != task:
-        msg = f"expected a network to {task}, got architecture {name!r}, one to {_TASK_OF[name]}"
+        msg = f"expected an architecture for task {task!r}, got {name!r}, which is for {_TASK_OF[name]!r}"
         raise ModelError(msg)
 
 
@@ -219,18 +219,18 @@ def write_model(
     Parameters
     ----------
     folder : Path
-        Created if missing; files of an earlier model in it are replaced.
+        Created if missing; an earlier model in it is overwritten.
     network : keras.Model
         Built by `build_network` from `architecture`.
     task : str
     architecture : mapping
-        The network's name and parameters.
+        Name and parameters of the network.
     threshold : float
-        Score in [0, 1] from which a screened exposure is flagged, or an instance is kept.
+        Minimum score, in [0, 1], of flagged exposures or of kept instances.
     training : mapping
-        How it was made; goes into the description as it is.
+        Provenance, recorded in the description.
     semantic : float or None
-        Probability from which the semantic map makes artifacts; None for a network without one.
+        Minimum probability of the semantic map; None for a network without one.
     half : bool
         Store the weights in float16.
     """
@@ -262,7 +262,7 @@ def write_model(
 
 
 def _builders() -> dict[str, Callable[[dict[str, Any]], keras.Model]]:
-    """Networks by name; here, since importing Keras takes seconds."""
+    """Networks by name; imported lazily, since Keras takes seconds."""
     from cascade.networks.nets.classifier import build_screen_cnn
     from cascade.networks.nets.compact import CompactConfig, build_compact, build_semantic_net
     from cascade.networks.nets.matterport import MatterportConfig, build_matterport
@@ -281,14 +281,14 @@ def _config(kind: type[T], parameters: Mapping[str, Any], name: str) -> T:
 
 
 def _halve(weights: Path) -> None:
-    """Store float32 weights as float16, but for those beyond its range (a moving variance, say)."""
+    """Store float32 weights as float16, except those outside its range (such as a moving variance)."""
     import h5py
 
     with h5py.File(weights, "r+") as file:
         names: list[str] = []
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
         values = {name: file[name][()] for name in names}
-    weights.unlink()  # HDF5 never gives back the room of a replaced dataset
+    weights.unlink()  # HDF5 never frees the space of a replaced dataset
     with h5py.File(weights, "w") as file:
         for name, value in values.items():
             fits = value.dtype == np.float32 and np.all(np.abs(value) <= np.finfo(np.float16).max)

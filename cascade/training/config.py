@@ -1,4 +1,4 @@
-"""Training configurations: TOML files beside the models that they make."""
+"""Training configurations, as TOML files."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ Level = Annotated[float, Range(1e-3, 1)]  # of a map of probabilities
 Seed = Annotated[int, Range(0, 2**32 - 1)]  # what numpy.random.seed takes
 
 DATA_VARIABLE = "CASCADE_DATA"
-"""Environment variable that names the folder to which data paths are relative; default ``../shared/data``."""
+"""Environment variable with the root of data paths; default ``../shared/data``."""
 
 
 @dataclass(frozen=True, slots=True)
 class RealConfig:
     """
-    Real exposures to learn from.
+    Real training exposures.
 
     Attributes
     ----------
     images, annotations
         Exposures and the folder of VIA files, relative to ``$CASCADE_DATA``.
     share
-        Share of the training images that come from them, in [0, 1]; the rest are synthetic.
+        Fraction of training images from real exposures, in [0, 1]; the rest are synthetic.
     clean_share
-        Share of those that are clean mosaics of unmarked CCDs, in [0, 1].
+        Fraction of those that are clean mosaics of unmarked CCDs, in [0, 1].
     injected_share
-        Share of those that are clean mosaics with synthetic artifacts, in [0, 1].
+        Fraction of those that are clean mosaics with synthetic artifacts, in [0, 1].
     warp_share
-        Share of the remaining ones that are turned by any angle and put on another sky, in [0, 1].
+        Fraction of the remaining ones that are rotated and pasted onto another background, in [0, 1].
     """
 
     images: str
@@ -53,12 +53,12 @@ class RealConfig:
 @dataclass(frozen=True, slots=True)
 class SeasonConfig:
     """
-    Synthetic exposures to learn from; see `cascade simulate`.
+    Synthetic training exposures; see `cascade simulate`.
 
     Attributes
     ----------
     n_exposures, ghosted_share, seed
-        As they were drawn.
+        Arguments of the simulation.
     """
 
     n_exposures: Positive
@@ -67,32 +67,32 @@ class SeasonConfig:
 
     @property
     def drawn(self) -> dict[str, float]:
-        """The same as `season.json` has it."""
+        """The same keys as in `season.json`."""
         return {"n_exposures": self.n_exposures, "ghosted_share": self.ghosted_share, "seed": self.seed}
 
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
     """
-    How to learn.
+    Optimisation.
 
     Attributes
     ----------
     steps, batch
-        Gradient steps, rounded up to a multiple of 50 (a checkpoint), and images a step.
+        Gradient steps, rounded up to a multiple of 50 (a checkpoint), and images per step.
     learning_rate, weight_decay
-        Peak rate and decay of AdamW; the rate warms up over 5 % of the steps and falls to 0 as a cosine.
+        Peak learning rate and weight decay of AdamW; linear warm-up over 5 % of the steps, then cosine decay to 0.
     average
-        Of the weights: the share of the old mean that each step keeps, in [0, 1); 0: no mean. The mean is validated and
-        shipped.
+        Momentum of the exponential moving average of the weights, in [0, 1); 0: no averaging. The average is validated
+        and shipped.
     validate_every
-        Steps between two validations on the synthetic season's last exposures; the best weights are kept. 0: never.
+        Steps between validations on held-out exposures of the synthetic season; the best weights are kept. 0: never.
     patience
-        Validations without improvement after which training stops.
+        Validations without improvement before early stopping.
     precision
         Keras dtype policy, ``"float32"`` or ``"mixed_bfloat16"``.
     seed
-        Of everything random.
+        Random seed.
     """
 
     steps: Positive
@@ -109,22 +109,22 @@ class FitConfig:
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """
-    A whole training, as its file says.
+    A complete training configuration.
 
     Attributes
     ----------
     architecture
-        Network name and parameters, as in a `model.toml`; a file may name a `preset` instead, and change some of them.
+        Network name and parameters, as in a `model.toml`; a file may name a `preset` instead, and override some.
     threshold
-        Score of the default decision, in [0, 1].
+        Default score threshold, in [0, 1].
     semantic
-        Probability from which a semantic map makes artifacts, in (0, 1]; a file need not say it.
+        Minimum probability of the semantic map, in (0, 1]; optional in a file.
     real, season
-        What to learn from; one of them may be None.
+        Training data; one of them may be None.
     fit
-        How.
+        Optimisation.
     text
-        The file itself, to be recorded with the model.
+        The file itself, recorded with the checkpoint.
     """
 
     architecture: Mapping[str, Any]
@@ -194,12 +194,12 @@ def _check_mix(tables: _Tables, where: str) -> None:
 
 
 def data_root() -> Path:
-    """Folder to which data paths are relative."""
+    """Root of data paths."""
     return Path(os.environ.get(DATA_VARIABLE, "../shared/data"))
 
 
 def _architecture(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """The table itself, or the preset that it names with what it changes."""
+    """The table itself, or its preset with overrides."""
     if "preset" not in table:
         return table
     changes = dict(table)

@@ -1,4 +1,4 @@
-"""One training image, and what people say of it."""
+"""One training image and its annotations."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Sample:
     image
         (H, W) uint8.
     found
-        The artifacts as one annotator drew them.
+        Artifacts drawn by one annotator.
     marked
-        (4, H, W) share of the annotators, in [0, 1], who marked a pixel as each class, and as any of them.
+        (4, H, W) fraction of annotators, in [0, 1], who marked a pixel as each class, and as any.
     """
 
     image: UInt8Array
@@ -35,7 +35,7 @@ class Sample:
 
     @classmethod
     def clean(cls, image: UInt8Array) -> Sample:
-        """An image in which nobody sees anything."""
+        """An image without artifacts."""
         shape = (image.shape[0], image.shape[1])
         return cls(image, Instances.empty(shape), np.zeros((len(Artifact) + 1, *shape), np.float32))
 
@@ -50,12 +50,12 @@ def class_masks(found: Instances) -> BoolArray:
 
 def marked_share(votes: BoolArray) -> Float32Array:
     """
-    Share of the annotators who marked each pixel.
+    Fraction of annotators who marked each pixel.
 
     Parameters
     ----------
     votes : ndarray of bool, shape (J, ..., 3, H, W)
-        What each annotator marked as each class.
+        Pixels marked by each annotator as each class.
 
     Returns
     -------

@@ -133,7 +133,7 @@ def test_a_flipped_byte_is_found(written):
     content = bytearray(written.weights.read_bytes())
     content[len(content) // 2] ^= 1
     written.weights.write_bytes(content)
-    with pytest.raises(ModelError, match=f"expected sha256 {written.sha256}, got .* damaged or belongs elsewhere"):
+    with pytest.raises(ModelError, match=f"expected sha256 {written.sha256}, got .* damaged or of another model"):
         load_network(written)
 
 
@@ -252,7 +252,7 @@ def test_architecture_of_the_other_task_is_an_error(task, architecture, networks
         tmp_path / "m", networks[architecture], task=TASKS[architecture], architecture=tiny_architectures[architecture],
         threshold=0.5, training={},
     )  # fmt: skip
-    with pytest.raises(ModelError, match=f"a network to {task}"):
+    with pytest.raises(ModelError, match=f"an architecture for task '{task}'"):
         load_network(edit(info, "task", value=task))
 
 

@@ -110,7 +110,7 @@ def test_a_chain_of_close_exposures_is_one_night():
 
 
 def test_fewer_nights_than_folds_are_an_error():
-    with pytest.raises(ConfigError, match="expected at least 3 nights, one a fold, got 2"):
+    with pytest.raises(ConfigError, match="expected at least 3 nights, one per fold, got 2"):
         folds_by_night([1, 2, 5000], 3)
 
 

@@ -297,7 +297,7 @@ def test_each_way_is_taken_as_often_as_configured(clean_share, injected_share, w
     rest = 1 - clean_share - injected_share
     expected = {
         "clean": clean_share, "injected": injected_share, "transplanted": rest * warp_share,
-        "regrounded": rest * (1 - warp_share),
+        "with_other_background": rest * (1 - warp_share),
     }  # fmt: skip
     assert set(named.asked) <= set(expected)
     for way, share in expected.items():
@@ -315,5 +315,5 @@ def test_draws_follow_the_generator(annotated):
 def test_exposures_marked_all_over_make_no_mosaics(annotated):
     everything = instances((Artifact.FAINT, 1.0, 0, 0, 400, 400))
     crowded = replace(annotated, instances=((everything, everything),) * 4)
-    with pytest.raises(ConfigError, match="clean mosaics: expected an exposure with 12 whole CCDs that nobody marked"):
+    with pytest.raises(ConfigError, match="clean mosaics: expected an exposure with 12 whole unmarked CCDs"):
         exposures(crowded)

@@ -33,7 +33,7 @@ class CompactConfig:
     Attributes
     ----------
     offset, scale
-        Grey level of the sky and of one unit: the network sees ``(image - offset) / scale``.
+        Normalisation of grey levels: ``(image - offset) / scale``.
     pyramid_channels
         Channels of the feature pyramid.
     head_width, mask_width, mask_depth
@@ -47,7 +47,7 @@ class CompactConfig:
     widths, blocks
         Channels and residual blocks of the residual backbone's five stages (strides 2 to 32).
     semantic_width
-        Width of the semantic head; 0: none.
+        Width of the semantic head; 0: no head.
     """
 
     offset: float
@@ -80,7 +80,7 @@ def build_compact(config: CompactConfig) -> MaskRCNN:
     Raises
     ------
     ValueError
-        If there is no such backbone, or a number makes no sense.
+        If there is no such backbone, or a number is invalid.
     """
     channels = config.pyramid_channels
     pyramid = _build_pyramid(config)
@@ -104,12 +104,12 @@ def build_compact(config: CompactConfig) -> MaskRCNN:
 
 def build_semantic_net(config: CompactConfig) -> SemanticNet:
     """
-    Build the pyramid and the semantic head alone: the start of a training, and the yardstick for Mask R-CNN.
+    Build the pyramid and the semantic head only: for pretraining, and as a baseline for Mask R-CNN.
 
     Raises
     ------
     ValueError
-        If there is no such backbone, no semantic head, or a number makes no sense.
+        If there is no such backbone, no semantic head, or a number is invalid.
     """
     if not config.semantic_width:
         msg = "semantic_width: expected a positive number, got 0"

@@ -1,8 +1,8 @@
 """
-The semantic branch: which pixels do artifacts of each class cover, whatever their number?
+The semantic branch: semantic segmentation of each class.
 
-It hangs on the feature pyramid beside the heads of Mask R-CNN. Its dense signal teaches the backbone sooner, and it
-sees what no proposal covers: `cascade.networks.fuse` unites both.
+It is attached to the feature pyramid beside the heads of Mask R-CNN. Its dense loss trains the backbone faster, and it
+detects what no proposal covers: `cascade.networks.fuse` combines both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CELL_PX = 4
 """Side of a cell of the semantic map, in pixels of the preview."""
 
 CHANNELS = (*(artifact.label for artifact in Artifact), "any")
-"""What each channel tells of a cell; people who agree that there is an artifact often disagree on its class."""
+"""Classes of the channels; annotators who agree on an artifact often disagree on its class, hence "any"."""
 
 N_LEVELS = 3
 """Pyramid levels that are merged, from stride 8 on."""
@@ -30,12 +30,12 @@ _FINEST_STRIDE = 8
 
 def build_semantic_head(levels: Sequence[Tensor], width: int, *, padding: int) -> keras.Model:
     """
-    Build a head that tells how much of every cell each class covers.
+    Build a head that predicts the fraction of every cell that each class covers.
 
     Parameters
     ----------
     levels : sequence of tensor, shapes (B, H_l, W_l, C)
-        Pyramid levels, fine to coarse, each half the size of the one before; the finest has a stride of 8.
+        Pyramid levels, fine to coarse, each half the size of the previous; the finest has a stride of 8.
     width : int
         Channels of the merged features.
     padding : int
@@ -79,7 +79,7 @@ def semantic_loss(logits: Tensor, shares: Tensor) -> Tensor:
     ----------
     logits : tensor, shape (B, H, W, n_classes)
     shares : tensor, shape (B, H, W, n_classes)
-        Share of each cell that artifacts of the class cover, in [0, 1].
+        Covered fraction of each cell by class, in [0, 1].
 
     Returns
     -------
@@ -108,7 +108,7 @@ class SemanticNet(keras.Model):
         self.built = True
 
     def call(self, images: Tensor) -> dict[str, Tensor]:
-        """Tell what covers each cell."""
+        """Predict the semantic map."""
         return {"semantic": ops.sigmoid(self.logits(images, training=False))}
 
     def logits(self, images: Tensor, *, training: bool) -> Tensor:
@@ -119,7 +119,7 @@ class SemanticNet(keras.Model):
 
 class SemanticTraining(keras.Model):
     """
-    A semantic net together with its loss, in the manner of `cascade.networks.nets.mask_rcnn.MaskRCNNTraining`.
+    A semantic net with its loss, like `cascade.networks.nets.mask_rcnn.MaskRCNNTraining`.
 
     Of the same input it uses `image` and `shares`.
     """
