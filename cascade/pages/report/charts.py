@@ -76,6 +76,9 @@ class Cell:
         return self.share > _DARK_SHARE
 
 
+Part = Line | Bar | Text | Cell
+
+
 @dataclass(frozen=True, slots=True)
 class Chart:
     """
@@ -95,7 +98,7 @@ class Chart:
 
     width: int
     height: int
-    parts: Sequence[Line | Bar | Text | Cell]
+    parts: Sequence[Part]
     words: str
     class_: str = "chart"
 
@@ -110,7 +113,7 @@ def nights_chart(rows: Sequence[NightRow]) -> Chart:
     least, greatest = _BAND_HEIGHTS
     band_height = min(max(_BANDS_HEIGHT // max(len(bands), 1), least), greatest)
     width = min(step * 0.85, _MAX_BAR)
-    parts: list[Line | Bar | Text | Cell] = []
+    parts: list[Part] = []
     for k, band in enumerate(bands):
         base = (k + 1) * band_height
         parts.append(Text(_LEFT - 10, base - 6, band, "end", "label"))
@@ -138,7 +141,7 @@ def nights_chart(rows: Sequence[NightRow]) -> Chart:
 def focal_plane_chart(camera: Camera, counts: Mapping[int, int]) -> Chart:
     """How often each CCD is vetoed, on the focal plane."""
     most = max(counts.values(), default=0)
-    parts: list[Line | Bar | Text | Cell] = []
+    parts: list[Part] = []
     for ccdnum, x, y, width, height in ccd_boxes(camera):
         count = counts.get(ccdnum, 0)
         share = count / most if most else 0.0
@@ -165,7 +168,7 @@ def histogram_chart(counts: Int64Array, threshold: float | None) -> Chart:
     base, top = _HISTOGRAM_HEIGHT, 14
     scale = (base - top) / decades
     step = (_WIDTH - _LEFT) / len(counts)
-    parts: list[Line | Bar | Text | Cell] = []
+    parts: list[Part] = []
     for decade in range(decades + 1):
         y = base - decade * scale
         parts.append(Line("grid", f"M{_LEFT} {y:.1f}H{_WIDTH}"))
@@ -194,7 +197,7 @@ def histogram_chart(counts: Int64Array, threshold: float | None) -> Chart:
 def stages_chart(seconds: Mapping[str, float]) -> Chart:
     """Seconds spent in each stage, as bars."""
     most = max(seconds.values(), default=0.0) or 1.0
-    parts: list[Line | Bar | Text | Cell] = []
+    parts: list[Part] = []
     for k, (stage, spent) in enumerate(seconds.items()):
         y = 34 * k
         width = (_WIDTH - 330) * spent / most
