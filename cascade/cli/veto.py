@@ -48,8 +48,8 @@ def veto(
     Example: cascade veto RUN --min-area 0.05 --classes bright,rays --format des --out ghost-scatter.txt
     """
     from cascade.camera import Camera
+    from cascade.core.artifact import Artifact
     from cascade.core.errors import InputError, StoreError
-    from cascade.core.exposure import Artifact
     from cascade.runs.run import open_run
     from cascade.runs.verdicts import reviewed_run
     from cascade.veto import VetoRule, compare_lists, kept_entries, merged_list, read_list, veto_rows, write_veto

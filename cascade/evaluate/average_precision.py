@@ -13,8 +13,9 @@ import numpy.typing as npt
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Instances
+from cascade.core.exposure import PREVIEW_SHAPE, Instances
 from cascade.evaluate.bootstrap import FloatArray
 from cascade.evaluate.labelling import Found, coco_annotations
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import PAPER_CCD_AREA_PX, Camera, paper_boxes
-from cascade.core.exposure import Artifact, BoolArray
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray
 
 GROUPS: Mapping[str, tuple[Artifact, ...]] = {
     "All": tuple(Artifact),

@@ -8,7 +8,8 @@ from pycocotools import mask as coco_mask
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray
 from cascade.evaluate.counting import IntArray
 from cascade.evaluate.labelling import Found, Labelling
 

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 from pycocotools import mask as coco_mask
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import InputError, StoreError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Float32Array, Instances, UInt8Array
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances, UInt8Array
 from cascade.core.run_lengths import decode_mask, encode_masks, marked_pixels, run_lengths
 from cascade.evaluate.ccd import GROUPS
 from cascade.evaluate.counting import CcdCells, IntArray

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, BoolArray, UInt8Array
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray, UInt8Array
 from cascade.evaluate.bootstrap import f1_score
 from cascade.evaluate.evaluation import Evaluation
 from cascade.evaluate.figures import plain, save

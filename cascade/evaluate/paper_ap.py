@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade.core.exposure import Artifact, BoolArray
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray
 from cascade.evaluate.bootstrap import FloatArray
 from cascade.evaluate.instances import OVERLAPS, overlaps
 from cascade.evaluate.labelling import Found

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade.core.exposure import Artifact, BoolArray
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray
 from cascade.evaluate.average_precision import RECALLS, CocoResult, coco_result
 from cascade.evaluate.bootstrap import (
     FloatArray,

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.core.outlines import outlines
 from cascade.core.via import Region, via_document
 from cascade.export.ghosted import GhostedExposure, Names, Written, ghosted_exposures, judged_exposures

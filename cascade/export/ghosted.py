@@ -14,8 +14,9 @@ from typing import Any
 import pyarrow.compute as pc
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import CascadeError, StoreError, printable
-from cascade.core.exposure import Artifact, BoolArray, UInt8Array
+from cascade.core.exposure import BoolArray, UInt8Array
 from cascade.inputs.fits.ccds import open_exposure
 from cascade.inputs.fits.reader import open_fits
 from cascade.inputs.fits.sky_patches import SkyPatch, sky_patch

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Float32Array, Instances, tight_boxes
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances, tight_boxes
 
 MIN_AREA_PX = 24
 """Smallest region that becomes an artifact; annotators outline nothing smaller."""

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tomli_w
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ModelError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact
+from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.core.keras_startup import import_keras
 from cascade.networks.calibration import Calibration, Guarantee
 from cascade.networks.golden import check_golden, golden_outputs

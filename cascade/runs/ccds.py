@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import InputError
-from cascade.core.exposure import Artifact, Instances
+from cascade.core.exposure import Instances
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from zarr.codecs import ZstdCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import StoreError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, UInt8Array
+from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
 from cascade.storage.places import LocalStorage, Storage, patiently
 
 FOLDER = "masks.zarr"

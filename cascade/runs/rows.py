@@ -10,8 +10,9 @@ import pyarrow as pa
 from pycocotools import mask as coco_mask
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import InputError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Float32Array, Instances, Source, UInt8Array, tight_boxes
+from cascade.core.exposure import PREVIEW_SHAPE, Float32Array, Instances, Source, UInt8Array, tight_boxes
 from cascade.runs.ccds import CcdRow, ccd_rows
 from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult
 

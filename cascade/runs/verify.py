@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 from pycocotools import mask as coco_mask
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import StoreError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, UInt8Array
+from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
 from cascade.runs.config import Batch
 from cascade.runs.files import Entry, part_key, read_part
 from cascade.runs.masks import read_planes, shard_key

@@ -18,8 +18,9 @@ from pycocotools import mask as coco_mask
 from threadpoolctl import threadpool_limits
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import Artifact, tight_boxes
+from cascade.core.exposure import tight_boxes
 from cascade.core.versions import installed_versions
 from cascade.core.via import via_document
 from cascade.simulate.synthetic_exposure import SimulatedExposure, Simulator

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.core.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray, Float32Array, Instances, UInt8Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Float32Array, Instances, tight_boxes
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances, tight_boxes
 from cascade.simulate.conditions import Ranges
 from cascade.training.annotated import AnnotatedSet
 from cascade.training.augment import Warp

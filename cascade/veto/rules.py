@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import Artifact
 
 VETO = pa.schema(
     [

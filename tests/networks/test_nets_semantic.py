@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.networks.models import build_network
 from cascade.networks.nets.mask_rcnn import mean_loss
 from cascade.networks.nets.semantic import (

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from engine_fakes import BoxEngine, MapEngine
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.networks.segment import NetworkSegmenter
 
 

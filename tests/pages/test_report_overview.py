@@ -4,7 +4,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.pages.report import Panel, draw_overview
 from cascade.pages.report.overview import COLOURS
 

@@ -1,7 +1,7 @@
 import numpy as np
 from fakes import instances
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.training.sample import Sample, class_masks, marked_share
 
 SHAPE = (8, 10)

@@ -10,8 +10,9 @@ from pyarrow import csv, parquet
 
 from cascade import veto
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
-from cascade.core.exposure import Artifact, Instances
+from cascade.core.exposure import Instances
 from cascade.runs.ccds import ccd_rows
 from cascade.runs.tables import CCDS, EXPOSURES
 from cascade.veto import VetoRule, read_des, reading, veto_rows, write_veto, writing

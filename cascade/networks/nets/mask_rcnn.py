@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.networks.nets.boxes import Tensor, area, clip, decode
 from cascade.networks.nets.frame import Frame
 from cascade.networks.nets.heads import by_region

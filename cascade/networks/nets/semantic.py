@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.networks.nets.backbone import conv_norm_relu
 from cascade.networks.nets.boxes import Tensor
 

@@ -15,7 +15,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, UInt8Array
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import UInt8Array
 
 COLOURS = {Artifact.BRIGHT: "#E69F00", Artifact.FAINT: "#56B4E9", Artifact.RAYS: "#CC79A7"}
 """One colour a class, from the colour-blind-safe palette of Okabe and Ito."""

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from pycocotools import mask as coco_mask
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import StoreError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Instances, tight_boxes
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Instances, tight_boxes
 from cascade.core.via import Region
 from cascade.runs.rows import finding_of
 from cascade.runs.run import Run
