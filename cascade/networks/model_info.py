@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from cascade.core.errors import ModelError
+from cascade.core.artifact import PAPER_CLASSES, Artifact
+from cascade.core.errors import InputError, ModelError
 from cascade.networks.calibration import Calibration, Guarantee
 
 Task = Literal["screen", "segment"]
@@ -18,6 +19,7 @@ MAX_MODEL_TOML_BYTES = 2**20
 
 DESCRIPTION = "model.toml"
 WEIGHTS = "model.weights.h5"  # Keras insists on this ending
+MAP_CLASSES = "map_classes"  # of a screen, whose `classes` are clean and ghosted
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class ModelInfo:
         Where it lies.
     architecture
         Name of the network and its parameters.
+    classes
+        What a segmenter tells apart, in the order of its outputs; of a screen, what its map does.
     threshold
         Score in [0, 1] from which a screened exposure is flagged, or an instance is kept.
     semantic
@@ -57,6 +61,7 @@ class ModelInfo:
     task: Task
     folder: Path
     architecture: Mapping[str, Any]
+    classes: tuple[Artifact, ...]
     threshold: float
     semantic: float
     calibration: tuple[Calibration, ...]
@@ -93,6 +98,7 @@ def read_model(folder: Path) -> ModelInfo:
             task=text["task"],
             folder=folder,
             architecture=dict(text["architecture"]),
+            classes=_classes(text),
             threshold=float(text["threshold"]["score"]),
             semantic=float(text["threshold"].get("semantic", 0.5)),
             calibration=tuple(Calibration.from_toml(table) for table in text.get("calibration", ())),
@@ -104,6 +110,9 @@ def read_model(folder: Path) -> ModelInfo:
         )
     except OSError as error:
         msg = f"{path}: cannot read the model: {error.strerror}"
+        raise ModelError(msg) from error
+    except InputError as error:
+        msg = f"{path}: {error}"
         raise ModelError(msg) from error
     except KeyError as error:
         msg = f"{path}: expected a key {error}, which is missing"
@@ -121,3 +130,14 @@ def read_model(folder: Path) -> ModelInfo:
         msg = f"{path}: threshold.score: expected a number in [0, 1], got {info.threshold}"
         raise ModelError(msg)
     return info
+
+
+def _classes(text: Mapping[str, Any]) -> tuple[Artifact, ...]:
+    """The classes that a description names; screens from before they could name any have those of the paper."""
+    key = "classes" if text["task"] == "segment" else MAP_CLASSES
+    labels = text[key] if key == "classes" else text.get(key, [artifact.label for artifact in PAPER_CLASSES])
+    classes = tuple(Artifact.from_label(str(label)) for label in labels) if isinstance(labels, list) else ()
+    if not classes or len(set(classes)) < len(classes):
+        msg = f"{key}: expected a list of artifact classes, each once, got {labels!r}"
+        raise InputError(msg)
+    return classes

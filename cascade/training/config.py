@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cascade.core.errors import ConfigError
+from cascade.core.artifact import Artifact
+from cascade.core.errors import ConfigError, InputError
 from cascade.networks.nets.presets import PRESETS
 
 T = TypeVar("T")
@@ -141,6 +142,8 @@ class TrainConfig:
         How.
     text
         The file itself, to be recorded with the model.
+    classes
+        What the network is to tell apart, in the order of its outputs; a file that names none means all.
     """
 
     architecture: Mapping[str, Any]
@@ -150,6 +153,7 @@ class TrainConfig:
     season: SeasonConfig | None
     fit: FitConfig
     text: str
+    classes: tuple[Artifact, ...] = tuple(Artifact)
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -172,6 +176,7 @@ def read_config(path: Path) -> TrainConfig:
         raise ConfigError(msg) from error
     required, optional = {"architecture", "threshold", "fit"}, {"real", "season"}
     semantic = tables.pop("semantic", 0.5)
+    classes = _classes(tables.pop("classes", [artifact.label for artifact in Artifact]), where=f"{path}")
     if not required <= set(tables) <= required | optional or not optional & set(tables):
         msg = (
             f"{path}: expected the keys {', '.join(sorted(required))} and one or both of "
@@ -192,9 +197,23 @@ def read_config(path: Path) -> TrainConfig:
         season=_table(SeasonConfig, tables["season"], where=f"{path}: [season]") if "season" in tables else None,
         fit=_table(FitConfig, tables["fit"], where=f"{path}: [fit]"),
         text=text,
+        classes=classes,
     )
     _check_mix(config, where=f"{path}")
     return config
+
+
+def _classes(labels: object, where: str) -> tuple[Artifact, ...]:
+    """The classes of these names."""
+    try:
+        classes = tuple(Artifact.from_label(str(label)) for label in labels) if isinstance(labels, list) else ()
+    except InputError as error:
+        msg = f"{where}: classes: {error}"
+        raise ConfigError(msg) from error
+    if not classes or len(set(classes)) < len(classes):
+        msg = f"{where}: classes: expected a list of artifact classes, each once, got {labels!r}"
+        raise ConfigError(msg)
+    return classes
 
 
 def _check_mix(config: TrainConfig, where: str) -> None:

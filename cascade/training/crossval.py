@@ -146,7 +146,10 @@ def _measure_segment(
     mosaics = {key: np.concatenate([fold.mosaics[key] for fold in held_out]) for key in held_out[0].mosaics}
     truth = affected_by_majority(annotated, camera)
     ours = Setting(config.threshold if "boxes" in answer else NEVER, config.semantic if "semantic" in answer else NEVER)
-    guesses = {setting: affected_by(artifacts(answer, setting), camera) for setting in {ours, *settings_of(answer)}}
+    guesses = {
+        setting: affected_by(artifacts(answer, setting, config.classes), camera)
+        for setting in {ours, *settings_of(answer)}
+    }
     chosen = [best_setting(truth, guesses, np.setdiff1d(range(len(annotated)), fold).tolist()) for fold in folds]
     nested: Affected = {area: {g: np.zeros_like(ccds) for g, ccds in groups.items()} for area, groups in truth.items()}
     for fold, setting in zip(folds, chosen, strict=True):
@@ -170,7 +173,7 @@ def _measure_segment(
         },
         "n_clean_mosaics": len(next(iter(mosaics.values()))),
         "n_clean_mosaics_with_artifacts": {
-            str(setting): sum(len(found) > 0 for found in artifacts(mosaics, setting))
+            str(setting): sum(len(found) > 0 for found in artifacts(mosaics, setting, config.classes))
             for setting in sorted({ours, *chosen})
         },
     }

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.exposure import BoolArray, Instances
 from cascade.evaluate import GROUPS, CcdMetrics, affected_ccds, group_masks, majority
 from cascade.networks.engines import Answer
@@ -65,14 +66,17 @@ def settings_of(answer: Answer) -> list[Setting]:
     return [Setting(score, level) for score in scores for level in maps if min(score, level) < NEVER]
 
 
-def artifacts(answer: Answer, setting: Setting) -> list[Instances]:
-    """The artifacts of every image at one setting."""
+def artifacts(answer: Answer, setting: Setting, classes: Sequence[Artifact] = tuple(Artifact)) -> list[Instances]:
+    """The artifacts of every image at one setting, of a network that tells some classes apart."""
     n_images = len(next(iter(answer.values())))
     if setting.semantic >= NEVER:
         answer = {key: value for key, value in answer.items() if key != "semantic"}
     if setting.min_score >= NEVER:
         answer = {"semantic": answer["semantic"]}
-    return [artifacts_of(answer, n, min_score=setting.min_score, semantic=setting.semantic) for n in range(n_images)]
+    return [
+        artifacts_of(answer, n, min_score=setting.min_score, semantic=setting.semantic, classes=classes)
+        for n in range(n_images)
+    ]
 
 
 def affected_by(found: Iterable[Instances], camera: Camera) -> Affected:

@@ -77,11 +77,12 @@ class SyntheticSeason:
             self._previews: Any = zarr.open_array(folder / "previews.zarr" / "preview", mode="r")
             labels = json.loads((folder / "coco.json").read_text(encoding="utf-8"))
             places = {image["id"]: n for n, image in enumerate(labels["images"])}
-            self._labels: list[list[tuple[int, float, dict[str, Any]]]] = [[] for _ in places]
+            classes = {category["id"]: Artifact.from_label(category["name"]) for category in labels["categories"]}
+            self._labels: list[list[tuple[Artifact, float, dict[str, Any]]]] = [[] for _ in places]
             for label in labels["annotations"]:
                 rle = {"size": label["segmentation"]["size"], "counts": label["segmentation"]["counts"].encode()}
                 self._labels[places[label["image_id"]]].append(
-                    (label["category_id"] - 1, float(label["drawn_share"]), rle)
+                    (classes[label["category_id"]], float(label["drawn_share"]), rle)
                 )
         except (OSError, ValueError, KeyError, TypeError) as error:
             msg = f"{folder}: expected previews.zarr and coco.json of a synthetic season: {error!r}"
