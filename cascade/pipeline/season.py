@@ -27,6 +27,7 @@ from cascade.networks.segment import NetworkSegmenter, Segmenter
 from cascade.networks.stub import STUB, THRESHOLD, StubLoader
 from cascade.pipeline.batch import run_serial
 from cascade.pipeline.isolated import Loader
+from cascade.runs.classes import PAPER_RUN_CLASSES, RunClass
 from cascade.runs.config import RunConfig
 from cascade.runs.files import check_usable
 from cascade.runs.lease import hold_lease
@@ -172,6 +173,7 @@ def run_season(
         threshold=threshold,
         batch_size=batch_size,
         camera=layout.name,
+        classes=RunClass.of(segmenting.classes),
     )
     loader = NetworkLoader(
         None if screening is None else screening.folder.resolve(),
@@ -239,7 +241,7 @@ def run_stub(
     reader = open_inputs(inputs)
     return _run(
         reader,
-        RunConfig("", len(reader), STUB, STUB, THRESHOLD, batch_size),
+        RunConfig("", len(reader), STUB, STUB, THRESHOLD, batch_size, classes=PAPER_RUN_CLASSES),
         StubLoader(pause_s),
         Camera.decam(),
         out,

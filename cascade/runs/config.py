@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
 from cascade.networks.model_id import ModelId
+from cascade.runs.classes import PAPER_RUN_CLASSES, RunClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,13 @@ class RunConfig:
         Name of the camera, see `cascade.camera.Camera.load`.
     additions
         How many of the inputs were added by each later call; they fill batches of their own.
+    classes
+        The classes of artifact that can be found, by rising bit.
 
     Raises
     ------
     ConfigError
-        If a value is out of range, or threshold and screen do not fit together.
+        If a value is out of range, threshold and screen do not fit together, or there is no class or one twice.
     """
 
     inputs: str
@@ -48,6 +52,7 @@ class RunConfig:
     batch_size: int = 256
     camera: str = "decam"
     additions: tuple[int, ...] = ()
+    classes: tuple[RunClass, ...] = RunClass.of(Artifact)
 
     def __post_init__(self) -> None:
         for name in ("n_exposures", "batch_size"):
@@ -64,14 +69,25 @@ class RunConfig:
         if (self.screen is None) != (self.threshold is None):
             msg = f"threshold: expected one with a screen and none without, got {self.threshold} and {self.screen}"
             raise ConfigError(msg)
+        labels, bits = ([getattr(class_, name) for class_ in self.classes] for name in ("label", "bit"))
+        if not bits or bits != sorted(set(bits)) or len(set(labels)) < len(labels):
+            msg = f"classes: expected at least one and each once, by rising bit, got {self.classes}"
+            raise ConfigError(msg)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(class_.label for class_ in self.classes)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Rebuild from `dataclasses.asdict`; raises KeyError, TypeError or ConfigError for anything else."""
         values = {"camera": "decam", **values}  # the first runs knew no other
+        values = {"classes": [asdict(class_) for class_ in PAPER_RUN_CLASSES], **values}  # nor other classes
         known = {f.name: values[f.name] for f in fields(cls)}
         models = {name: known[name] and ModelId(**known[name]) for name in ("screen", "segment")}
-        return cls(**{**known, **models, "additions": tuple(known["additions"])})
+        classes = tuple(RunClass(**class_) for class_ in known["classes"])
+        return cls(**{**known, **models, "additions": tuple(known["additions"]), "classes": classes})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,9 @@ from cascade.storage.atomic import ASIDE_SUFFIX, parse_json
 from cascade.storage.places import LocalStorage, Storage
 
 FORMAT = "ghost-cascade run"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (2, FORMAT_VERSION)
+"""Version 2 does not name the classes of artifact: they are those of the paper."""
 
 _ENTRY = re.compile(r"batch-(\d{5,})\.json")
 _PART = re.compile(r"part-\d{5,}\.parquet")
@@ -110,11 +112,23 @@ def find_run_json(storage: Storage) -> dict[str, Any] | None:
         return None
     name = f"{storage.url}/run.json"
     content = parse_json(data, name)
-    found = (content.get("format"), content.get("format_version"))
-    if found != (FORMAT, FORMAT_VERSION) or "status" not in content:
-        msg = f"{name}: expected format {FORMAT!r} version {FORMAT_VERSION}, got {found[0]!r} version {found[1]!r}"
+    version = content.get("format_version")
+    if content.get("format") != FORMAT or version not in READABLE_VERSIONS or "status" not in content:
+        expected = " or ".join(map(str, READABLE_VERSIONS))
+        got = f"{content.get('format')!r} version {version!r}"
+        msg = f"{name}: expected format {FORMAT!r} version {expected}, got {got}{_hint(content)}"
         raise StoreError(msg)
     return content
+
+
+def _hint(content: Mapping[str, Any]) -> str:
+    """Which version of the code can read a run of a newer format."""
+    version = content.get("format_version")
+    if content.get("format") != FORMAT or not isinstance(version, int) or version <= FORMAT_VERSION:
+        return ""
+    versions = content.get("versions")
+    writer = versions.get("ghost-cascade") if isinstance(versions, dict) else None
+    return f"; ghost-cascade {writer or 'of the version that wrote it'} or newer can read it"
 
 
 def read_run_json(storage: Storage) -> dict[str, Any]:

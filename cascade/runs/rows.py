@@ -111,7 +111,7 @@ def batch_tables(outcomes: list[Outcome]) -> dict[str, pa.Table]:
         key = {"exposure": outcome.exposure, "expnum": outcome.source.expnum}
         if outcome.finding is not None:
             rows["artifacts"] += [key | row for row in outcome.finding.artifacts]
-            rows["ccds"] += [key | asdict(row) for row in outcome.finding.ccds]
+            rows["ccds"] += [key | row.columns() for row in outcome.finding.ccds]
         if outcome.failure is not None:
             stage, error = outcome.failure
             rows["failures"].append(key | {"path": _text(outcome.source.path), "stage": stage, "error": _text(error)})

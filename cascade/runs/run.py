@@ -4,7 +4,7 @@ The run directory: written batch by batch, resumable, and readable with any Parq
 ::
 
     RUN/                            a folder, or s3://bucket/prefix
-      run.json                      configuration, status, counts, seconds per stage, versions
+      run.json                      configuration, classes, status, counts, seconds per stage, versions
       inputs/part-00000.parquet     what the run was given, and a part for what was added by each later call
       exposures/part-00000.parquet, artifacts/, ccds/, failures/     one part per batch
       masks.zarr/mask               (exposure, y, x) uint8, one shard per batch
@@ -51,7 +51,7 @@ from cascade.runs.files import (
     read_run_json,
 )
 from cascade.runs.masks import create_masks, encode_shard, is_created, open_masks, shard_key
-from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary
+from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary, in_classes, schemas
 from cascade.storage.atomic import json_bytes
 from cascade.storage.places import LocalStorage, Storage, open_storage
 
@@ -90,7 +90,7 @@ class Run:
         details: Mapping[str, Any] | None = None,
     ) -> Self:
         """
-        Create a run directory, or go on with the one that is there.
+        Create a run directory, or go on with the one that is there; a ``run.json`` of format 2 becomes one of format 3.
 
         Parameters
         ----------
@@ -116,17 +116,14 @@ class Run:
         check_usable(storage)
         header = find_run_json(storage)
         if header is not None and not fresh:
-            run = cls(storage, open_run(storage).config)
-            if config != run.config:
-                run._check_grown(config)
-                run = cls(storage, config)
+            old, run = open_run(storage), cls(storage, config)
+            kept = {**header, "format_version": FORMAT_VERSION, "config": asdict(config)}
+            if config != old.config:
+                old._check_grown(config)
                 run._write_listing(listing)
-                kept = {key: header[key] for key in header.keys() - _OF_A_FINISHED_RUN}
-                kept |= {
-                    "status": "running",
-                    "config": asdict(config),
-                    "details": dict(details or kept.get("details", {})),
-                }
+                kept = {key: kept[key] for key in kept.keys() - _OF_A_FINISHED_RUN}
+                kept |= {"status": "running", "details": dict(details or kept.get("details", {}))}
+            if config != old.config or header["format_version"] != FORMAT_VERSION:
                 storage.write("run.json", json_bytes(kept))
             run._prepare()
             return run
@@ -175,6 +172,7 @@ class Run:
         StoreError
             If `result` does not hold what belongs into this batch of this run.
         """
+        result = replace(result, tables=in_classes(result.tables, self.config.labels, self.path))
         self._check_result(batch, result)
         if (entry := self._find_entry(batch.index)) is not None:
             return entry.counts
@@ -269,7 +267,7 @@ class Run:
             If there is no such table, or a part is missing or damaged.
         """
         parts = list(self.parts(name))
-        return pa.concat_tables([SCHEMAS[name].empty_table(), *parts])
+        return pa.concat_tables([schemas(self.config.labels)[name].empty_table(), *parts])
 
     def parts(self, name: str) -> Iterator[pa.Table]:
         """Read a table as `table` does, a finished batch at a time."""
@@ -279,7 +277,7 @@ class Run:
         keys = [part_key(name, index) for index in self.done()]
         try:
             for key, data in zip(keys, self.storage.read_many(keys), strict=True):
-                yield read_part(data, SCHEMAS[name], f"{self.storage.url}/{key}")
+                yield read_part(data, schemas(self.config.labels)[name], f"{self.storage.url}/{key}")
         except OSError as error:
             msg = f"{self.path}: expected a part of the run, got {error}; `cascade verify` says what to process again"
             raise StoreError(msg) from error
@@ -328,7 +326,7 @@ class Run:
         self._clear_half_written()
         n_positions = self.batches()[-1].stop
         if not is_created(self.storage, n_positions):
-            create_masks(self.storage, n_positions, self.config.batch_size)
+            create_masks(self.storage, n_positions, self.config.batch_size, self.config.classes)
 
     def _clear_half_written(self) -> None:
         """Delete what killed processes were writing."""
@@ -362,7 +360,7 @@ class Run:
         if batch not in self.batches()[batch.index : batch.index + 1]:
             msg = f"{self.path}: expected a batch of this run, got {batch}"
             raise StoreError(msg)
-        for name, schema in SCHEMAS.items():
+        for name, schema in schemas(self.config.labels).items():
             if not result.tables[name].schema.equals(schema):
                 msg = f"{self.path}: expected the schema of {name}, got {result.tables[name].schema}"
                 raise StoreError(msg)

@@ -11,14 +11,13 @@ import numpy as np
 import pyarrow as pa
 from pycocotools import mask as coco_mask
 
-from cascade.core.artifact import Artifact
 from cascade.core.errors import StoreError
 from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
 from cascade.runs.config import Batch
 from cascade.runs.files import Entry, part_key, read_part
 from cascade.runs.masks import read_planes, shard_key
 from cascade.runs.run import Run
-from cascade.runs.tables import SCHEMAS
+from cascade.runs.tables import SCHEMAS, schemas
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None) -> None
     (entry,) = run.entries([batch.index])
     content = _verified_files(run, batch, entry)
     tables = {}
-    for name, schema in SCHEMAS.items():
+    for name, schema in schemas(run.config.labels).items():
         key = part_key(name, batch.index)
         tables[name] = read_part(content[key], schema, key)
     exposures = tables["exposures"]
@@ -98,7 +97,7 @@ def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None) -> None
     rows = (len(statuses), len(of["ghosted"]), len(of["failed"]), tables["artifacts"].num_rows)
     _expect("counts", (counts.n_exposures, counts.n_ghosted, counts.n_failed, counts.n_artifacts), rows)
     planes = read_planes(run.storage, batch.start, batch.stop)
-    wrong = np.flatnonzero((planes != _drawn(batch, tables["artifacts"])).any(axis=(1, 2)))
+    wrong = np.flatnonzero((planes != _drawn(run, batch, tables["artifacts"])).any(axis=(1, 2)))
     _expect("masks that differ from the artifacts", [], (batch.start + wrong).tolist())
 
 
@@ -120,12 +119,14 @@ def _verified_files(run: Run, batch: Batch, entry: Entry) -> dict[str, bytes]:
     return content
 
 
-def _drawn(batch: Batch, artifacts: pa.Table) -> UInt8Array:
+def _drawn(run: Run, batch: Batch, artifacts: pa.Table) -> UInt8Array:
     """The mask planes of a batch, from its artifacts table."""
+    bits = {class_.label: class_.bit for class_ in run.config.classes}
+    _expect("classes that the run does not have", [], sorted(set(artifacts["class"].unique().to_pylist()) - set(bits)))
     planes = np.zeros((len(batch), *PREVIEW_SHAPE), np.uint8)
     for row in artifacts.to_pylist():
         mask = coco_mask.decode({"size": list(PREVIEW_SHAPE), "counts": row["rle"].encode("ascii")}).astype(bool)
-        planes[row["exposure"] - batch.start][mask] |= Artifact.from_label(row["class"]).bit
+        planes[row["exposure"] - batch.start][mask] |= bits[row["class"]]
     return planes
 
 
