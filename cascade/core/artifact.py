@@ -94,7 +94,7 @@ class Artifact(IntEnum):
 
 
 PAPER_CLASSES = (Artifact.BRIGHT, Artifact.FAINT, Artifact.RAYS)
-"""Those that the annotators of Tanoglidis et al. 2021 (arXiv:2109.08246) drew; of models and runs that name none."""
+"""Those that the annotators of Tanoglidis et al. 2021 (arXiv:2109.08246) drew; of runs and screens that name none."""
 
 
 def coco_categories() -> list[dict[str, int | str]]:

@@ -16,7 +16,7 @@ from cascade.evaluate.labelling import Found, Labelling
 OVERLAPS = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Least intersection over union of a match; those of the paper's panels."""
 
-MATCHED = ("All", *(artifact.name.title() for artifact in Artifact), "class-blind")
+MATCHED = ("All", *(artifact.title for artifact in Artifact), "class-blind")
 """What matches are counted for: ``All`` wants equal classes, ``class-blind`` does not."""
 
 

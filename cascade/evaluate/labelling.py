@@ -179,7 +179,7 @@ def coco_annotations(found: Sequence[Found]) -> list[dict[str, Any]]:
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
-                    "category_id": int(class_) + 1,
+                    "category_id": Artifact(class_).category_id,
                     "segmentation": rle,
                     "bbox": [float(side) for side in box],
                     "area": float(area),

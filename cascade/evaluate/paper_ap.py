@@ -16,8 +16,8 @@ from cascade.evaluate.bootstrap import FloatArray
 from cascade.evaluate.instances import OVERLAPS, overlaps
 from cascade.evaluate.labelling import Found
 
-PAPER_GROUPS: Mapping[str, tuple[Artifact, ...]] = {"All": tuple(Artifact), **{a.name.title(): (a,) for a in Artifact}}
-"""What the paper's four panels show."""
+PAPER_GROUPS: Mapping[str, tuple[Artifact, ...]] = {"All": tuple(Artifact), **{a.title: (a,) for a in Artifact}}
+"""What the paper's panels show: all classes together, and each."""
 
 N_RECALLS = 101
 

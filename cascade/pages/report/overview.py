@@ -18,9 +18,6 @@ from cascade.camera import Camera
 from cascade.core.artifact import Artifact
 from cascade.core.exposure import UInt8Array
 
-COLOURS = {Artifact.BRIGHT: "#E69F00", Artifact.FAINT: "#56B4E9", Artifact.RAYS: "#CC79A7"}
-"""One colour a class, from the colour-blind-safe palette of Okabe and Ito."""
-
 _VETO_COLOUR = "#F0E442"
 _COLUMNS = 4
 _PANEL_INCHES = 3.0
@@ -79,7 +76,7 @@ def draw_overview(panels: Sequence[Panel], camera: Camera, path: Path, *, title:
     if not panels:
         axes[0].text(0, 0.5, "No exposure was flagged.", fontsize=12)
     figure.suptitle(title, fontsize=11)
-    legend = [Patch(color=colour, label=artifact.label) for artifact, colour in COLOURS.items()]
+    legend = [Patch(color=artifact.colour, label=artifact.label) for artifact in Artifact]
     legend.append(Patch(facecolor="none", edgecolor=_VETO_COLOUR, label="vetoed CCD"))
     figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), fontsize=9, frameon=False)
     figure.savefig(path)
@@ -88,11 +85,11 @@ def draw_overview(panels: Sequence[Panel], camera: Camera, path: Path, *, title:
 def draw_panel(axis: Axes, panel: Panel, camera: Camera) -> None:
     """Draw one exposure into axes."""
     grey = np.repeat(np.clip(panel.image / _WHITE_LEVEL, 0, 1)[..., None], 3, axis=2)
-    for artifact, colour in COLOURS.items():
+    for artifact in Artifact:
         covered = (panel.mask & artifact.bit) > 0
-        grey[covered] = (1 - _MASK_OPACITY) * grey[covered] + _MASK_OPACITY * np.array(to_rgb(colour))
+        grey[covered] = (1 - _MASK_OPACITY) * grey[covered] + _MASK_OPACITY * np.array(to_rgb(artifact.colour))
         if covered.any():
-            axis.contour(covered, levels=[0.5], colors=[colour], linewidths=0.9)
+            axis.contour(covered, levels=[0.5], colors=[artifact.colour], linewidths=0.9)
     axis.imshow(grey, interpolation="nearest")
     for ccd in camera.ccds:
         rows, columns = (np.flatnonzero((camera.labels == ccd.ccdnum).any(axis=axis_)) for axis_ in (1, 0))
