@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.inputs import open_inputs
 from cascade.networks.models import DEFAULT_MODELS, find_model
 from cascade.simulate import simulate_exposure

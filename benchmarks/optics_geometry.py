@@ -21,7 +21,7 @@ from PIL import Image
 from scipy.optimize import minimize
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.core.via import read_via
 from cascade.optics.ghost_image import StarGeometry
 from cascade.optics.ghost_optics import GhostOptics, Star

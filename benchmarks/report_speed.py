@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, HeaderFields, Instances, Source, tight_boxes
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import HeaderFields, Instances, Source, tight_boxes
 from cascade.inputs import open_inputs
 from cascade.inputs.listing import list_inputs
 from cascade.pages.report import write_report

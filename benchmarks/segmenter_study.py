@@ -229,9 +229,10 @@ def training_speed(name: str, policy: str, batch: int) -> dict[str, Any]:
     """Throughput of gradient steps on one synthetic batch."""
     import keras
 
+    from cascade.core.artifact import Artifact
     from cascade.networks.models import build_network
     from cascade.networks.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
-    from cascade.networks.nets.semantic import CELL_PX, CHANNELS
+    from cascade.networks.nets.semantic import CELL_PX
 
     keras.mixed_precision.set_dtype_policy(policy)
     training = MaskRCNNTraining(
@@ -240,7 +241,7 @@ def training_speed(name: str, policy: str, batch: int) -> dict[str, Any]:
     training.compile(keras.optimizers.AdamW(1e-4), loss=dict.fromkeys(LOSSES, mean_loss), jit_compile=False)
     boxes, classes = np.zeros((batch, 16, 4), np.float32), np.full((batch, 16), -1, np.int32)
     masks = np.zeros((batch, 16, 400, 400), np.uint8)
-    shares = np.zeros((batch, 400 // CELL_PX, 400 // CELL_PX, len(CHANNELS)), np.float32)
+    shares = np.zeros((batch, 400 // CELL_PX, 400 // CELL_PX, len(Artifact) + 1), np.float32)
     boxes[:, 0], classes[:, 0] = [80, 80, 240, 240], 1
     masks[:, 0, 80:240, 80:240] = 1
     shares[:, 80 // CELL_PX : 240 // CELL_PX, 80 // CELL_PX : 240 // CELL_PX, 1] = 1

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.core.via import read_via
 from cascade.simulate import Season, Simulator
 from cascade.training.annotated import load_annotated

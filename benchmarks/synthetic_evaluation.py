@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.core.versions import installed_versions
 from cascade.core.via import read_via
 from cascade.evaluate import f1_score, interval

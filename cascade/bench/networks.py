@@ -136,7 +136,7 @@ def network_sizes(names: Sequence[str]) -> list[float]:
     import_keras()
     from cascade.networks.nets.cost import gflop
 
-    return [gflop(build_network(PRESETS[name] if name in PRESETS else find_model(name).architecture)) for name in names]
+    return [gflop(build_network(PRESETS[name]) if name in PRESETS else _built(find_model(name))) for name in names]
 
 
 def _engine(name: str, info: ModelInfo | None, engine: str) -> Engine:
@@ -168,6 +168,11 @@ def _network(name: str, info: ModelInfo | None, engine: str) -> keras.Model:
         return build_network(PRESETS[name])
     if engine != KERAS_16:
         return load_network(info)
-    network = build_network(info.architecture)
+    network = _built(info)
     network.load_weights(info.weights)
     return network
+
+
+def _built(info: ModelInfo) -> keras.Model:
+    """The network of a model, with new weights."""
+    return build_network(info.architecture, info.classes)

@@ -8,6 +8,10 @@ from typing import Annotated
 
 import typer
 
+from cascade.core.artifact import Artifact
+
+_ALL_CLASSES = ",".join(artifact.label for artifact in Artifact)
+
 
 class Format(StrEnum):
     """Formats of a veto list."""
@@ -28,7 +32,7 @@ def veto(
     min_area: Annotated[float, typer.Option(min=0, max=1, help="Smallest covered share of a CCD.")] = 0.05,
     classes: Annotated[
         str, typer.Option(help="Classes that count; where two of them overlap, their shares add up.")
-    ] = "bright,faint,rays",
+    ] = _ALL_CLASSES,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Smallest confidence.")] = 0.0,
     min_ccds: Annotated[
         int, typer.Option("--min-ccds", min=1, help="Smallest number of such CCDs for an exposure to be listed.")
@@ -49,7 +53,6 @@ def veto(
     """
     from cascade.camera import Camera
     from cascade.core.errors import InputError, StoreError
-    from cascade.core.exposure import Artifact
     from cascade.runs.run import open_run
     from cascade.runs.verdicts import reviewed_run
     from cascade.veto import VetoRule, compare_lists, kept_entries, merged_list, read_list, veto_rows, write_veto

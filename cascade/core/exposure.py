@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from enum import IntEnum
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from cascade.core.errors import InputError
+from cascade.core.artifact import Artifact
 
 PREVIEW_SHAPE = (400, 400)
 """Height and width, in pixels, of a focal-plane preview (DeepGhostBusters, Tanoglidis et al. 2021)."""
@@ -18,47 +17,6 @@ PREVIEW_SHAPE = (400, 400)
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
-
-
-class Artifact(IntEnum):
-    """
-    Classes of artifact, as the annotators of Tanoglidis et al. 2021 (arXiv:2109.08246) named them.
-
-    The value is the class index in every array and table; `bit` is its flag in a mask plane.
-    """
-
-    BRIGHT = 0
-    """A compact ghost of high surface brightness."""
-    FAINT = 1
-    """A large ring of low surface brightness, up to half the focal plane."""
-    RAYS = 2
-    """Light scattered in past the baffles: striated beams from the field edge."""
-
-    @property
-    def bit(self) -> int:
-        """The flag of this class in a mask plane: bright 1, faint 2, rays 4."""
-        return 1 << self.value
-
-    @property
-    def label(self) -> str:
-        """The name in tables and options, in lower case."""
-        return self.name.lower()
-
-    @classmethod
-    def from_label(cls, label: str) -> Artifact:
-        """
-        Look up a class by its name, in any case.
-
-        Raises
-        ------
-        InputError
-            If no class has that name.
-        """
-        try:
-            return cls[label.strip().upper()]
-        except KeyError:
-            msg = f"artifact class: expected one of {', '.join(a.label for a in cls)}, got {label!r}"
-            raise InputError(msg) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from cascade.core.exposure import Artifact, BoolArray
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray
 from cascade.core.run_lengths import overlaps
 from cascade.evaluate.counting import IntArray
 from cascade.evaluate.labelling import Found, Labelling
@@ -14,7 +15,7 @@ from cascade.evaluate.labelling import Found, Labelling
 OVERLAPS = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Least intersection over union of a match; those of the paper's panels."""
 
-MATCHED = ("All", *(artifact.name.title() for artifact in Artifact), "class-blind")
+MATCHED = ("All", *(artifact.title for artifact in Artifact), "class-blind")
 """What matches are counted for: ``All`` wants equal classes, ``class-blind`` does not."""
 
 

@@ -9,8 +9,9 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import InputError, StoreError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Float32Array, Instances, UInt8Array
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances, UInt8Array
 from cascade.core.run_lengths import coco_shapes, decode_mask, encode_masks, marked_pixels, run_lengths
 from cascade.evaluate.ccd import GROUPS
 from cascade.evaluate.counting import CcdCells, IntArray
@@ -174,7 +175,7 @@ def coco_annotations(found: Sequence[Found]) -> list[dict[str, Any]]:
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
-                    "category_id": int(class_) + 1,
+                    "category_id": Artifact(class_).category_id,
                     **shape,
                     "score": float(score),
                     "iscrowd": 0,

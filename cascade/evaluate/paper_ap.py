@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade.core.exposure import Artifact, BoolArray
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray
 from cascade.core.run_lengths import overlaps
 from cascade.evaluate.bootstrap import FloatArray
 from cascade.evaluate.instances import OVERLAPS
 from cascade.evaluate.labelling import Found
 
-PAPER_GROUPS: Mapping[str, tuple[Artifact, ...]] = {"All": tuple(Artifact), **{a.name.title(): (a,) for a in Artifact}}
-"""What the paper's four panels show."""
+PAPER_GROUPS: Mapping[str, tuple[Artifact, ...]] = {"All": tuple(Artifact), **{a.title: (a,) for a in Artifact}}
+"""What the paper's panels show: all classes together, and each."""
 
 N_RECALLS = 101
 

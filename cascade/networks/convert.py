@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cascade.core.artifact import PAPER_CLASSES, Artifact
 from cascade.core.errors import ModelError
 from cascade.core.keras_startup import import_keras
 from cascade.networks.model_info import ModelInfo
@@ -63,7 +64,7 @@ def convert_matterport(
     """
     Write a model folder from weights saved by the `mrcnn` package.
 
-    The depth of the ResNet is inferred; classes must be bright, faint and rays, in this order, as in the paper.
+    The depth of the ResNet is inferred; classes must be the paper's, in the order of `PAPER_CLASSES`.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def convert_matterport(
         Model folder to write.
     new_heads : bool
         Do not load the class-dependent heads (`CLASS_HEADS`): to start training from weights for other classes, such
-        as COCO's.
+        as COCO's. They are for all of `Artifact` then.
     size : int
         Side in pixels to which previews are resized; Matterport's `IMAGE_MAX_DIM`.
     channels : int
@@ -91,7 +92,8 @@ def convert_matterport(
     stored = _read(path)
     preset = PRESETS["mrcnn-r101" if _MARK_OF_R101 in stored else "mrcnn-r50"]
     architecture = {**preset, "size": size, "channels": channels, "min_score": threshold}
-    network = build_network(architecture)
+    classes = tuple(Artifact) if new_heads else PAPER_CLASSES
+    network = build_network(architecture, classes)
     from cascade.networks.nets.matterport import named_layers
 
     layers = named_layers(network)
@@ -100,7 +102,7 @@ def convert_matterport(
         if name not in left_new:
             layer.set_weights(_weights_of(path, name, layer, stored))
     info = write_model(
-        folder, network, task="segment", architecture=architecture, threshold=threshold, half=False,
+        folder, network, task="segment", architecture=architecture, classes=classes, threshold=threshold, half=False,
         training={"converted_from": path.name, "converted_sha256": file_sha256(path), "new_layers": list(left_new)},
     )  # fmt: skip
     return Conversion(info, len(layers) - len(left_new), tuple(sorted(set(stored) - set(layers))), tuple(left_new))

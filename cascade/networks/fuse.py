@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Float32Array, Instances, tight_boxes
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances, tight_boxes
 
 MIN_AREA_PX = 24
 """Minimum area of a region; annotators outline nothing smaller."""
@@ -16,7 +19,9 @@ MAX_REGIONS = 16
 _SLIVER_PX = 3  # opening with a square of this side removes seams between an instance and the map
 
 
-def fused(found: Instances, semantic: Float32Array, *, threshold: float) -> Instances:
+def fused(
+    found: Instances, semantic: Float32Array, *, threshold: float, classes: Sequence[Artifact] = tuple(Artifact)
+) -> Instances:
     """
     Add the regions of a semantic map that no instance of their class covers.
 
@@ -26,10 +31,12 @@ def fused(found: Instances, semantic: Float32Array, *, threshold: float) -> Inst
     Parameters
     ----------
     found : Instances
-    semantic : ndarray of float32, shape (h, w, 4)
-        Probability of each of `cascade.networks.nets.semantic.CHANNELS` per cell.
+    semantic : ndarray of float32, shape (h, w, C + 1)
+        Probabilities per cell; see `cascade.networks.nets.semantic`.
     threshold : float
         In (0, 1].
+    classes : sequence of Artifact
+        The C classes of the model, in the order of its outputs.
 
     Returns
     -------
@@ -43,10 +50,10 @@ def fused(found: Instances, semantic: Float32Array, *, threshold: float) -> Inst
     fine = upsampled(semantic, shape, window)
     drawn = class_regions(fine, threshold)
     likeliest = fine.max(axis=-1)
-    classes, scores, masks = [], [], []
-    for artifact in Artifact:
+    labels, scores, masks = [], [], []
+    for artifact, of_class in zip(classes, drawn, strict=True):
         covered: BoolArray = np.any(found.masks[found.classes == artifact][:, *window], axis=0)
-        region = drawn[artifact] & ~covered
+        region = of_class & ~covered
         if covered.any() and region.any():
             region = ndimage.binary_opening(region, np.ones((_SLIVER_PX, _SLIVER_PX)))
         parts, n_parts = ndimage.label(region, np.ones((3, 3)))
@@ -55,12 +62,12 @@ def fused(found: Instances, semantic: Float32Array, *, threshold: float) -> Inst
         for part in largest[areas[largest] >= MIN_AREA_PX]:
             mask = np.zeros(shape, bool)
             mask[window] = parts == part
-            classes.append(artifact)
+            labels.append(artifact)
             scores.append(likeliest[mask[window]].mean())
             masks.append(mask)
     regions = np.stack(masks) if masks else np.zeros((0, *shape), bool)
     united = Instances(
-        np.concatenate([found.classes, np.array(classes, np.uint8)]),
+        np.concatenate([found.classes, np.array(labels, np.uint8)]),
         np.concatenate([found.scores, np.array(scores, np.float32)]),
         np.concatenate([found.boxes, tight_boxes(regions)]),
         np.concatenate([found.masks, regions]),
@@ -82,8 +89,8 @@ def _window(semantic: Float32Array, shape: tuple[int, int], threshold: float) ->
 
 
 def class_regions(fine: Float32Array, threshold: float) -> BoolArray:
-    """Masks (3, H, W) of the classes of a map (H, W, 4); see `fused`."""
-    of_class = np.moveaxis(fine[..., : len(Artifact)], -1, 0)
+    """Masks (C, H, W) of the classes of a map (H, W, C + 1); see `fused`."""
+    of_class = np.moveaxis(fine[..., :-1], -1, 0)
     drawn: BoolArray = of_class >= threshold
     unsure = (fine[..., -1] >= threshold) & ~drawn.any(axis=0)
     rows, columns = np.nonzero(unsure)

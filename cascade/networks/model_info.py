@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cascade.core.errors import ModelError
-from cascade.core.records import Range, parse_toml, read_record
+from cascade.core.artifact import PAPER_CLASSES, Artifact
+from cascade.core.errors import InputError, ModelError
+from cascade.core.records import Range, parse_toml, read_record, shown
 from cascade.networks.calibration import Calibration, Guarantee
 from cascade.networks.model_id import ModelId
 
@@ -19,6 +20,7 @@ MAX_MODEL_TOML_BYTES = 2**20
 
 DESCRIPTION = "model.toml"
 WEIGHTS = "model.weights.h5"  # Keras insists on this ending
+MAP_CLASSES = "map_classes"  # of a screen, whose `classes` are clean and ghosted
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class ModelInfo:
         The model folder.
     architecture
         Name of the network and its parameters.
+    classes
+        What a segmenter tells apart, in the order of its outputs; of a screen, what its map does.
     threshold
         Minimum score, in [0, 1], of flagged exposures or of kept instances.
     semantic
@@ -58,6 +62,7 @@ class ModelInfo:
     task: Task
     folder: Path
     architecture: Mapping[str, Any]
+    classes: tuple[Artifact, ...]
     threshold: float
     semantic: float
     calibration: tuple[Calibration, ...]
@@ -97,13 +102,14 @@ class _Weights:
 
 @dataclass(frozen=True, slots=True)
 class _Description:
-    """A whole `model.toml`; `classes` and `input` are for people."""
+    """A whole `model.toml`; `input` is for people, and so are the `classes` of a screen."""
 
     task: Task
     architecture: Mapping[str, Any]
     threshold: _Threshold
     weights: _Weights
     classes: tuple[str, ...] = ()
+    map_classes: tuple[str, ...] = tuple(artifact.label for artifact in PAPER_CLASSES)
     input: Mapping[str, Any] = field(default_factory=dict)
     calibration: tuple[Calibration, ...] = ()
     guarantee: tuple[Guarantee, ...] = ()
@@ -135,6 +141,7 @@ def read_model(folder: Path) -> ModelInfo:
         task=says.task,
         folder=folder,
         architecture=says.architecture,
+        classes=_classes(says, path),
         threshold=says.threshold.score,
         semantic=says.threshold.semantic,
         calibration=says.calibration,
@@ -144,3 +151,17 @@ def read_model(folder: Path) -> ModelInfo:
         golden=says.weights.golden,
         training=says.training,
     )
+
+
+def _classes(says: _Description, path: Path) -> tuple[Artifact, ...]:
+    """The classes that a description names; screens from before they could name any have those of the paper."""
+    key = "classes" if says.task == "segment" else MAP_CLASSES
+    try:
+        classes = tuple(Artifact.from_label(label) for label in getattr(says, key))
+    except InputError as error:
+        msg = f"{path}: key {key}: {error}"
+        raise ModelError(msg) from error
+    if not classes or len(set(classes)) < len(classes):
+        msg = f"{path}: key {key}: expected artifact classes, each once, got {shown(', '.join(getattr(says, key)))}"
+        raise ModelError(msg)
+    return classes

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
 import os
 import shutil
 import tomllib
@@ -15,13 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import tomli_w
 
+from cascade.core.artifact import MAX_CLASSES, Artifact
 from cascade.core.errors import ModelError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact
+from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.core.keras_startup import import_keras
 from cascade.core.records import read_record, shown
 from cascade.networks.calibration import Calibration, Guarantee
 from cascade.networks.golden import check_golden, golden_outputs
-from cascade.networks.model_info import DESCRIPTION, WEIGHTS, ModelInfo, Task, read_model
+from cascade.networks.model_info import DESCRIPTION, MAP_CLASSES, WEIGHTS, ModelInfo, Task, read_model
 from cascade.storage.atomic import written_aside
 
 if TYPE_CHECKING:
@@ -115,11 +118,11 @@ def load_network(info: ModelInfo) -> keras.Model:
     Raises
     ------
     ModelError
-        If the hash is wrong, the architecture is not for the task, the weights do not fit it, or the golden outputs are
-        not reproduced.
+        If the hash is wrong, the architecture is not for the task, the weights do not fit it or are for another number
+        of classes than the description names, or the golden outputs are not reproduced.
     """
     verify_weights(info)
-    network = build_network(info.architecture)
+    network = build_network(info.architecture, info.classes)
     check_task(info.architecture, info.task)
     try:
         with warnings.catch_warnings():
@@ -127,6 +130,7 @@ def load_network(info: ModelInfo) -> keras.Model:
             warnings.filterwarnings("error", message="Skipping nested container")
             network.load_weights(info.weights)
     except (ValueError, KeyError, OSError, UserWarning) as error:
+        _check_n_classes(info)
         msg = f"{info.weights}: the weights do not fit architecture {info.architecture.get('name')!r}: {error}"
         raise ModelError(msg.replace("\n", " ")) from error
     check_golden(info, golden_outputs(network, info.task))
@@ -171,9 +175,16 @@ def calibrated_copy(
     return read_model(out)
 
 
-def build_network(architecture: Mapping[str, Any]) -> keras.Model:
+def build_network(architecture: Mapping[str, Any], classes: Sequence[Artifact] = tuple(Artifact)) -> keras.Model:
     """
-    Build a network from the `[architecture]` table of a description: its `name` and its parameters.
+    Build a network.
+
+    Parameters
+    ----------
+    architecture : mapping
+        The `[architecture]` table of a description: its `name` and its parameters.
+    classes : sequence of Artifact
+        What it tells apart, in the order of its outputs.
 
     Raises
     ------
@@ -188,7 +199,7 @@ def build_network(architecture: Mapping[str, Any]) -> keras.Model:
         msg = f"architecture: expected one of {', '.join(builders)}, got {shown(name)}"
         raise ModelError(msg)
     try:
-        return builders[name](parameters)
+        return builders[name](parameters, len(classes))
     except (TypeError, ValueError, ArithmeticError) as error:
         msg = f"architecture {name!r}: {error}"
         raise ModelError(msg) from error
@@ -211,7 +222,8 @@ def check_task(architecture: Mapping[str, Any], task: Task) -> None:
 
 def write_model(
     folder: Path, network: keras.Model, *, task: Task, architecture: Mapping[str, Any], threshold: float,
-    training: Mapping[str, Any], semantic: float | None = None, half: bool = True,
+    training: Mapping[str, Any], classes: Sequence[Artifact] = tuple(Artifact), semantic: float | None = None,
+    half: bool = True,
 ) -> ModelInfo:  # fmt: skip
     """
     Write a model folder: weights, and the description with their hash and golden outputs.
@@ -229,6 +241,8 @@ def write_model(
         Minimum score, in [0, 1], of flagged exposures or of kept instances.
     training : mapping
         Provenance, recorded in the description.
+    classes : sequence of Artifact
+        With which the network was built.
     semantic : float or None
         Minimum probability of the semantic map; None for a network without one.
     half : bool
@@ -240,6 +254,7 @@ def write_model(
     if half:
         _halve(weights)
         network.load_weights(weights)  # so that the golden outputs are those of the rounded weights
+    labels = [artifact.label for artifact in classes]
     description = {
         "task": task,
         "architecture": dict(architecture),
@@ -248,7 +263,7 @@ def write_model(
             "dtype": "uint8",
             "meaning": "background-subtracted focal-plane preview, grey levels 0-255",
         },
-        "classes": [artifact.label for artifact in Artifact] if task == "segment" else ["clean", "ghosted"],
+        **({"classes": labels} if task == "segment" else {"classes": ["clean", "ghosted"], MAP_CLASSES: labels}),
         "threshold": {"score": threshold, **({} if semantic is None else {"semantic": semantic})},
         "weights": {
             "file": WEIGHTS,
@@ -261,17 +276,45 @@ def write_model(
     return read_model(folder)
 
 
-def _builders() -> dict[str, Callable[[dict[str, Any]], keras.Model]]:
-    """Networks by name; imported lazily, since Keras takes seconds."""
+def _check_n_classes(info: ModelInfo) -> None:
+    """Raise ModelError if the weights are for another number of classes than the description names."""
+    sizes = [_n_values(build_network(info.architecture, tuple(Artifact)[:n])) for n in (1, 2)]
+    n_classes, rest = divmod(_n_stored(info.weights) - sizes[0], sizes[1] - sizes[0])
+    n_classes += 1
+    if rest == 0 and 1 <= n_classes <= MAX_CLASSES and n_classes != len(info.classes):
+        named = ", ".join(artifact.label for artifact in info.classes)
+        msg = (
+            f"{info.folder / DESCRIPTION}: names {len(info.classes)} classes ({named}), but the network has {n_classes}"
+        )
+        raise ModelError(msg)
+
+
+def _n_values(network: keras.Model) -> int:
+    """Numbers in the weights of a network, which grow by as many with each class."""
+    return sum(math.prod(variable.shape) for variable in network.variables)
+
+
+def _n_stored(weights: Path) -> int:
+    """Numbers in a file of weights; 0 if it cannot be read."""
+    import h5py
+
+    sizes: list[int] = []
+    with contextlib.suppress(OSError), h5py.File(weights, "r") as file:
+        file.visititems(lambda _name, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None)
+    return sum(sizes)
+
+
+def _builders() -> dict[str, Callable[[dict[str, Any], int], keras.Model]]:
+    """Networks by name, of parameters and a number of classes; imported lazily, since Keras takes seconds."""
     from cascade.networks.nets.classifier import build_screen_cnn
     from cascade.networks.nets.compact import CompactConfig, build_compact, build_semantic_net
     from cascade.networks.nets.matterport import MatterportConfig, build_matterport
 
     return {
-        "screen_cnn": lambda parameters: build_screen_cnn(**parameters),
-        "mask_rcnn": lambda parameters: build_compact(_config(CompactConfig, parameters, "mask_rcnn")),
-        "semantic": lambda parameters: build_semantic_net(_config(CompactConfig, parameters, "semantic")),
-        "matterport": lambda parameters: build_matterport(_config(MatterportConfig, parameters, "matterport")),
+        "screen_cnn": lambda parameters, n: build_screen_cnn(**parameters, n_classes=n),
+        "mask_rcnn": lambda parameters, n: build_compact(_config(CompactConfig, parameters, "mask_rcnn"), n),
+        "semantic": lambda parameters, n: build_semantic_net(_config(CompactConfig, parameters, "semantic"), n),
+        "matterport": lambda parameters, n: build_matterport(_config(MatterportConfig, parameters, "matterport"), n),
     }
 
 

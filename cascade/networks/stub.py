@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Float32Array, Instances, UInt8Array
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import PREVIEW_SHAPE, Float32Array, Instances, UInt8Array
 from cascade.networks.model_id import ModelId
 
 STUB = ModelId("stub", "stub", "stub")

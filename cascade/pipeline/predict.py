@@ -17,6 +17,7 @@ from cascade.core.exposure import HeaderFields, Source
 from cascade.networks.model_id import ModelId
 from cascade.optics.ghost_optics import GhostOptics
 from cascade.pipeline.session import Callbacks, Plan, open_session
+from cascade.runs.classes import PAPER_RUN_CLASSES
 from cascade.runs.config import Batch, RunConfig
 from cascade.runs.files import check_usable
 from cascade.runs.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
@@ -124,7 +125,7 @@ def predict_run(
     """
     listed = json.dumps([[source.path, source.expnum, asdict(source.header)] for source in sources])
     inputs = hashlib.sha256(listed.encode()).hexdigest()
-    config = RunConfig(inputs, len(sources), None, predictor.model_id(), None, batch_size)
+    config = RunConfig(inputs, len(sources), None, predictor.model_id(), None, batch_size, classes=PAPER_RUN_CLASSES)
     storage = open_storage(out)
     check_usable(storage)
     plan = Plan(config, details={"rule": asdict(predictor.rule)}, fresh=fresh)

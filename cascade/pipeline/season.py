@@ -20,6 +20,7 @@ from cascade.pipeline.batch import run_serial
 from cascade.pipeline.loader import Loader, NetworkLoader, promised_threshold, verified_model
 from cascade.pipeline.session import Callbacks, Plan, open_session
 from cascade.pipeline.workers import Workers
+from cascade.runs.classes import PAPER_RUN_CLASSES, RunClass
 from cascade.runs.config import RunConfig
 from cascade.runs.files import check_usable
 from cascade.runs.run import Run, find_run
@@ -140,6 +141,7 @@ def run_season(
             threshold=threshold,
             batch_size=batch_size,
             camera=layout.name,
+            classes=RunClass.of(segmenting.classes),
         ),
         NetworkLoader.of(screening, segmenting, engine),
         {"inputs": _names(inputs), "engine": engine},
@@ -171,7 +173,7 @@ def run_stub(
     season = _Season(
         reader,
         Camera.decam(),
-        RunConfig("", len(reader), STUB, STUB, THRESHOLD, batch_size),
+        RunConfig("", len(reader), STUB, STUB, THRESHOLD, batch_size, classes=PAPER_RUN_CLASSES),
         StubLoader(pause_s),
         {"inputs": _names(inputs), "engine": "stub"},
     )

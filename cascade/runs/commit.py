@@ -12,7 +12,7 @@ from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.runs.config import Batch
 from cascade.runs.files import LedgerEntry, entry_key, parse_entry, part_bytes, part_key
 from cascade.runs.masks import encode_shard, shard_key
-from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult
+from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, in_classes, schemas
 from cascade.storage import Storage
 from cascade.storage.atomic import json_bytes
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def commit(run: Run, batch: Batch, result: BatchResult) -> BatchCounts:
     """Do as `Run.commit` says."""
+    result = replace(result, tables=in_classes(result.tables, run.config.labels, run.path))
     _check_result(run, batch, result)
     storage = run.storage
     if (done := _find_entry(storage, batch)) is not None:
@@ -68,7 +69,7 @@ def _check_result(run: Run, batch: Batch, result: BatchResult) -> None:
     if batch not in run.batches()[batch.index : batch.index + 1]:
         msg = f"{run.path}: expected a batch of this run, got {batch}"
         raise StoreError(msg)
-    for name, schema in SCHEMAS.items():
+    for name, schema in schemas(run.config.labels).items():
         if not result.tables[name].schema.equals(schema):
             msg = f"{run.path}: expected the schema of {name}, got {result.tables[name].schema}"
             raise StoreError(msg)

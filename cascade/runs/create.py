@@ -47,9 +47,12 @@ def create_or_resume(
         _create(storage, config, listing, details)
     else:
         known = parse_config(header, storage)
+        migrated = {**header, "format_version": FORMAT_VERSION, "config": asdict(known)}
         if config != known:
             _check_grown(storage, known, config)
-            _grow(storage, header, config, listing, details)
+            _grow(storage, migrated, config, listing, details)
+        elif header["format_version"] != FORMAT_VERSION:
+            storage.write("run.json", json_bytes(migrated))
     _prepare(storage, config)
 
 
@@ -80,7 +83,7 @@ def _prepare(storage: Storage, config: RunConfig) -> None:
     clear_half_written(storage)
     n_positions = batches(config.n_exposures, config.batch_size, config.additions)[-1].stop
     if not is_created(storage, n_positions):
-        create_masks(storage, n_positions, config.batch_size)
+        create_masks(storage, n_positions, config.batch_size, config.classes)
 
 
 def _write_listing(storage: Storage, config: RunConfig, listing: pa.Table | None) -> None:

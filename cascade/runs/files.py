@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from cascade.core.errors import StoreError
 from cascade.core.records import read_record
+from cascade.runs.classes import PAPER_RUN_CLASSES
 from cascade.runs.config import RunConfig
 from cascade.runs.masks import FOLDER
 from cascade.runs.tables import SCHEMAS, BatchCounts
@@ -20,7 +21,10 @@ from cascade.storage import Storage
 from cascade.storage.atomic import is_aside, parse_json
 
 FORMAT = "ghost-cascade run"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+_WITHOUT_CLASSES = 2
+READABLE_VERSIONS = (_WITHOUT_CLASSES, FORMAT_VERSION)
+"""Version 2 does not name the classes of artifact: they are those of the paper."""
 
 _ENTRY = re.compile(r"batch-(\d{5,})\.json")
 _PART = re.compile(r"part-\d{5,}\.parquet")
@@ -114,11 +118,23 @@ def find_run_json(storage: Storage) -> dict[str, Any] | None:
         return None
     name = f"{storage.url}/run.json"
     content = parse_json(data, name)
-    found = (content.get("format"), content.get("format_version"))
-    if found != (FORMAT, FORMAT_VERSION) or "status" not in content:
-        msg = f"{name}: expected format {FORMAT!r} version {FORMAT_VERSION}, got {found[0]!r} version {found[1]!r}"
+    version = content.get("format_version")
+    if content.get("format") != FORMAT or version not in READABLE_VERSIONS or "status" not in content:
+        expected = " or ".join(map(str, READABLE_VERSIONS))
+        got = f"{content.get('format')!r} version {version!r}"
+        msg = f"{name}: expected format {FORMAT!r} version {expected}, got {got}{_hint(content)}"
         raise StoreError(msg)
     return content
+
+
+def _hint(content: Mapping[str, Any]) -> str:
+    """Which version of the code can read a run of a newer format."""
+    version = content.get("format_version")
+    if content.get("format") != FORMAT or not isinstance(version, int) or version <= FORMAT_VERSION:
+        return ""
+    versions = content.get("versions")
+    writer = versions.get("ghost-cascade") if isinstance(versions, dict) else None
+    return f"; ghost-cascade {writer or 'of the version that wrote it'} or newer can read it"
 
 
 def read_run_json(storage: Storage) -> dict[str, Any]:
@@ -132,8 +148,10 @@ def read_run_json(storage: Storage) -> dict[str, Any]:
 
 def parse_config(run_json: Mapping[str, Any], storage: Storage) -> RunConfig:
     """The configuration in a ``run.json``, or StoreError."""
-    where = f"{storage.url}/run.json: config"
-    return read_record(RunConfig, run_json.get("config"), where=where, error=StoreError)
+    values = run_json.get("config")
+    if run_json.get("format_version") == _WITHOUT_CLASSES and isinstance(values, dict):
+        values = {**values, "classes": [asdict(class_) for class_ in PAPER_RUN_CLASSES]}
+    return read_record(RunConfig, values, where=f"{storage.url}/run.json: config", error=StoreError)
 
 
 def now() -> str:

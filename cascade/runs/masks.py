@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import google_crc32c
@@ -14,7 +15,8 @@ from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from cascade.core.errors import StoreError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, UInt8Array
+from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
+from cascade.runs.classes import RunClass
 from cascade.storage import Storage
 
 FOLDER = "masks.zarr"
@@ -50,9 +52,8 @@ def encode_shard(planes: UInt8Array, batch_size: int) -> bytes:
     return b"".join([*chunks, index.tobytes(), checksum])
 
 
-def create_masks(storage: Storage, n_positions: int, batch_size: int) -> None:
+def create_masks(storage: Storage, n_positions: int, batch_size: int, classes: Sequence[RunClass]) -> None:
     """Write the metadata of an array of (n_positions, 400, 400); shards that are there stay."""
-    bits = [class_.bit for class_ in Artifact]
     written: dict[str, Buffer] = {}
     zarr.create_group(MemoryStore(written)).create_array(
         _ARRAY,
@@ -64,7 +65,10 @@ def create_masks(storage: Storage, n_positions: int, batch_size: int) -> None:
         compressors=ZstdCodec(level=_ZSTD_LEVEL),
         dimension_names=("exposure", "y", "x"),
         # CF conventions, section 3.5: bits that may be set together.
-        attributes={"flag_masks": bits, "flag_meanings": " ".join(class_.label for class_ in Artifact)},
+        attributes={
+            "flag_masks": [class_.bit for class_ in classes],
+            "flag_meanings": " ".join(class_.label for class_ in classes),
+        },
     )
     for key, value in written.items():  # the group's first, the array's last
         storage.write(f"{FOLDER}/{key}", value.to_bytes())

@@ -12,10 +12,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, UInt8Array
-
-COLOURS = {Artifact.BRIGHT: "#E69F00", Artifact.FAINT: "#56B4E9", Artifact.RAYS: "#CC79A7"}
-"""One colour a class, from the colour-blind-safe palette of Okabe and Ito."""
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import UInt8Array
 
 VETO_COLOUR = "#F0E442"
 """Of the outlines of vetoed CCDs."""
@@ -50,11 +48,11 @@ class Panel:
 def draw_panel(axis: Axes, panel: Panel, camera: Camera) -> None:
     """Draw one exposure into axes."""
     grey = np.repeat(np.clip(panel.image / _WHITE_LEVEL, 0, 1)[..., None], 3, axis=2)
-    for artifact, colour in COLOURS.items():
+    for artifact in Artifact:
         covered = (panel.mask & artifact.bit) > 0
-        grey[covered] = (1 - _MASK_OPACITY) * grey[covered] + _MASK_OPACITY * np.array(to_rgb(colour))
+        grey[covered] = (1 - _MASK_OPACITY) * grey[covered] + _MASK_OPACITY * np.array(to_rgb(artifact.colour))
         if covered.any():
-            axis.contour(covered, levels=[0.5], colors=[colour], linewidths=0.9)
+            axis.contour(covered, levels=[0.5], colors=[artifact.colour], linewidths=0.9)
     axis.imshow(grey, interpolation="nearest")
     for ccd in camera.ccds:
         rows, columns = (np.flatnonzero((camera.labels == ccd.ccdnum).any(axis=axis_)) for axis_ in (1, 0))

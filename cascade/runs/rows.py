@@ -10,17 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import InputError, StoreError
-from cascade.core.exposure import (
-    PREVIEW_SHAPE,
-    Artifact,
-    BoolArray,
-    Float32Array,
-    Instances,
-    Source,
-    UInt8Array,
-    tight_boxes,
-)
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances, Source, UInt8Array, tight_boxes
 from cascade.core.run_lengths import decode_mask, encode_masks
 from cascade.runs.ccds import CcdRow, ccd_rows
 from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult
@@ -135,7 +127,7 @@ def batch_tables(outcomes: list[Outcome]) -> dict[str, pa.Table]:
         key = {"exposure": outcome.exposure, "expnum": outcome.source.expnum}
         if outcome.finding is not None:
             rows["artifacts"] += [key | row for row in outcome.finding.artifacts]
-            rows["ccds"] += [key | asdict(row) for row in outcome.finding.ccds]
+            rows["ccds"] += [key | row.columns() for row in outcome.finding.ccds]
         if outcome.failure is not None:
             stage, error = outcome.failure
             rows["failures"].append(key | {"path": _text(outcome.source.path), "stage": stage, "error": _text(error)})

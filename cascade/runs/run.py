@@ -4,7 +4,7 @@ The run directory: written batch by batch, resumable, and readable with any Parq
 ::
 
     RUN/                            a folder, or a URL such as s3://bucket/prefix
-      run.json                      configuration, status, counts, seconds per stage, versions
+      run.json                      configuration, classes, status, counts, seconds per stage, versions
       inputs/part-00000.parquet     what the run was given, and a part for what was added by each later call
       exposures/part-00000.parquet, artifacts/, ccds/, failures/     one part per batch
       masks.zarr/mask               (exposure, y, x) uint8, one shard per batch
@@ -48,7 +48,7 @@ from cascade.runs.files import (
     read_run_json,
 )
 from cascade.runs.masks import open_masks
-from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary
+from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary, schemas
 from cascade.storage import Storage, open_storage
 from cascade.storage.atomic import json_bytes
 
@@ -90,7 +90,7 @@ class Run:
         details: Mapping[str, Any] | None = None,
     ) -> Self:
         """
-        Create a run directory, or go on with the one that is there.
+        Create a run directory, or go on with the one that is there; a ``run.json`` of format 2 becomes one of format 3.
 
         Parameters
         ----------
@@ -224,7 +224,7 @@ class Run:
             If there is no such table, or a part is missing or damaged.
         """
         parts = list(self.parts(name))
-        return pa.concat_tables([SCHEMAS[name].empty_table(), *parts])
+        return pa.concat_tables([schemas(self.config.labels)[name].empty_table(), *parts])
 
     def parts(self, name: str) -> Iterator[pa.Table]:
         """Read a table as `table` does, a finished batch at a time."""
@@ -234,7 +234,7 @@ class Run:
         keys = [part_key(name, index) for index in self.done()]
         try:
             for key, data in zip(keys, self.storage.read_many(keys), strict=True):
-                yield read_part(data, SCHEMAS[name], f"{self.storage.url}/{key}")
+                yield read_part(data, schemas(self.config.labels)[name], f"{self.storage.url}/{key}")
         except OSError as error:
             msg = f"{self.path}: expected a part of the run, got {error}; `cascade verify` says what to process again"
             raise StoreError(msg) from error

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.data_files import write_npz
-from cascade.core.exposure import Artifact
 from cascade.simulate import simulate_exposure
 
 _SHIPPED = Path(__file__).parents[1] / "networks" / "engines" / "parity_previews.npz"

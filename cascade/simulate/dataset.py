@@ -17,8 +17,9 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact, coco_categories
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import Artifact, tight_boxes
+from cascade.core.exposure import tight_boxes
 from cascade.core.run_lengths import encode_masks
 from cascade.core.versions import installed_versions
 from cascade.core.via import via_document
@@ -40,9 +41,7 @@ _EXPOSURE_SCHEMA = pa.schema(
         ("file", pa.string()),
         ("band", pa.string()),
         ("ghosted", pa.bool_()),
-        ("n_bright", pa.int32()),
-        ("n_faint", pa.int32()),
-        ("n_rays", pa.int32()),
+        *((f"n_{artifact.label}", pa.int32()) for artifact in Artifact),
         ("n_stars", pa.int32()),
         ("sky_level", pa.float32()),
         ("noise", pa.float32()),
@@ -208,7 +207,7 @@ def _note(pages: _Pages, exposure: SimulatedExposure, name: str) -> None:
             {
                 "id": len(pages.coco_labels) + 1,
                 "image_id": exposure.expnum,
-                "category_id": int(label.region.artifact) + 1,
+                "category_id": label.region.artifact.category_id,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": int(label.mask.sum()),
                 "segmentation": {"size": list(label.mask.shape), "counts": counts.decode("ascii")},
@@ -268,11 +267,11 @@ def _truth_rows(exposure: SimulatedExposure) -> list[dict[str, Any]]:
 
 
 def _coco_document(pages: _Pages) -> dict[str, Any]:
-    """COCO instances: bbox (x, y, width, height), category_id 1 bright, 2 faint, 3 rays."""
+    """COCO instances: bbox (x, y, width, height), `Artifact.category_id`; and who would draw them."""
     return {
         "images": pages.coco_images,
         "annotations": pages.coco_labels,
-        "categories": [{"id": int(artifact) + 1, "name": artifact.label} for artifact in Artifact],
+        "categories": coco_categories(),
     }
 
 

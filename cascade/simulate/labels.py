@@ -30,7 +30,8 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage import measure, morphology
 
-from cascade.core.exposure import Artifact, BoolArray, Float32Array
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray, Float32Array
 from cascade.core.via import Region
 
 MIN_GHOST_SNR = 10.0

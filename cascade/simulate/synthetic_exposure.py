@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray, Float32Array, Instances, UInt8Array
 from cascade.core.via import region_instances
 from cascade.optics.ghost_optics import GhostOptics
 from cascade.simulate.conditions import Conditions, Ranges, draw_conditions

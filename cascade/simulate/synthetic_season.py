@@ -9,8 +9,9 @@ from functools import cache
 import numpy as np
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import Artifact, UInt8Array
+from cascade.core.exposure import UInt8Array
 from cascade.simulate.conditions import Ranges
 from cascade.simulate.synthetic_exposure import Kind, SimulatedExposure, Simulator
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 
 SKY_MAG = {"g": 22.1, "r": 21.1, "i": 20.1, "z": 18.8, "Y": 18.0}
 """Dark sky at Cerro Tololo, mag/arcsec² (Neilsen et al. 2016, rounded)."""

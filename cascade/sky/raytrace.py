@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Instances, tight_boxes
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Instances, tight_boxes
 from cascade.optics.ghost_optics import MAX_FIELD_ANGLE_DEG, GhostOptics, Reflectivity, Star
 from cascade.sky.brightness import PIXEL_ARCSEC2, SKY_MAG, ghost_class
 from cascade.sky.catalogue import BrightStars

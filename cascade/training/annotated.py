@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
 from cascade.core.exposure import BoolArray, Instances, UInt8Array
 from cascade.core.via import read_via, region_instances
@@ -58,10 +59,10 @@ class AnnotatedSet:
 
         Returns
         -------
-        ndarray of bool, shape (J, N, 3, 400, 400)
-            Union of masks by class.
+        ndarray of bool, shape (J, N, C, 400, 400)
+            Union of masks by class, in the order of `Artifact`.
         """
-        votes = np.zeros((len(self.annotators), len(self), 3, *self.images.shape[1:]), bool)
+        votes = np.zeros((len(self.annotators), len(self), len(Artifact), *self.images.shape[1:]), bool)
         for n, by_annotator in enumerate(self.instances):
             for j, found in enumerate(by_annotator):
                 for class_, mask in zip(found.classes, found.masks, strict=True):

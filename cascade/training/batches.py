@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.exposure import BoolArray, Float32Array
 from cascade.networks.nets.classifier import ScreenTraining
 from cascade.networks.nets.mask_rcnn import LOSSES
@@ -38,6 +40,8 @@ class Batches(keras.utils.PyDataset):
         Fraction of images from `real`, in [0, 1].
     camera : Camera
     fit : FitConfig
+    classes : sequence of Artifact
+        What the network tells apart, in the order of its outputs.
 
     Attributes
     ----------
@@ -46,12 +50,13 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, real: Source | None, synthetic: Source | None, real_share: float, camera: Camera, fit: FitConfig
-    ) -> None:
+        self, real: Source | None, synthetic: Source | None, real_share: float, camera: Camera, fit: FitConfig,
+        classes: Sequence[Artifact] = tuple(Artifact),
+    ) -> None:  # fmt: skip
         super().__init__(workers=_LOADERS, max_queue_size=4)
         self.epoch = 0
         self._real, self._synthetic, self._real_share = real, synthetic, real_share
-        self._camera, self._fit = camera, fit
+        self._camera, self._fit, self._classes = camera, fit, tuple(classes)
         self._on_ccds: BoolArray = camera.labels > 0
 
     def __len__(self) -> int:
@@ -68,7 +73,7 @@ class Batches(keras.utils.PyDataset):
         if source is None:
             msg = f"training: no source of {'real' if is_real else 'synthetic'} exposures"
             raise ValueError(msg)
-        sample = augmented(source.draw(rng), self._on_ccds, rng)
+        sample = augmented(source.draw(rng), self._on_ccds, rng).of_classes(self._classes)
         return Sample(with_dead_ccd(sample.image, self._camera, rng), sample.found, sample.marked)
 
     def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:
@@ -144,7 +149,7 @@ def _stacked(samples: list[Sample]) -> np.ndarray:
 
 
 def _shares(samples: list[Sample]) -> Float32Array:
-    """Fraction of annotators who marked each class, averaged over cells, (B, 100, 100, 4)."""
+    """Fraction of annotators who marked each class, averaged over cells, (B, 100, 100, C + 1)."""
     marked = np.stack([sample.marked for sample in samples])
     # Far faster than a mean over reshaped axes.
     rows = np.add.reduce([marked[:, :, k::CELL_PX] for k in range(CELL_PX)])

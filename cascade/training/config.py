@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cascade.core.errors import ConfigError
+from cascade.core.artifact import Artifact
+from cascade.core.errors import ConfigError, InputError
 from cascade.core.records import Range, parse_toml, read_record, shown
 from cascade.networks.nets.presets import PRESETS
 
@@ -125,6 +126,8 @@ class TrainConfig:
         Optimisation.
     text
         The file itself, recorded with the checkpoint.
+    classes
+        Classes of the network, in the order of its outputs; a file that names none means all.
     """
 
     architecture: Mapping[str, Any]
@@ -134,6 +137,7 @@ class TrainConfig:
     season: SeasonConfig | None
     fit: FitConfig
     text: str
+    classes: tuple[Artifact, ...] = tuple(Artifact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,7 @@ class _Tables:
     semantic: Level = 0.5
     real: RealConfig | None = None
     season: SeasonConfig | None = None
+    classes: tuple[str, ...] = tuple(artifact.label for artifact in Artifact)
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -173,7 +178,21 @@ def read_config(path: Path) -> TrainConfig:
         season=tables.season,
         fit=tables.fit,
         text=data.decode("utf-8").replace("\r\n", "\n"),  # checkpoints know the file by it, on whatever system
+        classes=_classes(tables.classes, where),
     )
+
+
+def _classes(labels: tuple[str, ...], where: str) -> tuple[Artifact, ...]:
+    """The classes of these names."""
+    try:
+        classes = tuple(Artifact.from_label(label) for label in labels)
+    except InputError as error:
+        msg = f"{where}: key classes: {error}"
+        raise ConfigError(msg) from error
+    if not classes or len(set(classes)) < len(classes):
+        msg = f"{where}: key classes: expected artifact classes, each once, got {shown(', '.join(labels))}"
+        raise ConfigError(msg)
+    return classes
 
 
 def _check_mix(tables: _Tables, where: str) -> None:

@@ -148,7 +148,10 @@ def _measure_segment(
     ours = Setting(
         config.threshold if "boxes" in outputs else NEVER, config.semantic if "semantic" in outputs else NEVER
     )
-    guesses = {setting: affected_by(artifacts(outputs, setting), camera) for setting in {ours, *settings_of(outputs)}}
+    guesses = {
+        setting: affected_by(artifacts(outputs, setting, config.classes), camera)
+        for setting in {ours, *settings_of(outputs)}
+    }
     chosen = [best_setting(truth, guesses, np.setdiff1d(range(len(annotated)), fold).tolist()) for fold in folds]
     nested: Affected = {area: {g: np.zeros_like(ccds) for g, ccds in groups.items()} for area, groups in truth.items()}
     for fold, setting in zip(folds, chosen, strict=True):
@@ -172,7 +175,7 @@ def _measure_segment(
         },
         "n_clean_mosaics": len(next(iter(mosaics.values()))),
         "n_clean_mosaics_with_artifacts": {
-            str(setting): sum(len(found) > 0 for found in artifacts(mosaics, setting))
+            str(setting): sum(len(found) > 0 for found in artifacts(mosaics, setting, config.classes))
             for setting in sorted({ours, *chosen})
         },
     }

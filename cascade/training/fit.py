@@ -95,12 +95,12 @@ def train(
         return read_model(out)
     started = time.monotonic()
     keras.utils.set_random_seed(config.fit.seed)
-    master = build_network(config.architecture)  # float32 throughout
+    master = build_network(config.architecture, config.classes)  # float32 throughout
     check_task(config.architecture, task)
     if start is not None:
-        transfer_weights(start, master)  # its golden outputs are those of float32
+        transfer_weights(start, master, config.classes)  # its golden outputs are those of float32
     with _precision(config.fit.precision):
-        network = build_network(config.architecture)
+        network = build_network(config.architecture, config.classes)
         network.set_weights(master.get_weights())
         trained = _compiled(task, network, config)
         batches = _batches(task, trained, config, data, camera)
@@ -119,7 +119,8 @@ def train(
     else:
         copy_weights(trained, network, master)
     info = write_model(
-        out, master, task=task, architecture=config.architecture, threshold=config.threshold,
+        out, master, task=task, architecture=config.architecture, classes=config.classes,
+        threshold=config.threshold,
         semantic=config.semantic if getattr(master, "semantic_head", None) is not None else None,
         training={
             **data.description,
@@ -167,10 +168,10 @@ def _batches(task: Task, trained: keras.Model, config: TrainConfig, data: Traini
         real = AnnotatedExposures(data.annotated, camera, config.real, data.season)
     share = config.real.share if config.real is not None else 0.0
     if isinstance(trained, ScreenTraining):
-        return ScreenBatches(real, data.season, share, camera, config.fit)
+        return ScreenBatches(real, data.season, share, camera, config.fit, config.classes)
     if isinstance(trained, SemanticTraining):
-        return SemanticBatches(real, data.season, share, camera, config.fit)
-    batches = SegmentBatches(real, data.season, share, camera, config.fit)
+        return SemanticBatches(real, data.season, share, camera, config.fit, config.classes)
+    batches = SegmentBatches(real, data.season, share, camera, config.fit, config.classes)
     batches.losses = trained.loss_names
     return batches
 
@@ -186,8 +187,10 @@ def _validation(
 
     def score(scored: keras.Model) -> float:
         if task == "screen":
-            return screen_auc(scored, season)
-        return segment_f1(scored, season, camera, threshold=config.threshold, semantic=config.semantic)
+            return screen_auc(scored, season, config.classes)
+        return segment_f1(
+            scored, season, camera, threshold=config.threshold, semantic=config.semantic, classes=config.classes
+        )
 
     return Validation(task, network, master, score, checkpoint, fit, EPOCH_STEPS)
 

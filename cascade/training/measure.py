@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.exposure import BoolArray, Instances
 from cascade.evaluate import GROUPS, CcdMetrics, affected_ccds, group_masks, majority
 from cascade.networks.engines import Outputs
@@ -65,14 +66,17 @@ def settings_of(outputs: Outputs) -> list[Setting]:
     return [Setting(score, level) for score in scores for level in maps if min(score, level) < NEVER]
 
 
-def artifacts(outputs: Outputs, setting: Setting) -> list[Instances]:
-    """The artifacts of every image at one setting."""
+def artifacts(outputs: Outputs, setting: Setting, classes: Sequence[Artifact] = tuple(Artifact)) -> list[Instances]:
+    """The artifacts of every image at one setting, of a network for some classes."""
     n_images = len(next(iter(outputs.values())))
     if setting.semantic >= NEVER:
         outputs = {key: value for key, value in outputs.items() if key != "semantic"}
     if setting.min_score >= NEVER:
         outputs = {"semantic": outputs["semantic"]}
-    return [artifacts_of(outputs, n, min_score=setting.min_score, semantic=setting.semantic) for n in range(n_images)]
+    return [
+        artifacts_of(outputs, n, min_score=setting.min_score, semantic=setting.semantic, classes=classes)
+        for n in range(n_images)
+    ]
 
 
 def affected_by(found: Iterable[Instances], camera: Camera) -> Affected:

@@ -11,8 +11,9 @@ import numpy as np
 from scipy import ndimage
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Float32Array, Instances, tight_boxes
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances, tight_boxes
 from cascade.core.run_lengths import decode_mask
 from cascade.simulate.conditions import Ranges
 from cascade.training.annotated import AnnotatedSet
@@ -77,10 +78,11 @@ class SyntheticSeason:
             self._previews: Any = zarr.open_array(folder / "previews.zarr" / "preview", mode="r")
             labels = json.loads((folder / "coco.json").read_text(encoding="utf-8"))
             index_of = {image["id"]: n for n, image in enumerate(labels["images"])}
-            self._labels: list[list[tuple[int, float, str]]] = [[] for _ in index_of]
+            classes = {category["id"]: Artifact.from_label(category["name"]) for category in labels["categories"]}
+            self._labels: list[list[tuple[Artifact, float, str]]] = [[] for _ in index_of]
             for label in labels["annotations"]:
                 self._labels[index_of[label["image_id"]]].append(
-                    (label["category_id"] - 1, float(label["drawn_share"]), str(label["segmentation"]["counts"]))
+                    (classes[label["category_id"]], float(label["drawn_share"]), str(label["segmentation"]["counts"]))
                 )
         except (OSError, ValueError, KeyError, TypeError) as error:
             msg = f"{folder}: expected previews.zarr and coco.json of a synthetic season: {error!r}"

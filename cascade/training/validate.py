@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.evaluate import CcdMetrics, affected_ccds
 from cascade.networks.engines import KerasEngine
 from cascade.networks.model_info import Task
@@ -28,21 +29,23 @@ _N_SEGMENTED = 192  # a screen is validated on all held-out exposures
 _BLOCK = 32
 
 
-def screen_auc(network: keras.Model, season: SyntheticSeason) -> float:
-    """ROC AUC of a screen on the held-out exposures of a season."""
-    samples = [season.sample(n) for n in season.held_out]
+def screen_auc(network: keras.Model, season: SyntheticSeason, classes: Sequence[Artifact] = tuple(Artifact)) -> float:
+    """ROC AUC of a screen for some classes on the held-out exposures of a season."""
+    samples = [season.sample(n).of_classes(classes) for n in season.held_out]
     scores = NetworkScreener(KerasEngine(network, "screen")).score(np.stack([sample.image for sample in samples]))
     return float(roc_auc_score([len(sample.found) > 0 for sample in samples], scores))
 
 
 def segment_f1(
-    network: keras.Model, season: SyntheticSeason, camera: Camera, *, threshold: float, semantic: float
-) -> float:
+    network: keras.Model, season: SyntheticSeason, camera: Camera, *, threshold: float, semantic: float,
+    classes: Sequence[Artifact] = tuple(Artifact),
+) -> float:  # fmt: skip
     """CCD F1 of all classes together, area threshold 0, on some of the held-out exposures of a season."""
-    segmenter = NetworkSegmenter(KerasEngine(network, "segment"), min_score=threshold, semantic=semantic)
+    engine = KerasEngine(network, "segment")
+    segmenter = NetworkSegmenter(engine, min_score=threshold, semantic=semantic, classes=classes)
     truth, guess = [], []
     for start in range(0, min(_N_SEGMENTED, len(season.held_out)), _BLOCK):
-        samples = [season.sample(n) for n in season.held_out[start : start + _BLOCK]]
+        samples = [season.sample(n).of_classes(classes) for n in season.held_out[start : start + _BLOCK]]
         found = segmenter.segment(np.stack([sample.image for sample in samples]))
         truth += [sample.marked[-1] > 0 for sample in samples]
         guess += [np.any(instances.masks, axis=0) for instances in found]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from cascade.camera import Camera
 from cascade.cli.app import app
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.networks.model_info import ModelInfo
 from cascade.networks.models import build_network, write_model
 from cascade.runs.run import open_run

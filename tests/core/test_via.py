@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 from skimage import draw
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import InputError
-from cascade.core.exposure import Artifact
 from cascade.core.via import Region, read_annotations, read_via, region_instances, via_document
 
 

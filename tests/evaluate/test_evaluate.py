@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.evaluate import GROUPS, CcdMetrics, affected_ccds, group_masks, majority
 from cascade.training.annotated import load_annotated
 

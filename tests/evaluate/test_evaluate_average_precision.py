@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.cocoeval import COCOeval
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import Artifact
 from cascade.core.run_lengths import overlaps
 from cascade.evaluate import average_precision, coco_result, mrcnn_ap, paper_ap
 from cascade.evaluate.average_precision import AREAS, _coco

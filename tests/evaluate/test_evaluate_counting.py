@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cascade.camera import Camera, paper_boxes
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.evaluate import GROUPS, affected_ccds, group_masks
 from cascade.evaluate.counting import GEOMETRIES, IN_GROUP, CcdCells
 

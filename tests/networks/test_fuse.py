@@ -3,7 +3,8 @@ import pytest
 from fakes import instances
 from scipy import ndimage
 
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Instances
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import PREVIEW_SHAPE, Instances
 from cascade.networks.fuse import MIN_AREA_PX, _window, class_regions, fused, upsampled
 
 BRIGHT, FAINT, RAYS, ANY = range(4)

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
+from cascade.core.artifact import PAPER_CLASSES, Artifact
 from cascade.core.errors import ModelError
 from cascade.networks import model_info
 from cascade.networks.calibration import Calibration, Guarantee
@@ -100,6 +101,32 @@ def test_unknown_key_is_an_error(changes, key, tmp_path):
 def test_unknown_task_is_an_error(task, tmp_path):
     with pytest.raises(ModelError, match="task: expected one of screen, segment, got "):
         read(tmp_path, task=task)
+
+
+def test_classes_of_a_segmenter_are_those_that_it_names_in_its_order(tmp_path):
+    info = read(tmp_path, task="segment", classes=["rays", "Bright"])
+    assert info.classes == (Artifact.RAYS, Artifact.BRIGHT)
+
+
+def test_screens_that_name_no_classes_have_those_of_the_paper(tmp_path):
+    assert read(tmp_path, classes=["clean", "ghosted"]).classes == PAPER_CLASSES
+    assert read(tmp_path, map_classes=["faint"]).classes == (Artifact.FAINT,)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (None, "key classes: expected artifact classes, each once, got ''"),
+        ([], r"model\.toml: key classes: expected artifact classes, each once, got ''"),
+        ("rays", "key classes: expected a list, got 'rays'"),
+        (["rays", "RAYS"], "key classes: expected artifact classes, each once, got 'rays, RAYS'"),
+        (["rays", "comet"], r"model\.toml: key classes: artifact class: expected one of bright, .*rays.*, got 'comet'"),
+        ([3], r"key classes\[0\]: expected a text, got 3"),
+    ],
+)
+def test_classes_that_make_no_sense_are_an_error(classes, message, tmp_path):
+    with pytest.raises(ModelError, match=message):
+        read(tmp_path, task="segment", classes=classes)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), float("inf")])

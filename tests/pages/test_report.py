@@ -81,8 +81,8 @@ class Page(HTMLParser):
 
 
 def season(folder):
-    text = (folder / "data.js").read_text()
-    return json.loads(text.removeprefix("globalThis.cascadeSeason = ").removesuffix(";\n"))
+    text = (folder / "data.js").read_text().splitlines()[-1]
+    return json.loads(text.removeprefix("globalThis.cascadeSeason = ").removesuffix(";"))
 
 
 def hostile_run(path):

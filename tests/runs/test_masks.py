@@ -9,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from cascade.core.artifact import PAPER_CLASSES
+from cascade.runs.classes import RunClass
 from cascade.runs.masks import FOLDER, create_masks, encode_shard, is_created, open_masks, read_planes, shard_key
 from cascade.storage import open_storage
+
+CLASSES = RunClass.of(PAPER_CLASSES)
 
 
 def planes(n):
@@ -22,7 +26,7 @@ def planes(n):
 
 def test_shard_is_what_zarr_writes(tmp_path):
     storage = open_storage(tmp_path)
-    create_masks(storage, 11, 4)
+    create_masks(storage, 11, 4, CLASSES)
     array = zarr.open_array(tmp_path / FOLDER / "mask", mode="r+", config={"write_empty_chunks": False})
     array[4:8] = planes(4)
     array[8:11] = planes(3)
@@ -57,7 +61,7 @@ def test_shard_of_any_planes_is_what_zarr_writes(shard):
 
 def test_shard_is_read_back_by_zarr(tmp_path):
     storage = open_storage(tmp_path)
-    create_masks(storage, 11, 4)
+    create_masks(storage, 11, 4, CLASSES)
     storage.write(shard_key(2), encode_shard(planes(3), 4))
     np.testing.assert_array_equal(open_masks(storage)[8:11], planes(3))
     assert not open_masks(storage)[:8].any()
@@ -66,17 +70,23 @@ def test_shard_is_read_back_by_zarr(tmp_path):
 def test_longer_array_keeps_its_shards(tmp_path):
     storage = open_storage(tmp_path)
     assert not is_created(storage, 11)
-    create_masks(storage, 11, 4)
+    create_masks(storage, 11, 4, CLASSES)
     storage.write(shard_key(2), encode_shard(planes(3), 4))
-    create_masks(storage, 40, 4)
+    create_masks(storage, 40, 4, CLASSES)
     assert is_created(storage, 40)
     assert not is_created(storage, 11)
     np.testing.assert_array_equal(open_masks(storage)[8:12], np.concatenate([planes(3), np.zeros((1, 400, 400))]))
 
 
+def test_the_bits_are_named_as_the_cf_conventions_want(tmp_path):
+    create_masks(open_storage(tmp_path), 11, 4, (*CLASSES, RunClass("spot", 128)))
+    attributes = dict(zarr.open_array(tmp_path / FOLDER / "mask", mode="r").attrs)
+    assert attributes == {"flag_masks": [1, 2, 4, 128], "flag_meanings": "bright faint rays spot"}
+
+
 def test_planes_are_read_though_the_store_breaks_off(s3, s3_folder, monkeypatch):
     storage = open_storage(s3_folder)
-    create_masks(storage, 8, 4)
+    create_masks(storage, 8, 4, CLASSES)
     storage.write(shard_key(1), encode_shard(planes(4), 4))
     monkeypatch.setattr(s3, "FAULTS", ("cut off",))
     monkeypatch.setattr("cascade.storage.object_store._N_ATTEMPTS", 50)

@@ -280,7 +280,7 @@ def test_file_in_place_of_the_run_is_refused(tmp_path):
     [
         ("{half", r"run.json: expected JSON, got .*; the file is damaged"),
         ("[]", r"run.json: expected a JSON object, got list"),
-        ('{"format": "tar"}', r"run.json: expected format 'ghost-cascade run' version 2, got 'tar' version None"),
+        ('{"format": "tar"}', r"run.json: expected format 'ghost-cascade run' version 2 or 3, got 'tar' version None$"),
     ],
 )
 def test_damaged_run_json_is_refused_and_nothing_changes(run, fresh, content, message):

@@ -9,8 +9,8 @@ from looked_at import DECAM, looked_at
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError, StoreError
-from cascade.core.exposure import Artifact
 from cascade.core.via import read_via
 from cascade.export import export_run
 from cascade.runs.tables import SCHEMAS

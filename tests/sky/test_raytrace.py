@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
-from cascade.core.exposure import Artifact
 from cascade.optics.ghost_optics import GhostOptics, Reflectivity
 from cascade.sky.catalogue import BrightStars, unit_vectors
 from cascade.sky.pointing import Pointing

@@ -6,8 +6,8 @@ from annotated import BRIGHT_ON_28, FAINT_ON_35, annotated_set
 from PIL import Image
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
-from cascade.core.exposure import Artifact
 from cascade.training.annotated import folds_by_night, load_annotated
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
 from cascade.networks.nets.presets import PRESETS
 from cascade.training.config import RealConfig, SeasonConfig, data_root, read_config
@@ -65,6 +66,25 @@ def test_a_configuration_says_what_its_file_says(tmp_path):
 
 def test_the_level_of_the_map_may_be_said(tmp_path):
     assert read(tmp_path, TEXT.replace("threshold = 0.5", "threshold = 0.5\nsemantic = 0.35")).semantic == 0.35
+
+
+def test_classes_may_be_named_and_are_all_else(tmp_path):
+    assert read(tmp_path, TEXT).classes == tuple(Artifact)
+    assert read(tmp_path, 'classes = ["rays", "bright"]' + TEXT).classes == (Artifact.RAYS, Artifact.BRIGHT)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ("[]", "train.toml: key classes: expected artifact classes, each once, got ''"),
+        ('"rays"', "key classes: expected a list, got 'rays'"),
+        ('["rays", "rays"]', "key classes: expected artifact classes, each once, got 'rays, rays'"),
+        ('["comet"]', "train.toml: key classes: artifact class: expected one of bright, .*got 'comet'"),
+    ],
+)
+def test_classes_that_make_no_sense_are_an_error(tmp_path, classes, message):
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, f"classes = {classes}{TEXT}")
 
 
 def test_real_exposures_alone_are_enough(tmp_path):

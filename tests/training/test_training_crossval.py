@@ -9,8 +9,8 @@ from fakes import instances
 from trainings import train_config
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import Artifact
 from cascade.training import crossval, measure
 from cascade.training.crossval import cross_validate
 from cascade.training.sources import TrainingData

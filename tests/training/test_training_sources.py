@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from cascade.camera import Camera
 from cascade.cli.app import app
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact
+from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.core.via import read_via, region_instances
 from cascade.inputs import open_inputs
 from cascade.training import sources

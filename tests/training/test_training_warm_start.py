@@ -8,6 +8,7 @@ from seasons import CONFIG as SEASON
 from trainings import close, shorten_epochs, train_config
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ModelError
 from cascade.networks.models import build_network, load_network, write_model
 from cascade.training.fit import train
@@ -48,6 +49,11 @@ def same_parts(ours, theirs):
         and getattr(theirs, name, None) is not None
         and close(getattr(ours, name).get_weights(), getattr(theirs, name).get_weights(), atol=0)
     }
+
+
+def test_parts_that_tell_other_classes_apart_are_not_taken_over(starts, tiny_architectures):
+    network = fresh(tiny_architectures, "segment")
+    assert transfer_weights(starts["segment"], network, tuple(Artifact)[::-1]) == ("pyramid", "rpn_head")
 
 
 def test_a_semantic_net_becomes_the_trunk_of_a_mask_rcnn(starts, networks, tiny_architectures, caplog):

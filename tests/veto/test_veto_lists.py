@@ -223,7 +223,8 @@ def test_a_list_of_nights_is_read_and_written_by_the_clock_of_the_camera(tmp_pat
 def ccd_tables():
     from cascade.runs.tables import CCDS, EXPOSURES
 
-    fractions = {"area_fraction": 0.5, "bright_fraction": 0.5, "faint_fraction": 0.0, "rays_fraction": 0.0}
+    fractions = {name: 0.0 for name in CCDS.names if name.endswith("_fraction")}
+    fractions |= {"area_fraction": 0.5, "bright_fraction": 0.5}
     ccds = [
         {"exposure": k, "expnum": expnum, "ccdnum": n, "detpos": CAMERA.detpos(n), **fractions, "max_score": 0.9}
         for k, (expnum, n) in enumerate([(300000, 2), (300000, 13), (700000, 13), (700000, 14)])

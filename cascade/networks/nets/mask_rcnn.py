@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from cascade.core.exposure import Artifact
 from cascade.networks.nets.boxes import Tensor, area, clip, decode
 from cascade.networks.nets.frame import Frame
 from cascade.networks.nets.heads import by_region
@@ -22,7 +21,6 @@ from cascade.networks.nets.semantic import N_LEVELS as N_SEMANTIC_LEVELS
 from cascade.networks.nets.semantic import semantic_loss
 from cascade.networks.nets.targets import crop_masks, match_anchors, sample_regions
 
-N_CLASSES = len(Artifact)
 LOSSES = ("anchor_score", "anchor_box", "region_class", "region_box", "mask", "semantic")
 """Names of the losses, in the order of training logs."""
 
@@ -86,9 +84,9 @@ class MaskRCNN(keras.Model):
     Find artifacts in previews.
 
     Input (B, 400, 400, 1), grey levels 0-255. Output, a dict of float32: `boxes` (B, D, 4) in pixels of the preview,
-    `scores` (B, D), 0 where there is no detection, `classes` (B, D) int32 values of `Artifact`, and `masks`
-    (B, D, m, m) probabilities within each box. With a semantic head there is also `semantic`, (B, 100, 100, 4)
-    probabilities of `cascade.networks.nets.semantic.CHANNELS`.
+    `scores` (B, D), 0 where there is no detection, `classes` (B, D) int32 indices among the C classes of the model, and
+    `masks` (B, D, m, m) probabilities within each box. With a semantic head there is also `semantic`,
+    (B, 100, 100, C + 1) probabilities; see `cascade.networks.nets.semantic`.
 
     Parameters
     ----------
@@ -127,6 +125,11 @@ class MaskRCNN(keras.Model):
         """Side of the masks of the mask head."""
         return int(self.mask_head.output.shape[1])
 
+    @property
+    def n_classes(self) -> int:
+        """How many classes the heads tell apart."""
+        return int(self.mask_head.output.shape[-1])
+
     def call(self, images: Tensor) -> dict[str, Tensor]:
         """Detect artifacts."""
         levels, logits, offsets = self.look(images, training=False)
@@ -141,7 +144,7 @@ class MaskRCNN(keras.Model):
         return outputs
 
     def semantic_logits(self, levels: Sequence[Tensor], *, training: bool) -> Tensor:
-        """Logits of the semantic map, (B, 100, 100, 4); only with a semantic head."""
+        """Logits of the semantic map, (B, 100, 100, C + 1); only with a semantic head."""
         assert self.semantic_head is not None
         return self.semantic_head(levels[:N_SEMANTIC_LEVELS], training=training)
 
@@ -174,7 +177,7 @@ class MaskRCNN(keras.Model):
     def draw(self, regions: Tensor, classes: Tensor) -> Tensor:
         """Masks (B, D, m, m) of regions (B, D, bins, bins, C), each for its own class."""
         (logits,) = by_region(self.mask_head, regions)
-        of_class = ops.one_hot(classes, N_CLASSES, dtype="float32")[:, :, None, None]
+        of_class = ops.one_hot(classes, self.n_classes, dtype="float32")[:, :, None, None]
         return ops.sigmoid(ops.sum(logits * of_class, axis=-1))
 
     def detect(
@@ -182,18 +185,18 @@ class MaskRCNN(keras.Model):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (B, D, 4), scores and classes (B, D) after class-wise non-maximum suppression."""
         limits = self.limits
-        n_pairs = limits.n_proposals * N_CLASSES
+        n_pairs = limits.n_proposals * self.n_classes
         probabilities = ops.softmax(class_logits, axis=-1) * ops.cast(valid, "float32")[..., None]
         scores = probabilities[..., 1:]
         n_usable = n_pairs
         if limits.one_class:
             scores = ops.where(scores >= ops.max(probabilities, axis=-1, keepdims=True), scores, 0.0)
             n_usable = limits.n_proposals
-        shifts = ops.reshape(shifts, (-1, limits.n_proposals, N_CLASSES, 4))
+        shifts = ops.reshape(shifts, (-1, limits.n_proposals, self.n_classes, 4))
         boxes = clip(decode(shifts, proposals[:, :, None]), self.frame.limit)
         scores, order = ops.top_k(ops.reshape(scores, (-1, n_pairs)), min(n_usable, limits.n_candidates))
         boxes = pick(ops.reshape(boxes, (-1, n_pairs, 4)), order)
-        classes = ops.cast(order % N_CLASSES, "int32")
+        classes = ops.cast(order % self.n_classes, "int32")
         # Shifted by class, boxes of different classes never overlap.
         shifted = boxes + ops.cast(classes, "float32")[..., None] * (2.0 * self.frame.size)
         usable = ops.logical_and(scores >= limits.min_score, area(boxes) >= 1.0)
@@ -207,9 +210,9 @@ class MaskRCNNTraining(keras.Model):
     """
     A Mask R-CNN with its losses, for `keras.Model.fit`.
 
-    Input: a dict of `image` (B, 400, 400, 1), `boxes` (B, G, 4) in pixels of the preview, `classes` (B, G) values of
-    `Artifact` or -1 for padding, `masks` (B, G, 400, 400) uint8 0 or 1, `shares` (B, 100, 100, 4), the covered
-    fraction of each cell by `cascade.networks.nets.semantic.CHANNELS`. Output: a dict of the losses (B,) in `LOSSES`,
+    Input: a dict of `image` (B, 400, 400, 1), `boxes` (B, G, 4) in pixels of the preview, `classes` (B, G)
+    indices among the C classes or -1 for padding, `masks` (B, G, 400, 400) uint8 0 or 1, `shares` (B, 100, 100, C + 1),
+    the covered fraction of each cell by class, and by any. Output: a dict of the losses (B,) in `LOSSES`,
     without that of a missing semantic head; compile it with `mean_loss` for each. Images without any instance train as
     background.
     """

@@ -15,7 +15,7 @@ from keras import layers
 from cascade.networks.nets.boxes import Tensor, pyramid_anchors
 from cascade.networks.nets.fpn import feature_pyramid
 from cascade.networks.nets.frame import Frame, normalised, preview_input
-from cascade.networks.nets.mask_rcnn import N_CLASSES, Limits, MaskRCNN, Sampling
+from cascade.networks.nets.mask_rcnn import Limits, MaskRCNN, Sampling
 from cascade.networks.nets.resnet import frozen_norm, resnet_stages
 from cascade.networks.nets.rpn import RPNHead
 
@@ -61,7 +61,7 @@ class MatterportConfig:
     min_score: float = 0.7
 
 
-def build_matterport(config: MatterportConfig) -> MaskRCNN:
+def build_matterport(config: MatterportConfig, n_classes: int) -> MaskRCNN:
     """
     Build the network.
 
@@ -84,8 +84,8 @@ def build_matterport(config: MatterportConfig) -> MaskRCNN:
         frame=frame,
         pyramid=keras.Model(images, levels, name="pyramid"),
         rpn_head=RPNHead(_RPN_CHANNELS, len(_ANCHOR_RATIOS), paired=True, name="rpn_head"),
-        box_head=_build_box_head(),
-        mask_head=_build_mask_head(),
+        box_head=_build_box_head(n_classes),
+        mask_head=_build_mask_head(n_classes),
         anchors=pyramid_anchors(config.size, _STRIDES, _ANCHOR_SIZES_PX, _ANCHOR_RATIOS, centre=0.0, inclusive=True),
         sampling=Sampling(
             strides=_STRIDES[:-1],
@@ -131,19 +131,19 @@ def _n_anchors(size: int) -> int:
     return len(_ANCHOR_RATIOS) * sum((size // stride) ** 2 for stride in _STRIDES)
 
 
-def _build_box_head() -> keras.Model:
+def _build_box_head(n_classes: int) -> keras.Model:
     """(R, 7, 7, 256) to logits (R, 1 + n_classes) and offsets (R, n_classes * 4), without those of background."""
     regions = keras.Input((_BOX_BINS, _BOX_BINS, _PYRAMID_CHANNELS))
     x = layers.Conv2D(_HEAD_WIDTH, _BOX_BINS, name="mrcnn_class_conv1")(regions)
     x = layers.ReLU()(frozen_norm(x, "mrcnn_class_bn1"))
     x = layers.Conv2D(_HEAD_WIDTH, 1, name="mrcnn_class_conv2")(x)
     x = layers.Flatten()(layers.ReLU()(frozen_norm(x, "mrcnn_class_bn2")))
-    logits = layers.Dense(1 + N_CLASSES, dtype="float32", name="mrcnn_class_logits")(x)
-    offsets = layers.Dense(4 * (1 + N_CLASSES), dtype="float32", name="mrcnn_bbox_fc")(x)
+    logits = layers.Dense(1 + n_classes, dtype="float32", name="mrcnn_class_logits")(x)
+    offsets = layers.Dense(4 * (1 + n_classes), dtype="float32", name="mrcnn_bbox_fc")(x)
     return keras.Model(regions, [logits, offsets[:, 4:]], name="box_head")
 
 
-def _build_mask_head() -> keras.Model:
+def _build_mask_head(n_classes: int) -> keras.Model:
     """(R, 14, 14, 256) to logits (R, 28, 28, n_classes), without those of background."""
     regions = keras.Input((_MASK_BINS, _MASK_BINS, _PYRAMID_CHANNELS))
     x = regions
@@ -151,5 +151,5 @@ def _build_mask_head() -> keras.Model:
         x = layers.Conv2D(_MASK_WIDTH, 3, padding="same", name=f"mrcnn_mask_conv{k}")(x)
         x = layers.ReLU()(frozen_norm(x, f"mrcnn_mask_bn{k}"))
     x = layers.Conv2DTranspose(_MASK_WIDTH, 2, strides=2, activation="relu", name="mrcnn_mask_deconv")(x)
-    logits = layers.Conv2D(1 + N_CLASSES, 1, dtype="float32", name="mrcnn_mask")(x)
+    logits = layers.Conv2D(1 + n_classes, 1, dtype="float32", name="mrcnn_mask")(x)
     return keras.Model(regions, logits[..., 1:], name="mask_head")

@@ -96,7 +96,7 @@ def sample_regions(
     proposals, valid : tensor, shapes (B, N, 4) and (B, N)
     boxes : tensor, shape (B, G, 4)
     classes : tensor of int, shape (B, G)
-        Values of `Artifact`; -1 for padding.
+        Indices among the classes of the model; -1 for padding.
     seed : keras.random.SeedGenerator
         Of the random sample.
     n_regions, n_positive : int

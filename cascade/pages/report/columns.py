@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.core.outlines import outlines
 from cascade.pages.report.charts import ccd_boxes
 from cascade.pages.report.snapshot import RunSnapshot

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cascade.camera import Camera
-from cascade.runs.picture import COLOURS, VETO_COLOUR, Panel, draw_panel
+from cascade.core.artifact import Artifact
+from cascade.runs.picture import VETO_COLOUR, Panel, draw_panel
 
 _COLUMNS = 4
 _PANEL_INCHES = 3.0
@@ -44,7 +45,7 @@ def draw_overview(panels: Sequence[Panel], camera: Camera, path: Path, *, title:
     if not panels:
         axes[0].text(0, 0.5, "No exposure was flagged.", fontsize=12)
     figure.suptitle(title, fontsize=11)
-    legend = [Patch(color=colour, label=artifact.label) for artifact, colour in COLOURS.items()]
+    legend = [Patch(color=artifact.colour, label=artifact.label) for artifact in Artifact]
     legend.append(Patch(facecolor="none", edgecolor=VETO_COLOUR, label="vetoed CCD"))
     figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), fontsize=9, frameon=False)
     figure.savefig(path)

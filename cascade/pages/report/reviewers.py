@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.pages.report.page import Reviews, Table
 from cascade.pages.report.snapshot import RunSnapshot
 from cascade.runs.verdicts import Judged, Verdict, judged_exposures, model_name

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cascade.camera import Camera, night_of
+from cascade.runs.classes import check_known
 from cascade.runs.files import read_run_json
 from cascade.runs.run import Run
 from cascade.runs.tables import SCHEMAS, RunSummary
@@ -106,9 +107,10 @@ def take_snapshot(run: Run) -> RunSnapshot:
     Raises
     ------
     StoreError
-        If a table or ``run.json`` is missing or damaged.
+        If a table or ``run.json`` is missing or damaged, or the run has classes that are not known.
     """
     camera = Camera.load(run.config.camera)
+    check_known(run.config.classes, run.path)
     tables = {name: run.table(name) for name in SCHEMAS}
     exposures = tables["exposures"]
     return RunSnapshot(

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from pyarrow import parquet
 
 from cascade.core.errors import ConfigError
+from cascade.pages.report.classes import STYLE, classes_css, classes_js
 from cascade.pages.report.columns import detail_parts, script_json, season_columns
 from cascade.pages.report.page import Assets, Download, report_page, static_text
 from cascade.pages.report.previews import data_uri, preview_jpeg
@@ -39,7 +40,7 @@ MARK = ".cascade-report"
 """File that tells a folder as a report, which a new one may replace."""
 
 _SCRIPTS = ("focal.js", "virtual.js", "report.js")
-_STYLES = ("theme.css", "report.css")
+_STYLES = ("theme.css", STYLE, "report.css")
 _FOLDER_POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' file: data:; script-src 'self' file:; "
     "style-src 'self' file: 'unsafe-inline'"
@@ -116,8 +117,10 @@ def _write_folder(
             f"cascadeDetail({part},{script_json(details)});\n", encoding="utf-8"
         )
     (out / "data.js").write_text(_data({**columns, "previews": drawn}), encoding="utf-8")
-    for name in (*_SCRIPTS, *_STYLES):
+    for name in _SCRIPTS:
         (out / "static" / name).write_text(static_text(name), encoding="utf-8")
+    for name in _STYLES:
+        (out / "static" / name).write_text(_style(name), encoding="utf-8")
     downloads = []
     for name, data in _downloads(snapshot, verdicts).items():
         (out / "tables" / name).write_bytes(data)
@@ -150,7 +153,7 @@ def _write_single(
         "style-src 'unsafe-inline'"
     )
     # Our own files, and JSON in which `script_json` left nothing that could end a script.
-    styles = [Markup(static_text(name)) for name in _STYLES]
+    styles = [Markup(_style(name)) for name in _STYLES]
     scripts = [Markup(block) for block in blocks]
     n_bytes = 0
     downloads: list[Download] = []
@@ -229,5 +232,10 @@ def _nights_csv(snapshot: RunSnapshot) -> bytes:
 
 
 def _data(columns: Mapping[str, Any]) -> str:
-    """The script that holds the season."""
-    return f"globalThis.cascadeSeason = {script_json(columns)};\n"
+    """The script that holds the classes of artifact and the season."""
+    return f"{classes_js()}globalThis.cascadeSeason = {script_json(columns)};\n"
+
+
+def _style(name: str) -> str:
+    """A style sheet of the page."""
+    return classes_css() if name == STYLE else static_text(name)

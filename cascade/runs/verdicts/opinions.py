@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.runs.verdicts.verdict_log import Corners, Verdict
 
 

@@ -17,8 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError, StoreError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact
+from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.storage import Storage
 
 FILE = "verdicts.sqlite"
