@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,12 @@ def test_a_room_may_import_only_rooms_before_it():
     for room, allowed in ROOMS.items():
         assert set(allowed.split()) <= before
         before.add(room)
+
+
+def test_the_architecture_page_shows_the_table():
+    page = (PACKAGE.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([\w, –]+) \|$", page, flags=re.MULTILINE)
+    assert [(room, allowed.replace(",", "").strip("–")) for room, allowed in shown] == list(ROOMS.items())
 
 
 def test_every_import_that_is_allowed_is_made():
