@@ -302,7 +302,7 @@ class Run:
 
     def mask(self, expnum: int) -> UInt8Array:
         """
-        Read the (400, 400) uint8 mask plane of an exposure: bright 1, faint 2, rays 4.
+        Read the (400, 400) uint8 mask plane of `Artifact.bit` flags of an exposure.
 
         Raises
         ------

@@ -12,6 +12,7 @@ from fakes import FakeReader, FakeScreener, FakeSegmenter, config, new_run
 from pyarrow import dataset
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import StoreError
 from cascade.core.versions import installed_versions
 from cascade.inputs.listing import LISTING
@@ -75,7 +76,10 @@ def test_masks_say_what_their_bits_and_axes_mean(run):
     group = zarr.open_group(run.path / "masks.zarr", mode="r")
     assert list(group.array_keys()) == ["mask"]
     array = group["mask"]
-    assert dict(array.attrs) == {"flag_masks": [1, 2, 4], "flag_meanings": "bright faint rays"}
+    assert dict(array.attrs) == {
+        "flag_masks": [artifact.bit for artifact in Artifact],
+        "flag_meanings": " ".join(artifact.label for artifact in Artifact),
+    }
     assert array.metadata.zarr_format == 3
     assert array.metadata.dimension_names == ("exposure", "y", "x")
     assert (array.shape, array.chunks, array.shards) == ((11, 400, 400), (1, 400, 400), (3, 400, 400))

@@ -19,6 +19,7 @@ from cascade.runs.tables import CCDS, EXPOSURES
 from cascade.veto import VetoRule, read_des, reading, veto_rows, write_veto, writing
 
 CAMERA = Camera.decam()
+CLASSES = ",".join(artifact.label for artifact in Artifact)
 
 
 def box_of(ccdnum):
@@ -209,7 +210,7 @@ def test_des_list_is_written_as_des_wrote_it(tmp_path):
     write_veto(vetoed(TWO_VETOES), tmp_path / "list.txt", "des")
     assert (tmp_path / "list.txt").read_text().splitlines() == [
         "#date expnum ccd id ccdnum",
-        "# cascade veto min_area=0.05 classes=bright,faint,rays min_score=0 min_ccds=1 dead_ccds=out",
+        f"# cascade veto min_area=0.05 classes={CLASSES} min_score=0 min_ccds=1 dead_ccds=out",
         "# add CCDs by hand with nan as their ccd and id: such lines stay when cascade writes this list anew",
         "20121031 158776 nan S14 13",
         f"nan 158777 nan {CAMERA.detpos(38)} 38",

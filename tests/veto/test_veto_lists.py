@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
 from cascade.veto import (
     FORMATS,
@@ -63,7 +64,8 @@ def test_every_format_is_read_back_and_says_the_rule(tmp_path, format_):
     assert set(read["analyst"].to_pylist()) == {"cascade"}
     assert read["detpos"].to_pylist() == [CAMERA.detpos(n) for n in (13, 28, 62)]
     text = str(fits.getheader(path, 1)["COMMENT"]) if format_ == "fits" else path.read_bytes().decode("latin-1")
-    assert "min_area=0.1 classes=bright,faint,rays min_score=0 min_ccds=1 dead_ccds=out" in text.replace("\n", "")
+    labels = ",".join(artifact.label for artifact in Artifact)
+    assert f"min_area=0.1 classes={labels} min_score=0 min_ccds=1 dead_ccds=out" in text.replace("\n", "")
 
 
 @settings(max_examples=30, deadline=None)
