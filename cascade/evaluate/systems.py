@@ -21,7 +21,7 @@ from cascade.evaluate.counting import CcdCells
 from cascade.evaluate.labelling import AnyLabelling, Found, Labelling, VetoLabelling, run_found
 from cascade.evaluate.truth import Truth
 from cascade.runs.run import Run, open_run
-from cascade.veto import read_list
+from cascade.veto import read_list, split_form
 from cascade.veto.rules import REASON
 
 DECAM = "decam"
@@ -145,7 +145,7 @@ def veto_system(spec: str, expnums: Sequence[int | None], camera: Camera) -> Sys
     ----------
     spec : str
         A file, or a pattern of several (``'ghost-scatter-y*.txt'``) that are parts of one list; ``NAME=`` may stand
-        before it.
+        before it, and the form of the list where that is not clear: ``pairs:list.txt``.
     expnums : sequence of int or None
         Of the exposures.
     camera : Camera
@@ -160,7 +160,8 @@ def veto_system(spec: str, expnums: Sequence[int | None], camera: Camera) -> Sys
     """
     name, equals, pattern = spec.rpartition("=")
     if not equals or Path(spec).is_file():
-        name, pattern = Path(spec).stem.rstrip("*"), spec
+        name, pattern = split_form(spec)[1].stem.rstrip("*"), spec
+    form, pattern = split_form(pattern)[0], str(split_form(pattern)[1])
     files = [Path(pattern)] if Path(pattern).is_file() else [Path(file) for file in sorted(glob.glob(pattern))]  # noqa: PTH207 - takes absolute patterns
     if not files:
         msg = f"{pattern}: expected a veto list, found no such file"
@@ -173,7 +174,7 @@ def veto_system(spec: str, expnums: Sequence[int | None], camera: Camera) -> Sys
         rows_of.setdefault(expnum, []).append(n)
     listed = np.zeros((len(expnums), len(camera.ccds)), bool)
     for file in files:
-        table = read_list(file, camera)
+        table = read_list(file, camera, form)
         ghosts = table.filter(pc.equal(table["reason"], REASON))
         if len(table) and not len(ghosts):
             msg = f"{file}: expected entries with the reason {REASON}, got none of {len(table)}"
