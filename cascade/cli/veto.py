@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cascade.veto import Kept, Provenance, VetoList
+    from collections.abc import Sequence
+
+    from cascade.veto import Kept, Provenance, ReadList, VetoList
 
 
 class Format(StrEnum):
@@ -97,27 +99,32 @@ def veto(
             say(str(listed))
     if compared is not None:
         say(f"{compare}: {compare_lists(found.table, compared.table)}")
-    text = form in (Format.DES.value, Format.LEGACY.value)
-    lost = dict.fromkeys(name for listed in others for name in listed.columns) if text else ()
     remarks = (
         (len(corrected.judged) if corrected else 0, "exposures as people judged them"),
         (corrected.n_disputed if corrected else 0, "of these are disputed: artifacts in doubt count"),
         (corrected.n_stale if corrected else 0, "have verdicts from before the run was made anew, which do not count"),
         (summary.counts.n_failed, "exposures failed and are not in it"),
         (vetoes.n_unnamed, "CCDs have no expnum and are not in it"),
-        (len(kept.entries), "entries of others were kept"),
-        (kept.n_doubtful, "of their lines may be ours, as an older version or another hand left them: delete what is"),
-        (sum(listed.table.num_rows for listed in others), "entries were merged"),
-        (len(lost), f"columns have no place in this format: {', '.join(lost)}"),
-        (
-            vetoes.table["mjd_obs"].null_count if form == Format.DES.value else 0,
-            "lines have no date: the inputs give none, a manifest with mjd_obs does",
-        ),
+        *_list_remarks(vetoes, kept, others, form),
     )
     n_ccds = len(set(zip(*(vetoes.table[name].to_pylist() for name in ("expnum", "ccdnum")), strict=True)))
     say(
         f"{out}: {n_ccds} CCDs of {len(vetoes.table['expnum'].unique())} exposures vetoed ({rule})"
         + "".join(f"; {number} {remark}" for number, remark in remarks if number)
+    )
+
+
+def _list_remarks(vetoes: VetoList, kept: Kept, others: Sequence[ReadList], form: str) -> tuple[tuple[int, str], ...]:
+    """What is to be said of the entries of others, and of what the format does not hold."""
+    text = form in (Format.DES.value, Format.LEGACY.value)
+    lost = dict.fromkeys(name for listed in others for name in listed.columns) if text else {}
+    n_undated = vetoes.table["mjd_obs"].null_count if form == Format.DES.value else 0
+    return (
+        (len(kept.entries), "entries of others were kept"),
+        (kept.n_doubtful, "of their lines may be ours, as an older version or another hand left them: delete what is"),
+        (sum(listed.table.num_rows for listed in others), "entries were merged"),
+        (len(lost), f"columns have no place in this format: {', '.join(lost)}"),
+        (n_undated, "lines have no date: the inputs give none, a manifest with mjd_obs does"),
     )
 
 
