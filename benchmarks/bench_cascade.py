@@ -1,7 +1,7 @@
 """
-How fast is each stage? `pytest benchmarks --benchmark-enable` measures; a plain test run only checks that they run.
+Throughput of each stage. `pytest benchmarks --benchmark-enable` measures; a normal test run only executes them once.
 
-Every benchmark handles `N` exposures a round, so exposures/s is N over the time shown.
+Every benchmark processes `N` exposures per round, so exposures/s is N over the time shown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.inputs import open_inputs
 from cascade.networks.models import DEFAULT_MODELS, find_model
 from cascade.simulate import simulate_exposure
@@ -56,6 +56,6 @@ def test_season(benchmark, previews, tmp_path):
 
     np.save(tmp_path / "x.npy", previews)
     numbers = count()
-    # Loading the networks is part of it: what is left is reading, both networks, tables and store.
+    # Includes loading the networks, besides reading, inference, tables and store.
     run = benchmark(lambda: run_season(tmp_path / "x.npy", tmp_path / f"run-{next(numbers)}"))
     assert run.summary().counts.n_exposures == N

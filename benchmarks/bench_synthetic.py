@@ -1,4 +1,4 @@
-"""A small run of the evaluation on synthetic exposures, so that the script keeps working."""
+"""Smoke test of the evaluation on synthetic exposures."""
 
 from PIL import Image
 

@@ -1,11 +1,11 @@
 """
-A season on workers that are killed, stopped, cut off and out of disk space: is anything lost or doubled?
+Fault injection: a season with workers that are killed, suspended, disconnected and out of disk space.
 
     python benchmarks/chaos.py --out benchmarks/results [--n 20000] [--workers 3] [--seed 1]
 
-One input in a hundred is corrupt. While the season runs, every second to four a worker is killed (SIGKILL) or stopped
-(SIGSTOP) for a while, or the disk is filled to its last byte (a tmpfs, if this user may mount one); the scheduler is
-killed once, and so is `cascade run` itself. Then the run must equal a quiet one's in every row and pixel.
+One input in a hundred is corrupt. While the season runs, every one to four seconds a worker is killed (SIGKILL) or
+suspended (SIGSTOP) for a while, or the disk is filled (a tmpfs, if this user may mount one); the scheduler is killed
+once, and so is `cascade run` itself. Then the run must equal an undisturbed one in every row and pixel.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ N_FILES = 500
 SHARE_GHOSTED, SHARE_CORRUPT = 0.04, 0.01
 EVENTS = ("kill", "kill", "stop", "fill")
 STOPPED_S = (1.0, 25.0)
-WORKER_TTL_S = 15  # so that some of those that are stopped are given up, and come back as ghosts
+WORKER_TTL_S = 15  # so that some suspended workers are removed by the scheduler, and reconnect as unknown ones
 PATIENCE_S = 3600.0
 
 
 def write_season(folder: Path, n: int) -> tuple[Path, set[int]]:
-    """A manifest of N rows, and the rows whose files are corrupt."""
+    """Write a manifest of N rows; returns it and the rows of corrupt files."""
     folder.mkdir(parents=True)
     n_corrupt = max(1, round(SHARE_CORRUPT * N_FILES))
     for k in range(N_FILES):
@@ -63,7 +63,7 @@ def write_season(folder: Path, n: int) -> tuple[Path, set[int]]:
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int):
-    """A file system of that size, or a plain folder where this user may mount none; gives whether it is small."""
+    """A file system of that size, or a normal folder if this user may not mount one; yields whether it is limited."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     try:
@@ -80,18 +80,18 @@ def small_disk(folder: Path, megabytes: int):
 @dataclass
 class Chaos:
     """
-    What happens to a season.
+    Faults injected into a season.
 
     Attributes
     ----------
     command
-        The `cascade run` of it.
+        The `cascade run` command.
     cluster
-        What it runs on.
+        Scheduler and workers.
     run
         The run directory.
     filler
-        A file on its disk that takes all the room there is, or None if the disk is not small.
+        A file that fills its disk, or None if the disk is not limited.
     """
 
     command: list[str]
@@ -104,7 +104,7 @@ class Chaos:
     later: list[tuple[float, object]] = field(default_factory=list)
 
     def go_through(self, n_batches: int) -> None:
-        """Run the command to its end, and again if it fails, while things happen."""
+        """Run the command to completion under faults, repeating it if it fails."""
         with self.run.with_name("client.log").open("ab") as log:
             self._go_through(n_batches, log)
 
@@ -118,7 +118,7 @@ class Chaos:
                 message = f"not done after {PATIENCE_S:.0f} s: {self.events}"
                 raise TimeoutError(message)
             if code is not None:
-                self.events["cascade run ended early, and was called again"] += 1
+                self.events["cascade run exited early and was restarted"] += 1
                 client = self._start(log)
             for due, action in [entry for entry in self.later if entry[0] <= time.monotonic()]:
                 self.later.remove((due, action))
@@ -132,9 +132,9 @@ class Chaos:
                 self.events["cascade run killed"] += 1
                 for process in family(client.pid):
                     process.kill()
-            # Only after a batch was done since the last time: a slow machine must not spend its life starting workers.
+            # Only after progress since the last fault: a slow machine must not only restart workers.
             if time.monotonic() >= next_event and done_before < done < 0.95:
-                self._happen(self.random.choice(EVENTS))
+                self._inject(self.random.choice(EVENTS))
                 done_before = done
                 next_event = time.monotonic() + self.random.uniform(*self.pause_s)
             self.cluster.start()
@@ -145,7 +145,7 @@ class Chaos:
     def _start(self, log) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self.command, stdout=log, stderr=log)
 
-    def _happen(self, event: str) -> None:
+    def _inject(self, event: str) -> None:
         number = self.random.randrange(self.cluster.n_workers)
         if event == "kill":
             self.events["workers killed"] += 1
@@ -169,28 +169,28 @@ class Chaos:
 
 
 def differences(run: Run, quiet: Run, corrupt: set[int]) -> dict[str, bool]:
-    """What must be true of a run that went through chaos."""
-    same = {f"{name} as in the quiet run": run.table(name).equals(quiet.table(name)) for name in SCHEMAS}
+    """Checks of a run under faults against an undisturbed one."""
+    same = {f"{name} as in the undisturbed run": run.table(name).equals(quiet.table(name)) for name in SCHEMAS}
     planes = [np.array_equal(run.masks[b.start : b.stop], quiet.masks[b.start : b.stop]) for b in run.batches()]
     exposures = run.table("exposures")
     plain = {name: dataset.dataset(run.path / name).to_table().num_rows for name in SCHEMAS}
     return same | {
-        "masks as in the quiet run": all(planes),
-        "files as in the quiet run": [e.files for e in run.entries(run.done())]
+        "masks as in the undisturbed run": all(planes),
+        "files as in the undisturbed run": [e.files for e in run.entries(run.done())]
         == [e.files for e in quiet.entries(quiet.done())],
         "each exposure once": exposures["exposure"].to_pylist() == list(range(run.config.n_exposures)),
         "failures are the corrupt inputs": set(run.table("failures")["exposure"].to_pylist()) == corrupt,
         "any Parquet reader finds as many rows": plain == {name: run.table(name).num_rows for name in SCHEMAS},
         "verified": verify_run(run) == [],
         "complete": run.summary().status == "complete",
-        "nothing half-written left": not list(run.path.rglob("*.aside")),
+        "no partial files left": not list(run.path.rglob("*.aside")),
     }
 
 
 def season_under_chaos(
     work: Path, *, n: int, batch: int, n_workers: int, seed: int, pause_s: tuple[float, float], megabytes: int = 64
 ) -> dict[str, object]:
-    """Run a season twice, quietly and not, and compare."""
+    """Run a season undisturbed and under faults, and compare."""
     manifest, corrupt = write_season(work / "season", n)
     words = [PYTHON, "-m", "cascade", "run", str(manifest), "--stub", "--batch", str(batch)]
     started = time.monotonic()
@@ -222,10 +222,10 @@ def season_under_chaos(
             ]
         finally:
             cluster.stop()
-    told = Counter(line["event"] for line in log)
+    logged = Counter(line["event"] for line in log)
     return {
         "n": n, "batch": batch, "workers": n_workers, "seed": seed, "machine": machine(), "corrupt": len(corrupt),
-        "quiet_s": quiet_s, "seconds": seconds, "happened": dict(chaos.events), "log": dict(told),
+        "quiet_s": quiet_s, "seconds": seconds, "happened": dict(chaos.events), "log": dict(logged),
         "causes of retries": dict(Counter(line["cause"][:90] for line in log if line["event"] == "retry")),
         "verdicts": verdicts,
     }  # fmt: skip
@@ -237,15 +237,15 @@ def report(result: dict[str, object]) -> str:
         f"{result['n']:,} exposures, batches of {result['batch']}, {result['workers']} workers; {result['machine']}. "
         "`python benchmarks/chaos.py --out benchmarks/results`",
         "",
-        f"Quiet (no Dask): {result['quiet_s']:.0f} s. In chaos: {result['seconds']:.0f} s. Corrupt inputs: "
+        f"Undisturbed (no Dask): {result['quiet_s']:.0f} s. With faults: {result['seconds']:.0f} s. Corrupt inputs: "
         f"{result['corrupt']}.",
         "",
-        "| what happened | times |",
+        "| event | count |",
         "|---|---|",
         *(f"| {event} | {times} |" for event, times in result["happened"].items()),
-        *(f"| the run's log: {event} | {times} |" for event, times in result["log"].items() if event != "batch"),
+        *(f"| run log: {event} | {times} |" for event, times in result["log"].items() if event != "batch"),
         "",
-        "| afterwards | |",
+        "| check | passed |",
         "|---|---|",
         *(f"| {name} | {'yes' if verdict else '**NO**'} |" for name, verdict in result["verdicts"].items()),
     ]

@@ -1,4 +1,4 @@
-"""A scheduler and workers as processes of their own, for benchmarks: each can be watched, stopped and killed."""
+"""A scheduler and workers as separate processes, for benchmarks: each can be monitored, suspended and killed."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def free_port() -> int:
 @dataclass
 class Cluster:
     """
-    One scheduler and some workers with two threads each, without Dask's nannies: whoever kills one restarts it.
+    One scheduler and some workers with two threads each, without Dask's nannies: the benchmark restarts killed ones.
 
     Attributes
     ----------
     folder
-        Where they log.
+        Folder of the logs.
     n_workers
         Workers to start.
     environment
-        Added to that of the processes.
+        Additional environment variables.
     wrap
         Words before each worker's command, such as ``ip netns exec``.
     host
@@ -54,7 +54,7 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        """Where clients find it."""
+        """Address for clients."""
         return f"tcp://{self.host}:{self.port}"
 
     def start(self) -> None:
@@ -68,18 +68,18 @@ class Cluster:
                 self.start_worker(number)
 
     def start_worker(self, number: int) -> None:
-        """Start a worker, anew if it has died."""
+        """Start or restart a worker."""
         words = ["worker", self.address, "--nthreads", "2", "--no-nanny", "--no-dashboard", "--memory-limit", "0",
                  "--death-timeout", "120", "--local-directory", str(self.folder)]  # fmt: skip
         self.workers[number] = self._spawn(f"worker-{number}", words, self.wrap[number + 1] if self.wrap else ())
 
     def signal_worker(self, number: int, signal_: int) -> None:
-        """Send a signal to a worker and to the processes that it started."""
+        """Send a signal to a worker and its descendants."""
         for process in family(self.workers[number].pid):
             process.send_signal(signal_)
 
     def stop(self) -> None:
-        """End all of it."""
+        """Kill all processes."""
         for process in [*self.workers.values(), *([self.scheduler] if self.scheduler else [])]:
             for member in family(process.pid):
                 member.send_signal(signal.SIGCONT)
@@ -87,7 +87,7 @@ class Cluster:
             process.wait()
 
     def _await_scheduler(self) -> None:
-        """Wait until the scheduler answers, as busy machines take their time."""
+        """Wait until the scheduler accepts connections."""
         deadline = time.monotonic() + 120
         while self.scheduler.poll() is None and time.monotonic() < deadline:
             with suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
@@ -104,7 +104,7 @@ class Cluster:
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """A process and those below it that are alive."""
+    """A process and its living descendants."""
     try:
         process = psutil.Process(pid)
         return [process, *process.children(recursive=True)]
@@ -113,7 +113,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def usage(pid: int) -> tuple[float, float]:
-    """Resident megabytes and CPU seconds of a process and those below it."""
+    """Resident megabytes and CPU seconds of a process and its descendants."""
     mega, seconds = 0.0, 0.0
     for process in family(pid):
         try:
@@ -126,7 +126,7 @@ def usage(pid: int) -> tuple[float, float]:
 
 
 def machine() -> str:
-    """What the figures were measured on, and how busy it was with other things."""
+    """Machine, date and load average."""
     cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                 if line.startswith("model name")), "unknown CPU")  # fmt: skip
     return f"{os.cpu_count()} cores ({cpu}), {time.strftime('%Y-%m-%d')}, load average {os.getloadavg()[0]:.1f}"

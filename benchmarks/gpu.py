@@ -1,9 +1,9 @@
 """
-The networks on a GPU: exposures/s of each by batch size, and do they say what the CPU says?
+The networks on a GPU: exposures/s by batch size, and parity with the CPU.
 
     python benchmarks/gpu.py --out benchmarks/results
 
-Needs TensorFlow with CUDA (`pip install 'tensorflow[and-cuda]'`). Where there is no GPU it says so, and times the CPU.
+Needs TensorFlow with CUDA (`pip install 'tensorflow[and-cuda]'`). Without a GPU it reports that, and times the CPU.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SECONDS = 5.0  # of each measurement
 
 
 def gpu() -> str:
-    """What the GPU calls itself, or that there is none."""
+    """Name and driver of the GPU, or "no GPU"."""
     try:
         words = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
@@ -41,9 +41,9 @@ def gpu() -> str:
 
 
 def speed(network: object, images: np.ndarray, batch: int) -> float:
-    """Exposures/s of a network, answers brought back to the CPU."""
+    """Exposures/s of a network, including the transfer of outputs to the CPU."""
     block = np.resize(images, (batch, *images.shape[1:]))[..., None].astype(np.float32)
-    network.predict_on_batch(block)  # traced, tuned and warm
+    network.predict_on_batch(block)  # warm-up
     n, started = 0, time.perf_counter()
     while (spent := time.perf_counter() - started) < SECONDS:
         network.predict_on_batch(block)
@@ -52,7 +52,7 @@ def speed(network: object, images: np.ndarray, batch: int) -> float:
 
 
 def measure(name: str, images: np.ndarray) -> dict[str, object]:
-    """Speeds by batch as `--engine keras` runs the network, and parity with the CPU's engine."""
+    """Throughput by batch size with `--engine keras`, and parity with the CPU engine."""
     info = find_model(name)
     on_cpu, network = load_engine(info, "openvino"), load_network(info)
     on_gpu = KerasEngine(network, info.task)
@@ -70,7 +70,7 @@ def measure(name: str, images: np.ndarray) -> dict[str, object]:
 def report(result: dict[str, object]) -> str:
     """The result in Markdown."""
     lines = [f"{result['gpu']}; {result['machine']}. `python benchmarks/gpu.py --out benchmarks/results`", ""]
-    lines += [f"| exposures/s by batch | {' | '.join(map(str, BATCHES))} | says what the CPU says |"]
+    lines += [f"| exposures/s by batch | {' | '.join(map(str, BATCHES))} | parity with the CPU |"]
     lines += ["|---" * (len(BATCHES) + 2) + "|"]
     for name, row in result["models"].items():
         speeds = " | ".join(f"{value:.1f}" for value in row["per_s"].values())

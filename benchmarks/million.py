@@ -1,10 +1,10 @@
 """
-A million exposures through a real scheduler: is memory flat, what does an exposure cost beside its processing?
+A million exposures through a real scheduler: memory growth, and overhead per exposure.
 
     python benchmarks/million.py --out benchmarks/results [--n 1000000] [--workers 2]
 
-The manifest lists N expnums on 1,000 small PNG files; networks are stand-ins (`cascade run --stub`), so that what is
-measured is everything else. The machine may be shared: CPU seconds are what counts, wall times are only told.
+The manifest lists N expnums on 1,000 small PNG files; the networks are stubs (`cascade run --stub`), so that only the
+overhead is measured. The machine may be shared: CPU seconds are decisive, wall-clock times are informative.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ SAMPLED_EVERY_S = 5.0
 
 
 def write_season(folder: Path, n: int) -> Path:
-    """N expnums on `N_FILES` previews, of which `N_GHOSTED` are above the threshold of the stand-ins."""
+    """Write N expnums on `N_FILES` previews, of which `N_GHOSTED` are above the threshold of the stubs."""
     folder.mkdir(parents=True)
     for k in range(N_FILES):
         image = np.full((400, 400), 50, np.uint8)
         image[0, 0] = 150 + k % 100 if k < N_GHOSTED else k % 100
         Image.fromarray(image).save(folder / f"{k:04d}.png")
-    # So that ghosted ones lie everywhere, and every row can be told from its expnum.
+    # Ghosted ones are spread evenly, and every row is known from its expnum.
     files = np.random.default_rng(1).integers(0, N_FILES, n)
     names = pa.array([f"{k:04d}.png" for k in range(N_FILES)])
     table = pa.table({"expnum": pa.array(np.arange(n) + 1_000_000), "path": names.take(pa.array(files))})
@@ -54,7 +54,7 @@ def write_season(folder: Path, n: int) -> Path:
 
 
 def check(run_folder: Path, manifest: Path) -> dict[str, object]:
-    """Are the tables complete and right? Every value is known from the manifest."""
+    """Check that the tables are complete and correct; every value is known from the manifest."""
     run = open_run(run_folder)
     given, exposures = parquet.read_table(manifest), run.table("exposures")
     numbers = np.array([int(path[-8:-4]) for path in given["path"].to_pylist()])
@@ -81,7 +81,7 @@ def check(run_folder: Path, manifest: Path) -> dict[str, object]:
 
 
 def bare_cost(manifest: Path, n_batches: int = 4) -> dict[str, float]:
-    """CPU milliseconds an exposure of reading and of the rest of the pipeline alone, in this thread."""
+    """CPU milliseconds per exposure of reading and of the rest of the pipeline alone, in this thread."""
     reader, camera = open_inputs(manifest), Camera.decam()
     screener, segmenter = StubLoader()()
     seconds = {"read": 0.0, "process": 0.0}
@@ -97,7 +97,7 @@ def bare_cost(manifest: Path, n_batches: int = 4) -> dict[str, float]:
 
 
 def measure(work: Path, n: int, n_workers: int) -> dict[str, object]:
-    """Run the season and watch the processes."""
+    """Run the season and sample memory and CPU time of the processes."""
     manifest, run = write_season(work / "season", n), work / "RUN"
     bare = bare_cost(manifest)
     cluster = Cluster(work / "logs", n_workers)
@@ -175,15 +175,15 @@ def write_report(result: dict[str, object], out: Path) -> None:
         *(f"| {who} | {a:.0f} | {b:.0f} | {slope:.1f} |"
           for who, (a, b, slope) in ((w, growth(samples, w)) for w in ("scheduler", "client", "worker"))),
         "",
-        "| CPU milliseconds an exposure | |",
+        "| CPU milliseconds per exposure | |",
         "|---|---|",
         *(f"| {who} | {spent:.3f} |" for who, spent in cpu.items()),
         f"| of which reading | {bare['read']:.3f} |",
-        f"| of which the pipeline with stand-ins: rows, CCDs, masks | {bare['process']:.3f} |",
+        f"| of which the pipeline with stubs: rows, CCDs, masks | {bare['process']:.3f} |",
         f"| **overhead**: Dask, store, ledger, start and end | **{result['overhead_cpu_ms']:.3f}** |",
         "",
-        f"Wall: {session['seconds']:.0f} s, {session['exposures_per_s']:.0f} exposures/s; the store's part is "
-        f"{result['stage_wall_ms']['store']:.2f} ms an exposure of wall time. {result['files']:,} files, "
+        f"Wall-clock time: {session['seconds']:.0f} s, {session['exposures_per_s']:.0f} exposures/s; of this the store "
+        f"takes {result['stage_wall_ms']['store']:.2f} ms per exposure. {result['files']:,} files, "
         f"{result['bytes'] / 1e6:.0f} MB.",
         "",
         "Checks: " + ", ".join(verdicts),

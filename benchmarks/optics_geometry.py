@@ -1,9 +1,9 @@
 """
-Do ray-traced ghosts lie where people outlined them? ``python benchmarks/optics_geometry.py [--out FOLDER]``.
+Compare ray-traced ghosts with annotated outlines: ``python benchmarks/optics_geometry.py [--out FOLDER]``.
 
 For every real exposure of the dev set, the circles and ellipses of Bright and Faint on which at least two of the eight
-annotators agree are fitted with the ghosts of one star. Three numbers an exposure are free: the star's field angle, its
-azimuth, and the place of the filter. The null is the same fit to the same shapes, each turned about the middle of the
+annotators agree are fitted with the ghosts of one star. Three parameters per exposure are free: the star's field angle,
+its azimuth, and the filter position. The null is the same fit to the same shapes, each rotated about the centre of the
 field by a random angle.
 """
 
@@ -21,9 +21,9 @@ from PIL import Image
 from scipy.optimize import minimize
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.core.via import read_via
-from cascade.optics.ghost_image import Sight
+from cascade.optics.ghost_image import StarGeometry
 from cascade.optics.ghost_optics import GhostOptics, Star
 
 PAIRS = (
@@ -33,7 +33,7 @@ PAIRS = (
 ANGLES_DEG = np.arange(0.0, 1.24, 0.02)
 AZIMUTHS_DEG = np.arange(0.0, 360.0, 3.0)
 OFFSETS_MM = np.arange(-200.0, 51.0, 25.0)
-CAP_PX = 20.0  # a shape that no ghost explains costs this much, and no more
+CAP_PX = 20.0  # maximum loss of a shape, so that unexplained ones do not dominate
 NEAR_PX = 6.0
 N_STARTS = 6
 N_NULLS = 5
@@ -43,7 +43,7 @@ SAME_CENTRE_PX, SAME_RADIUS = 8.0, 0.25
 
 @dataclass(frozen=True)
 class Shape:
-    """A circle or ellipse: centre and the geometric mean of its half-axes, px."""
+    """A circle or ellipse: centre and the geometric mean of its semi-axes, px."""
 
     row: float
     column: float
@@ -64,10 +64,10 @@ def drawn_shapes(folder: Path) -> dict[str, list[Shape]]:
 
 
 def agreed(shapes: list[tuple[Shape, str]]) -> list[Shape]:
-    """Greedy groups of alike shapes by different people, each as its median."""
+    """Group similar shapes of different annotators greedily; the median of each group."""
     left, groups = list(shapes), []
     while left:
-        group = max((alike(seed, left) for seed, _ in left), key=len)
+        group = max((similar(seed, left) for seed, _ in left), key=len)
         left = [item for item in left if item not in group]
         if len(group) >= N_ANNOTATORS:
             middle = np.median([(s.row, s.column, s.radius) for s, _ in group], axis=0)
@@ -75,8 +75,8 @@ def agreed(shapes: list[tuple[Shape, str]]) -> list[Shape]:
     return groups
 
 
-def alike(seed: Shape, shapes: list[tuple[Shape, str]]) -> list[tuple[Shape, str]]:
-    """The nearest shape of every annotator who drew one like the seed."""
+def similar(seed: Shape, shapes: list[tuple[Shape, str]]) -> list[tuple[Shape, str]]:
+    """The nearest similar shape of every annotator."""
     best: dict[str, tuple[float, Shape]] = {}
     for shape, who in shapes:
         gap = float(np.hypot(shape.row - seed.row, shape.column - seed.column))
@@ -105,31 +105,31 @@ class Model:
                 found.append((outline.row - 200.0, float(np.sqrt(outline.major * outline.minor))))
         return found
 
-    def places(self, angle: float, azimuth: float, offset: float) -> np.ndarray:
+    def outlines(self, angle: float, azimuth: float, offset: float) -> np.ndarray:
         """(pair, (row, column, radius)) of one star, px."""
         along = np.array(self._outlines(float(np.clip(angle, 0, 1.24)), offset))
         turn = np.deg2rad(azimuth)
         return np.stack([200 + along[:, 0] * np.cos(turn), 200 - along[:, 0] * np.sin(turn), along[:, 1]], axis=1)
 
 
-def costs(shapes: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Distance of every shape from the nearest ghost, in centre and radius together."""
-    apart = shapes[..., :, None, :] - places[..., None, :, :]
-    total = np.hypot(np.hypot(apart[..., 0], apart[..., 1]), apart[..., 2])
+def costs(shapes: np.ndarray, outlines: np.ndarray) -> np.ndarray:
+    """Distance of every shape from every ghost, in centre and radius combined."""
+    difference = shapes[..., :, None, :] - outlines[..., None, :, :]
+    total = np.hypot(np.hypot(difference[..., 0], difference[..., 1]), difference[..., 2])
     return np.nan_to_num(total, nan=1e3)
 
 
 def fit(model: Model, shapes: list[Shape]) -> dict:
-    """Field angle, azimuth and filter offset that explain the shapes best, and what is left."""
+    """Best-fitting field angle, azimuth and filter offset, with residuals."""
     wanted = np.array([(s.row, s.column, s.radius) for s in shapes])
     turn = np.deg2rad(AZIMUTHS_DEG)[:, None, None]
     scores = []
     for (a, _), (o, _) in product(enumerate(ANGLES_DEG), enumerate(OFFSETS_MM)):
         along, radius = model.table[a, o, :, 0], model.table[a, o, :, 1]
-        places = np.stack(
+        outlines = np.stack(
             np.broadcast_arrays(200 + along * np.cos(turn)[..., 0], 200 - along * np.sin(turn)[..., 0], radius), axis=-1
         )
-        scores.append(np.minimum(costs(wanted, places).min(axis=-1), CAP_PX).sum(axis=-1))
+        scores.append(np.minimum(costs(wanted, outlines).min(axis=-1), CAP_PX).sum(axis=-1))
     order = np.argsort(np.array(scores), axis=None)
     starts: list[tuple[float, float, float]] = []
     for flat in order:
@@ -144,8 +144,8 @@ def fit(model: Model, shapes: list[Shape]) -> dict:
     def loss(x: np.ndarray) -> float:
         if not (0 <= x[0] <= 1.24 and -2 <= x[2] <= 0.5):
             return 1e6
-        places = model.places(x[0], x[1] * 30, x[2] * 100)
-        return float(np.minimum(costs(wanted, places).min(axis=-1), CAP_PX).sum())
+        outlines = model.outlines(x[0], x[1] * 30, x[2] * 100)
+        return float(np.minimum(costs(wanted, outlines).min(axis=-1), CAP_PX).sum())
 
     best = min(
         (
@@ -160,9 +160,9 @@ def fit(model: Model, shapes: list[Shape]) -> dict:
         key=lambda result: result.fun,
     )  # fmt: skip
     angle, azimuth, offset = best.x[0], best.x[1] * 30 % 360, best.x[2] * 100
-    places = model.places(angle, azimuth, offset)
-    nearest = costs(wanted, places).argmin(axis=-1)
-    apart = wanted - places[nearest]
+    outlines = model.outlines(angle, azimuth, offset)
+    nearest = costs(wanted, outlines).argmin(axis=-1)
+    residuals = wanted - outlines[nearest]
     return {
         "field_angle_deg": float(angle),
         "azimuth_deg": float(azimuth),
@@ -175,13 +175,13 @@ def fit(model: Model, shapes: list[Shape]) -> dict:
                 "radius_px": float(abs(d[2])),
                 "drawn_by": s.annotators,
             }
-            for p, d, s in zip(nearest, apart, shapes, strict=True)
+            for p, d, s in zip(nearest, residuals, shapes, strict=True)
         ],
     }
 
 
 def turned(shapes: list[Shape], rng: np.random.Generator) -> list[Shape]:
-    """Each shape turned about the middle of the field by its own random angle."""
+    """Each shape rotated about the centre of the field by its own random angle."""
     out = []
     for shape in shapes:
         angle = rng.uniform(0, 2 * np.pi)
@@ -210,13 +210,13 @@ def summary(fits: list[dict]) -> dict:
 def draw(
     results: dict[str, dict], shapes: dict[str, list[Shape]], optics: GhostOptics, images: Path | None, out: Path
 ) -> None:
-    """The four best and four worst: outlines of people in yellow, ray-traced in red, on the exposures or the CCDs."""
+    """Plot the four best and four worst: annotated outlines in yellow, ray-traced in red, on the exposures or CCDs."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    many = [name for name in results if len(shapes[name]) >= 3]  # one shape fits whatever it is
+    many = [name for name in results if len(shapes[name]) >= 3]  # a single shape always fits
     ranked = sorted(many, key=lambda name: results[name]["mean_cost_px"])
     chosen = ranked[:4] + ranked[-4:]
     lit = Camera.decam().labels > 0
@@ -230,12 +230,12 @@ def draw(
             columns, rows = (c + shape.radius * f(turn) for c, f in ((shape.column, np.cos), (shape.row, np.sin)))
             axis.plot(columns, rows, color="gold", lw=1.2)
         star = Star(fitted["field_angle_deg"], fitted["azimuth_deg"], "g", fitted["filter_offset_mm"])
-        sight = Sight.of(star.field_angle_deg, star.azimuth_deg, (400, 400), None)
+        geometry = StarGeometry.of(star.field_angle_deg, star.azimuth_deg, (400, 400), None)
         for pair in {shape["pair"] for shape in fitted["shapes"]}:
             map_ = optics.bank.ghost_map(
                 pair, star.field_angle_deg, optics.bank.mix_of_band("g"), star.filter_offset_mm
             )
-            rows, columns = sight.rim(map_)
+            rows, columns = geometry.rim(map_)
             axis.plot(np.append(columns, columns[0]), np.append(rows, rows[0]), color="red", lw=0.9)
         row, column = Camera.decam().to_pixel(*optics.star_mm(star))
         axis.plot(column, row, "c+", ms=10)
@@ -245,7 +245,7 @@ def draw(
             f"{fitted['field_angle_deg']:.2f}°, filter {fitted['filter_offset_mm']:.0f} mm", fontsize=10,
         )  # fmt: skip
     figure.suptitle(
-        "Drawn by people (yellow; ellipses as circles of equal area), ray-traced (red), star +; best above, worst below"
+        "Annotated (yellow; ellipses as circles of equal area), ray-traced (red), star +; best above, worst below"
     )
     figure.tight_layout(rect=(0, 0, 1, 0.98), h_pad=2.0)
     figure.savefig(out, dpi=60)
@@ -255,8 +255,8 @@ def draw(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--on-images", action="store_true", help="Draw on the real exposures; not to be committed.")
-    parser.add_argument("--min-shapes", type=int, default=1, help="Fewest shapes of an exposure that is fitted.")
+    parser.add_argument("--on-images", action="store_true", help="Plot on the real exposures; not to be committed.")
+    parser.add_argument("--min-shapes", type=int, default=1, help="Minimum number of shapes of an exposure.")
     options = parser.parse_args()
     root = Path(os.environ.get("CASCADE_DATA", Path(__file__).parents[1] / "../shared/data")) / "des_common_core"
     shapes = {name: found for name, found in drawn_shapes(root / "annotations").items()

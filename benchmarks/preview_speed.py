@@ -1,9 +1,9 @@
 """
-How fast are previews made of FITS exposures? `python benchmarks/preview_speed.py --out benchmarks/results`.
+Throughput of previews from FITS exposures: `python benchmarks/preview_speed.py --out benchmarks/results`.
 
 Writes full-size synthetic exposures (Rice-compressed, quantised like the Community Pipeline's) into a temporary folder,
-times each step on one core and whole nights on several, and writes `preview.json` and `preview.md`. Seconds are of the
-CPU where a step is timed, so that other work on the machine counts less, and of the clock for whole nights.
+times each step on one core and whole nights on several, and writes `preview.json` and `preview.md`. Steps are timed in
+CPU seconds, which depend less on other load, and nights in wall-clock seconds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Result = TypeVar("Result")
 
 
 def cpu_seconds(action: Callable[[], object]) -> float:
-    """CPU seconds of the fastest of a few runs."""
+    """CPU seconds of the fastest of several runs."""
     spent = []
     for _ in range(REPEATS):
         start = time.process_time()
@@ -51,7 +51,7 @@ def cpu_seconds(action: Callable[[], object]) -> float:
 
 
 def alone(action: Callable[..., Result], *arguments: object) -> Result:
-    """Call a function in a new process, whose memory is not yet in pieces."""
+    """Call a function in a fresh process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(action, *arguments).result()
 
@@ -104,7 +104,7 @@ def steps(files: list[Path], camera: Camera) -> dict[str, float]:
 
 
 def threads(files: list[Path], camera: Camera, numbers: list[int]) -> list[dict[str, float]]:
-    """Seconds of the clock to read all CCDs of an exposure, with several threads of one process."""
+    """Wall-clock seconds to read all CCDs of an exposure, with several threads of one process."""
     rows = []
     with open_exposure(files, "x", camera) as exposure:
         for n_threads in numbers:
@@ -117,19 +117,19 @@ def threads(files: list[Path], camera: Camera, numbers: list[int]) -> list[dict[
 
 
 def peak_memory_mb(file: Path) -> float:
-    """Largest resident size of a process that makes one preview."""
-    # Linux alone says it so; getrusage would tell of this process, which wrote the exposure, before the other began.
+    """Peak resident memory of a process that makes one preview."""
+    # Linux only; getrusage would include the parent's memory from before the fork.
     code = (
         "import sys; from cascade.inputs.fits.reader import open_fits;"
         "open_fits([sys.argv[1]], camera='decam').entry(0);"
         "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
     )
-    said = subprocess.run([sys.executable, "-c", code, str(file)], check=True, capture_output=True, text=True)
-    return int(said.stdout) / 1024
+    output = subprocess.run([sys.executable, "-c", code, str(file)], check=True, capture_output=True, text=True)
+    return int(output.stdout) / 1024
 
 
 def nights(file: Path, workers: list[int], folder: Path) -> list[dict[str, float]]:
-    """Wall seconds of a night of two exposures for each process."""
+    """Wall-clock seconds of a night of two exposures per process."""
     rows = []
     for n_workers in workers:
         night = folder / f"night{n_workers}"
@@ -156,7 +156,7 @@ def markdown(report: dict[str, object]) -> str:
     lines = [
         f"# FITS to previews\n\n{report['note']}\n",
         f"{report['machine']}; {report['versions']}; one exposure: {report['ccds']} CCDs.\n",
-        "| layout | MB | step | CPU s an exposure | share of the preview | MB/s |",
+        "| layout | MB | step | CPU s per exposure | fraction of the preview | MB/s |",
         "|---|---|---|---|---|---|",
     ]
     for layout, row in report["layouts"].items():
@@ -169,7 +169,7 @@ def markdown(report: dict[str, object]) -> str:
     lines += [
         "",
         f"Peak memory of a process: {report['peak_memory_mb']:.0f} MB.\n",
-        "| processes | exposures | s | s an exposure | MB/s |",
+        "| processes | exposures | s | s per exposure | MB/s |",
         "|---|---|---|---|---|",
     ]
     lines += [f"| {' | '.join(map(str, row.values()))} |" for row in report["nights"]]
@@ -181,7 +181,7 @@ def markdown(report: dict[str, object]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--ccds", type=int, default=62, help="CCDs an exposure; fewer for a quick look")
+    parser.add_argument("--ccds", type=int, default=62, help="CCDs per exposure; fewer for a quick test")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="processes, and threads")
     parser.add_argument("--note", default="Idle machine.")
     options = parser.parse_args()

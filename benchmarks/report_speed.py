@@ -1,9 +1,9 @@
 """
-How large and how fast is the report of a season? `python benchmarks/report_speed.py --out benchmarks/results`.
+Size and speed of the report of a season: `python benchmarks/report_speed.py --out benchmarks/results`.
 
 Writes a run of simulated tables (76,000 exposures, 3,000 of them flagged, with previews and masks), reports it, opens
-the page in a headless Chromium, and writes `report.json` and `report.md`. Seconds of the CPU are given beside those of
-the clock, so that other work on the machine counts less.
+the page in a headless Chromium, and writes `report.json` and `report.md`. CPU seconds are given beside wall-clock
+seconds, as they depend less on other load.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, HeaderFields, Instances, Source, tight_boxes
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import HeaderFields, Instances, Source, tight_boxes
 from cascade.inputs import open_inputs
 from cascade.inputs.listing import list_inputs
 from cascade.pages.report import write_report
@@ -35,14 +36,14 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from browser import chromium, find_chromium
 
 N_EXPOSURES, N_FLAGGED = 76_000, 3_000
-N_SKIES = 64  # different previews; the page cannot tell
-N_FINDINGS = 200  # different sets of artifacts
+N_SKIES = 64  # distinct previews
+N_FINDINGS = 200  # distinct sets of artifacts
 FIRST_EXPNUM = 150_000
 SCROLLS = 60
 
 
 def write_previews(path: Path, n_exposures: int, flagged: np.ndarray) -> None:
-    """A stack of previews, of which only the flagged ones take space on the disk."""
+    """Write a sparse stack of previews, in which only the flagged ones take disk space."""
     stack = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(n_exposures, 400, 400))
     rng = np.random.default_rng(1)
     camera = Camera.decam()
@@ -56,7 +57,7 @@ def write_previews(path: Path, n_exposures: int, flagged: np.ndarray) -> None:
 
 
 def findings(camera: Camera) -> list[Finding]:
-    """Sets of one to six ellipses, as ragged as masks of a network."""
+    """Sets of one to six ellipses, with ragged edges like masks of a network."""
     rng = np.random.default_rng(2)
     y, x = np.mgrid[:400, :400]
     found = []
@@ -75,7 +76,7 @@ def findings(camera: Camera) -> list[Finding]:
 
 
 def write_run(folder: Path, n_exposures: int, n_flagged: int) -> Run:
-    """The season."""
+    """Write the run of a season."""
     camera = Camera.decam()
     rng = np.random.default_rng(3)
     flagged = np.sort(rng.choice(n_exposures, n_flagged, replace=False))
@@ -84,7 +85,7 @@ def write_run(folder: Path, n_exposures: int, n_flagged: int) -> Run:
     scores = rng.beta(0.3, 8, n_exposures) * 0.5
     scores[flagged] = rng.uniform(0.5, 1, n_flagged)
     sets = findings(camera)
-    config = RunConfig("f00d", n_exposures, None, None, None)
+    config = RunConfig("f00d", n_exposures, None, None, None, 256)
     listing = list_inputs(reader)
     run = Run.create_or_resume(
         folder / "RUN", config, listing=listing, details={"inputs": [str(folder / "previews.npy")]}
@@ -156,7 +157,7 @@ def in_browser(index: Path) -> dict[str, Any]:
 
 
 def timed(action: Any) -> tuple[Any, dict[str, float]]:
-    """What an action gives, and its seconds."""
+    """Result of an action, and its wall-clock and CPU seconds."""
     clock, cpu = time.perf_counter(), time.process_time()
     result = action()
     return result, {"clock_s": time.perf_counter() - clock, "cpu_s": time.process_time() - cpu}
@@ -167,7 +168,7 @@ def size_mb(folder: Path) -> float:
 
 
 def measure(folder: Path, n_exposures: int, n_flagged: int) -> dict[str, Any]:
-    """All figures."""
+    """Measure everything."""
     run, made = timed(lambda: write_run(folder, n_exposures, n_flagged))
     report = folder / "report"
     n_previews, built = timed(lambda: write_report(run, report))
@@ -199,7 +200,7 @@ def measure(folder: Path, n_exposures: int, n_flagged: int) -> dict[str, Any]:
 
 
 def as_markdown(found: dict[str, Any]) -> str:
-    """A table for people."""
+    """The result in Markdown."""
     lines = [
         f"Report of {found['n_exposures']:,} exposures, {found['n_flagged']:,} of them flagged; "
         f"`python benchmarks/report_speed.py --out benchmarks/results`, {found['cores']} cores with a load average of "
@@ -211,10 +212,10 @@ def as_markdown(found: dict[str, Any]) -> str:
     rows: list[tuple[str, Any]] = [
         ("previews", lambda f: f"{f['n_previews']:,}"),
         ("size, MB", lambda f: f"{f['size_mb']:.1f}"),
-        ("built in, s of the CPU (clock)", lambda f: f"{f['build']['cpu_s']:.1f} ({f['build']['clock_s']:.1f})"),
-        ("loaded in, s of the clock", lambda f: f"{f['browser']['load_s']:.2f}"),
-        ("the page's own share, s of the CPU", lambda f: f"{f['browser']['load_cpu_s']:.2f}"),
-        ("filtering all rows, ms of the clock", lambda f: f"{f['browser']['filter_ms']:.0f}"),
+        ("build, CPU s (wall-clock s)", lambda f: f"{f['build']['cpu_s']:.1f} ({f['build']['clock_s']:.1f})"),
+        ("load, wall-clock s", lambda f: f"{f['browser']['load_s']:.2f}"),
+        ("load, CPU s of the page", lambda f: f"{f['browser']['load_cpu_s']:.2f}"),
+        ("filtering all rows, wall-clock ms", lambda f: f"{f['browser']['filter_ms']:.0f}"),
         ("JS heap after loading, MB", lambda f: f"{f['browser']['after_load']['js_heap_mb']:.1f}"),
         ("JS heap after scrolling through all, MB", lambda f: f"{f['browser']['after_scrolling']['js_heap_mb']:.1f}"),
         ("DOM nodes after scrolling", lambda f: f"{f['browser']['after_scrolling']['dom_nodes']:.0f}"),

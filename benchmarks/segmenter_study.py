@@ -1,10 +1,10 @@
 """
-How fast is each Mask R-CNN, end to end, and how near to what the machine can do?
+End-to-end throughput of each Mask R-CNN, relative to the peak of the machine.
 
-``python benchmarks/segmenter_study.py --out benchmarks/results`` measures every variant in a process of its own, one
-after the other, and writes `segmenter.json` and `segmenter.md`. End to end means uint8 previews in, boolean masks on
-the focal plane out. Presets have random weights, so that every image is as crowded as it can get: all proposals and all
-detections are used; "trained" is the default model, which is `segment-lite` with weights.
+``python benchmarks/segmenter_study.py --out benchmarks/results`` measures every variant in a separate process, one
+after the other, and writes `segmenter.json` and `segmenter.md`. End to end means from uint8 previews to boolean masks
+on the focal plane. Presets have random weights, so that every image has the maximum number of proposals and
+detections; "trained" is the default model, which is `segment-lite` with weights.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import numpy as np
 ROUNDS = 5
 MATMUL = 4096
 PLAIN = "six plain 3x3 convolutions"
+_PARTS = ("features", "propose", "classify", "detect", "mask_head")  # of `openvino_run.PARTS`
 LITE, LITE0, TRAINED, R101 = "segment-lite", "segment-lite0", "trained", "mrcnn-r101"
 VARIANTS: tuple[tuple[str, str, int], ...] = (
     *((LITE, engine, batch) for engine in ("keras float32", "openvino f32", "openvino bf16") for batch in (1, 8, 32)),
@@ -54,7 +55,7 @@ def architecture_of(name: str) -> dict[str, Any]:
 
 
 def model_of(name: str, folder: Path) -> Any:
-    """A model folder with random weights, but for the default model."""
+    """A model folder with random weights, or the default model."""
     import keras
 
     from cascade.networks.models import DEFAULT_MODELS, build_network, find_model, write_model
@@ -76,7 +77,7 @@ def images_of(n_images: int) -> np.ndarray:
 
 
 class Stopwatch:
-    """Adds up the seconds spent in a callable."""
+    """Accumulates the seconds spent in a callable."""
 
     def __init__(self, function: Any) -> None:
         self._function, self.seconds = function, 0.0
@@ -132,21 +133,21 @@ def measure(preset: str, engine_name: str, batch: int, folder: Path) -> dict[str
         total = time.perf_counter() - start
         rounds.append((total, [watch.seconds - b for watch, b in zip(watches, before, strict=True)]))
     total, parts = min(rounds)
-    told: dict[str, Any] = {
+    row: dict[str, Any] = {
         "network": preset, "engine": engine_name, "batch": batch, "images_per_s": batch / total,
         "share_outside_network": 1 - sum(parts) / total, "instances_per_image": sum(map(len, found)) / batch,
     }  # fmt: skip
     if len(parts) > 1:
         from cascade.networks.engines.openvino_run import PARTS
 
-        told["share_of_parts"] = {part: seconds / total for part, seconds in zip(PARTS["segment"], parts, strict=True)}
+        row["share_of_parts"] = {part: seconds / total for part, seconds in zip(PARTS["segment"], parts, strict=True)}
     if preset == LITE and batch == 8:
-        told |= crowding(segmenter, images)
-    return told
+        row |= crowding(segmenter, images)
+    return row
 
 
 def crowding(segmenter: Any, images: np.ndarray) -> dict[str, float]:
-    """Seconds on black images, which hardly differ from box to box, and on noise, over seconds on the usual ones."""
+    """Time on black images, with nearly equal scores of all boxes, and on noise, relative to the usual ones."""
 
     def best(given: np.ndarray) -> float:
         segmenter.segment(given)
@@ -211,7 +212,7 @@ def backbone(folder: Path) -> dict[str, float]:
     for _ in range(6):
         x = layers.Conv2D(128, 3, padding="same", activation="relu")(x)
     plain = keras.Model(image, x)
-    told = {}
+    speeds = {}
     for name, network in (("segment-lite's backbone and pyramid", lite), (PLAIN, plain)):
         write_part(
             lambda image, network=network: {"out": network(image, training=False)},
@@ -220,17 +221,18 @@ def backbone(folder: Path) -> dict[str, float]:
         for precision in dict.fromkeys(("f32", native_precision())):
             request = request_of(folder / "part.xml", precision)
             seconds = min(_timed(request.infer) for _ in range(10))
-            told[f"{name}, {precision}"] = 4 * gflop(network) / seconds
-    return told
+            speeds[f"{name}, {precision}"] = 4 * gflop(network) / seconds
+    return speeds
 
 
 def training_speed(name: str, policy: str, batch: int) -> dict[str, Any]:
-    """Gradient steps on one drawn batch."""
+    """Throughput of gradient steps on one synthetic batch."""
     import keras
 
+    from cascade.core.artifact import Artifact
     from cascade.networks.models import build_network
     from cascade.networks.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss
-    from cascade.networks.nets.semantic import CELL_PX, CHANNELS
+    from cascade.networks.nets.semantic import CELL_PX
 
     keras.mixed_precision.set_dtype_policy(policy)
     training = MaskRCNNTraining(
@@ -239,7 +241,7 @@ def training_speed(name: str, policy: str, batch: int) -> dict[str, Any]:
     training.compile(keras.optimizers.AdamW(1e-4), loss=dict.fromkeys(LOSSES, mean_loss), jit_compile=False)
     boxes, classes = np.zeros((batch, 16, 4), np.float32), np.full((batch, 16), -1, np.int32)
     masks = np.zeros((batch, 16, 400, 400), np.uint8)
-    shares = np.zeros((batch, 400 // CELL_PX, 400 // CELL_PX, len(CHANNELS)), np.float32)
+    shares = np.zeros((batch, 400 // CELL_PX, 400 // CELL_PX, len(Artifact) + 1), np.float32)
     boxes[:, 0], classes[:, 0] = [80, 80, 240, 240], 1
     masks[:, 0, 80:240, 80:240] = 1
     shares[:, 80 // CELL_PX : 240 // CELL_PX, 80 // CELL_PX : 240 // CELL_PX, 1] = 1
@@ -253,32 +255,32 @@ def training_speed(name: str, policy: str, batch: int) -> dict[str, Any]:
 
 
 def alone(*arguments: str) -> dict[str, Any]:
-    """Run a part of this study in a process of its own; its peak memory is added."""
+    """Run a part of this study in a separate process; adds its peak memory."""
     print("measuring:", *arguments, file=sys.stderr)
     done = subprocess.run([sys.executable, __file__, "--alone", *arguments], stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def run_alone(what: str, *arguments: str) -> dict[str, Any]:
-    """Inside that process."""
+    """Entry point of that process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if what == "write":
         for name in (LITE, LITE0, TRAINED, R101):
             engine_of(model_of(name, Path(arguments[0]) / name), "openvino f32")
         return {}
     if what == "measure":
-        told = measure(arguments[0], arguments[1], int(arguments[2]), Path(arguments[3]))
+        result = measure(arguments[0], arguments[1], int(arguments[2]), Path(arguments[3]))
     elif what == "train":
-        told = training_speed(arguments[0], arguments[1], int(arguments[2]))
+        result = training_speed(arguments[0], arguments[1], int(arguments[2]))
     elif what == "backbone":
-        told = backbone(Path(arguments[0]))
+        result = backbone(Path(arguments[0]))
     else:
-        told = matmul_peak(Path(arguments[0]))
-    return {**told, "peak_memory_mb": peak_memory_mb()}
+        result = matmul_peak(Path(arguments[0]))
+    return {**result, "peak_memory_mb": peak_memory_mb()}
 
 
 def peak_memory_mb() -> float:
-    """Most memory that this process ever held; `getrusage` would count what its parent held when it was forked."""
+    """Peak resident memory of this process; `getrusage` would include its parent's from before the fork."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
@@ -293,7 +295,7 @@ def markdown(study: dict[str, Any]) -> str:
         f"Product of {MATMUL}² matrices: {product['float32']:.0f} GFLOP/s in float32, {product['bfloat16']:.0f} in "
         f"bfloat16; {PLAIN}: {plain['f32']:.0f} and {plain['bf16']:.0f}. The larger of each is the peak of this run.",
         "",
-        "| network | engine | batch | images/s | GFLOP/s | of the peak | outside the network | artifacts an image | "
+        "| network | engine | batch | images/s | GFLOP/s | of the peak | outside the network | artifacts per image | "
         "peak memory |",
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -310,12 +312,12 @@ def markdown(study: dict[str, Any]) -> str:
         if name != "peak_memory_mb":
             of_peak = speed / peak["bfloat16" if "bf16" in name else "float32"]
             lines.append(f"| {name} | {speed:.0f} | {of_peak:.0%} |")
-    lines += ["", "| segment-lite, batch 8 | " + " | ".join(("look", "propose", "classify", "detect", "draw"))
+    lines += ["", "| segment-lite, batch 8 | " + " | ".join(_PARTS)
               + " | on black images | on noise |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for row in study["inference"]:
         if "time_on_noise" in row:
             parts = row.get("share_of_parts", {})
-            shares = [f"{parts[p]:.0%}" if parts else "" for p in ("look", "propose", "classify", "detect", "draw")]
+            shares = [f"{parts[part]:.0%}" if parts else "" for part in _PARTS]
             crowds = f"x{row['time_on_black']:.2f} | x{row['time_on_noise']:.2f}"
             lines.append(f"| {row['engine']} | {' | '.join(shares)} | {crowds} |")
     lines += ["", "| training | precision | batch | images/s | peak memory |", "|---|---|---|---|---|"]
@@ -328,7 +330,7 @@ def markdown(study: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure everything and write it down."""
+    """Measure everything and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="Folder for segmenter.json and segmenter.md.")
     parser.add_argument("--alone", nargs="+", help=argparse.SUPPRESS)

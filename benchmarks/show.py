@@ -1,5 +1,5 @@
 """
-Put the newest tables of the studies into ``benchmarks/README.md`` and ``scale.md``, between the marks of each study.
+Insert the newest tables of the studies into ``benchmarks/README.md`` and ``scale.md``, between their markers.
 
     python benchmarks/show.py
 """
@@ -18,7 +18,7 @@ PAGES = {
 
 
 def shown(text: str, results: Path) -> str:
-    """The text with every study that has results between its marks, under its picture if it has one."""
+    """The text with the figure and table of every study that has results inserted between its markers."""
     for name in [name for names in PAGES.values() for name in names]:
         table = results / f"{name}.md"
         if table.exists():

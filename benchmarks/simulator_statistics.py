@@ -1,9 +1,9 @@
 """
-How like the real exposures is a simulated season? `python benchmarks/simulator_statistics.py ANNOTATIONS COMMON_CORE`.
+Compare a simulated season with real ones: `python benchmarks/simulator_statistics.py ANNOTATIONS COMMON_CORE`.
 
-Compares 5,000 simulated ghosted exposures with the 1975 annotated ones: number, size, place and shape of instances,
-class mix and co-occurrence; grey levels with the real previews; the step along outlines, by which people see a ghost,
-with that along what annotators drew. Writes PNGs beside this file and prints Markdown.
+Compares 5,000 simulated ghosted exposures with the 1975 annotated ones: number, size, position and shape of instances,
+class mix and co-occurrence; grey levels with the real previews; the brightness step along simulated and annotated
+outlines. Writes PNGs beside this file and prints Markdown.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.core.via import read_via
 from cascade.simulate import Season, Simulator
 from cascade.training.annotated import load_annotated
@@ -54,7 +54,7 @@ def shape_facts(regions):
 
 
 def step(image, region, n_tries=40):
-    """S/N of the best step along an outline near that of a circle or an ellipse: what an eye sees of a ghost."""
+    """S/N of the best brightness step along outlines near a circle or an ellipse: the visibility of a ghost."""
     sky = np.median(image[LIT])
     light = np.clip(image - sky, -60, 60)
     noise = 1.25 * np.abs(np.clip(light[LIT], -30, 30)).mean()
@@ -62,19 +62,19 @@ def step(image, region, n_tries=40):
     best, at = None, np.array([region.rows[0], region.columns[0], *region.radii])
     for n in range(n_tries):
         rng = np.random.default_rng(n)
-        place = at if n == 0 else at + rng.normal(0, 2 if n < n_tries / 2 else 0.7, 4)
-        reach = place[2:].max() + 9
+        trial = at if n == 0 else at + rng.normal(0, 2 if n < n_tries / 2 else 0.7, 4)
+        reach = trial[2:].max() + 9
         window = np.s_[
-            int(max(place[0] - reach, 0)) : int(max(place[0] + reach, 1)),
-            int(max(place[1] - reach, 0)) : int(max(place[1] + reach, 1)),
+            int(max(trial[0] - reach, 0)) : int(max(trial[0] + reach, 1)),
+            int(max(trial[1] - reach, 0)) : int(max(trial[1] + reach, 1)),
         ]
         part = light[window]
         if part.size == 0:
             return np.nan
-        y = np.arange(part.shape[0])[:, None] + window[0].start - place[0]
-        x = np.arange(part.shape[1]) + window[1].start - place[1]
-        size = np.sqrt(max(place[2] * place[3], 1.0))
-        along, across = (cos * x + sin * y) / place[3], (cos * y - sin * x) / place[2]
+        y = np.arange(part.shape[0])[:, None] + window[0].start - trial[0]
+        x = np.arange(part.shape[1]) + window[1].start - trial[1]
+        size = np.sqrt(max(trial[2] * trial[3], 1.0))
+        along, across = (cos * x + sin * y) / trial[3], (cos * y - sin * x) / trial[2]
         depth = np.round((np.hypot(along, across) - 1) * size)
         inside = LIT[window] & (depth >= -3) & (depth <= 0)
         outside = LIT[window] & (depth >= 1) & (depth <= 4)
@@ -84,7 +84,7 @@ def step(image, region, n_tries=40):
             continue
         score = (part[inside].mean() - part[outside].mean()) * np.sqrt(inside.sum() + outside.sum()) / 2 / noise
         if best is None or score > best:
-            best, at = score, place
+            best, at = score, trial
     return best
 
 
@@ -93,7 +93,7 @@ def steppable(region):
 
 
 def draw(job):
-    """Statistics of a stretch of the season."""
+    """Statistics of a part of the season."""
     season, start, stop, n_pictures = job
     simulator = Simulator()
     started = time.process_time()
@@ -111,7 +111,7 @@ def draw(job):
 
 
 def summary(shapes):
-    """Numbers of a set of exposures."""
+    """Statistics of a set of exposures."""
     shapes = [rows for rows in shapes if rows]
     flat = np.array([row for rows in shapes for row in rows])
     counts = np.array([len(rows) for rows in shapes])
@@ -124,11 +124,11 @@ def row(name, values, digits=2):
 
 
 def tables(real, simulated):
-    """Markdown, real beside simulated."""
-    lines = ["| instances an exposure | mean | 5 % | 25 % | 50 % | 75 % | 95 % | most |", "|---" * 8 + "|"]
+    """Markdown tables, real beside simulated."""
+    lines = ["| instances per exposure | mean | 5 % | 25 % | 50 % | 75 % | 95 % | maximum |", "|---" * 8 + "|"]
     for name, (_, counts, _) in (("annotated", real), ("simulated", simulated)):
         lines.append(row(name, [counts.mean(), *np.percentile(counts, [*PERCENTILES, 100])], 1))
-    lines += ["", "| share of exposures | " + " | ".join(sorted(real[2])) + " |", "|---" * (1 + len(real[2])) + "|"]
+    lines += ["", "| fraction of exposures | " + " | ".join(sorted(real[2])) + " |", "|---" * (1 + len(real[2])) + "|"]
     lines += [
         row(n, [s[2].get(k, 0) for k in sorted(real[2])]) for n, s in (("annotated", real), ("simulated", simulated))
     ]
@@ -150,7 +150,7 @@ def tables(real, simulated):
 
 
 def quantile_plot(real, simulated, path):
-    """Quantiles against quantiles, a panel a quantity."""
+    """Quantile-quantile plots, one panel per quantity."""
     figure = Figure(figsize=(13, 6.4), dpi=90, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 4).ravel()
@@ -161,7 +161,7 @@ def quantile_plot(real, simulated, path):
         panels.append((f"{artifact.label}: log10 area %", [np.log10(part[:, 1]) for part in of]))
         panels.append((f"{artifact.label}: distance px", [part[:, 2] for part in of]))
     panels.append(("rays: axis ratio", [s[0][s[0][:, 0] == Artifact.RAYS, 3] for s in (real, simulated)]))
-    panels.append(("instances an exposure", [s[1] for s in (real, simulated)]))
+    panels.append(("instances per exposure", [s[1] for s in (real, simulated)]))
     for axis, (title, (a, b)) in zip(axes, panels, strict=True):
         qa, qb = np.percentile(a, levels), np.percentile(b, levels)
         axis.plot(qa, qb, "o", ms=3)
@@ -242,8 +242,8 @@ def main():
     print(row("median S/N of the step", of_rule, 1))
     seconds = sum(part[3] for part in parts)
     print(
-        f"\n{options.n / seconds:.1f} ghosted exposures a second of one core; "
-        f"{max(part[4] for part in parts):.0f} MiB a process"
+        f"\n{options.n / seconds:.1f} ghosted exposures/s per core; "
+        f"{max(part[4] for part in parts):.0f} MiB per process"
     )
     if options.pictures:
         side_by_side(core.images, Season(12, 1.0, 77), options.pictures / "simulator_side_by_side.png")

@@ -1,8 +1,8 @@
 """
-Can a network tell simulated CCDs from real ones? `python benchmarks/simulator_two_sample.py REAL ANNOTATIONS`.
+Classifier two-sample test of simulated CCDs: `python benchmarks/simulator_two_sample.py REAL ANNOTATIONS`.
 
-A small CNN is trained to tell CCD-size patches of the real previews from simulated ones, in folds that keep an exposure
-whole; 0.5 is perfect. Boosted trees on features with names, trained alike, say what gives the simulation away.
+A small CNN is trained to classify CCD-size patches as real or simulated, with folds grouped by exposure; an AUC of 0.5
+is perfect. Boosted trees on named features, trained in the same way, show which features differ.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHAPE = (32, 62)
 
 
 def patches(images, marked, camera, least, most):
-    """CCD windows whose marked share lies within limits, and the exposure of each."""
+    """CCD windows with a marked fraction within limits, and the exposure of each."""
     found, exposure = [], []
     for n, image in enumerate(images):
         for ccd in camera.ccds:
@@ -50,7 +50,7 @@ FEATURES = (
 
 
 def features(patch):
-    """Numbers that a person can name."""
+    """Interpretable features of a patch."""
     patch = patch.astype(float)
     inner = patch[4:-4, 4:-5]
     sky = np.median(inner)
@@ -84,7 +84,7 @@ def fold_of(groups, n_folds):
 
 
 def trees(real, simulated, n_folds=5):
-    """AUC of boosted trees, and how much each feature alone tells."""
+    """AUC of boosted trees, and of each feature alone."""
     x = np.array([features(patch) for patch in np.concatenate([real[0], simulated[0]])])
     y = np.repeat([0, 1], [len(real[0]), len(simulated[0])])
     folds = np.concatenate([fold_of(real[1], n_folds), fold_of(simulated[1], n_folds)])
@@ -101,7 +101,7 @@ def trees(real, simulated, n_folds=5):
 
 
 def cnn(real, simulated, n_folds=5, epochs=12):
-    """AUC of a small CNN, mirrored at random in training."""
+    """AUC of a small CNN."""
     import keras
 
     x = np.concatenate([real[0], simulated[0]])[..., None].astype("float32") / 64 - 1

@@ -1,8 +1,8 @@
 """
-How good are the shipped models on synthetic exposures that they never saw, and on ranges that they were not trained on?
+Metrics of the shipped models on held-out synthetic exposures, and outside the parameter ranges of training.
 
-``python benchmarks/synthetic_evaluation.py --out benchmarks/results`` draws a season for each case of `CASES` (other
-seeds than any training's), takes every exposure through both networks, and writes `synthetic.json`, `synthetic.md`,
+``python benchmarks/synthetic_evaluation.py --out benchmarks/results`` draws a season for each case of `CASES` (seeds
+not used in training), runs both networks on every exposure, and writes `synthetic.json`, `synthetic.md`,
 `synthetic.png` and `synthetic_worst.png`. It takes some 10 minutes on two cores.
 """
 
@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.core.versions import installed_versions
 from cascade.core.via import read_via
 from cascade.evaluate import f1_score, interval
@@ -44,15 +44,15 @@ CASES: Mapping[str, Ranges] = {
 SEED = 90001
 SNR_BINS = (10, 14, 20, 30, 50, 100, 1e9)
 RECALLS = (0.90, 0.95, 0.99)
-VISIBLE_SNR, VISIBLE_AREA = 20, 1500  # of the highest-S/N artifact; px of all, a fourth of a CCD
+VISIBLE_SNR, VISIBLE_AREA = 20, 1500  # of the highest-S/N artifact; px of all, a quarter of a CCD
 _N_WORST = 6
-_N_LOOKED_AT = 1000
+_N_CANDIDATES = 1000  # for the worst masks
 
 Scores = npt.NDArray[np.float64]
 
 
 def score_season(folder: Path, ranges: Ranges, n_exposures: int, seed: int) -> dict[str, Any]:
-    """Draw a season, take all of it through both networks, and measure."""
+    """Draw a season, run both networks on all of it, and compute metrics."""
     season = Season(n_exposures, 0.5, seed, ranges=ranges)
     write_season(season, folder / "season", n_workers=os.cpu_count() or 1)
     run = run_season(folder / "season" / "previews.zarr", folder / "run", threshold=0.0)
@@ -72,7 +72,7 @@ def score_season(folder: Path, ranges: Ranges, n_exposures: int, seed: int) -> d
 
 
 def screen_figures(scores: Scores, ghosted: npt.NDArray[np.bool_], labels: Any, truth: Any) -> dict[str, Any]:
-    """ROC AUC, false alarms at some recalls and at the default threshold, calibration, recall by S/N and class."""
+    """ROC AUC, false-alarm rate at some recalls and at the default threshold, calibration, recall by S/N and class."""
     threshold = find_model(DEFAULT_MODELS["screen"]).threshold
     rng = np.random.default_rng(0)
     drawn = [rng.integers(len(scores), size=len(scores)) for _ in range(200)]
@@ -112,7 +112,7 @@ def screen_figures(scores: Scores, ghosted: npt.NDArray[np.bool_], labels: Any, 
 
 
 def roc_figures(scores: Scores, ghosted: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """ROC AUC, and the false alarms at some recalls."""
+    """ROC AUC, and the false-alarm rate at some recalls."""
     false_alarms, recall, _ = roc_curve(ghosted, scores)
     return {
         "roc_auc": round(float(roc_auc_score(ghosted, scores)), 4),
@@ -125,7 +125,7 @@ def roc_figures(scores: Scores, ghosted: npt.NDArray[np.bool_]) -> dict[str, Any
 def visible_figures(
     scores: Scores, ghosted: npt.NDArray[np.bool_], visible: npt.NDArray[np.bool_], threshold: float
 ) -> dict[str, Any]:
-    """ROC AUC and false alarms of clean exposures against those whose artifacts are large and plain."""
+    """ROC AUC and false-alarm rates of clean exposures against those with large artifacts of high S/N."""
     either = visible | ~ghosted
     return {
         "n": int(visible.sum()),
@@ -135,7 +135,7 @@ def visible_figures(
 
 
 def reliability(scores: Scores, ghosted: npt.NDArray[np.bool_], prevalence: float = 0.04) -> list[dict[str, Any]]:
-    """Share of ghosted exposures by score, the exposures weighted to a survey's prevalence."""
+    """Reliability: fraction of ghosted exposures by score, weighted to a survey's prevalence."""
     share = ghosted.mean()
     weights = np.where(ghosted, prevalence / share, (1 - prevalence) / (1 - share))
     edges = np.array([0, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0001])
@@ -152,7 +152,7 @@ def reliability(scores: Scores, ghosted: npt.NDArray[np.bool_], prevalence: floa
 
 
 def segment_figures(run: Any, coco: Path, ghosted: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """COCO AP of masks on ghosted exposures, CCD F1 over all, and how many clean exposures get an artifact."""
+    """COCO AP of masks on ghosted exposures, CCD F1 over all, and the fraction of clean exposures with an artifact."""
     artifacts = run.table("artifacts")
     n_found = np.zeros(len(ghosted), int)
     np.add.at(n_found, artifacts["exposure"].to_numpy(), 1)
@@ -165,7 +165,7 @@ def segment_figures(run: Any, coco: Path, ghosted: npt.NDArray[np.bool_]) -> dic
 
 
 def coco_ap(artifacts: Any, coco: Path) -> dict[str, float]:
-    """COCO's own AP of masks: averaged over overlaps and at 0.5, pooled over classes and for each."""
+    """COCO AP of masks: averaged over overlaps and at 0.5, pooled over classes and for each."""
     import contextlib
     import io
 
@@ -191,13 +191,13 @@ def coco_ap(artifacts: Any, coco: Path) -> dict[str, float]:
     def mean(values: Any) -> float:
         return round(float(np.mean(values[values >= 0])), 3)
 
-    told = {"ap": mean(precision), "ap50": mean(precision[0])}
+    metrics = {"ap": mean(precision), "ap50": mean(precision[0])}
     for artifact in Artifact:
-        told |= {
+        metrics |= {
             f"ap_{artifact.label}": mean(precision[..., artifact]),
             f"ap50_{artifact.label}": mean(precision[0, :, artifact]),
         }
-    return told
+    return metrics
 
 
 def ccd_f1(run: Any, coco: Path) -> dict[str, Any]:
@@ -208,11 +208,11 @@ def ccd_f1(run: Any, coco: Path) -> dict[str, Any]:
     from cascade.evaluate import GROUPS, affected_ccds, group_masks
 
     camera, document = Camera.decam(), json.loads(coco.read_text())
-    places = {image["id"]: n for n, image in enumerate(document["images"])}
-    drawn: list[list[tuple[int, Any]]] = [[] for _ in places]
+    index_of = {image["id"]: n for n, image in enumerate(document["images"])}
+    drawn: list[list[tuple[int, Any]]] = [[] for _ in index_of]
     for label in document["annotations"]:
-        drawn[places[label["image_id"]]].append((label["category_id"] - 1, label["segmentation"]))
-    found: list[list[tuple[int, Any]]] = [[] for _ in places]
+        drawn[index_of[label["image_id"]]].append((label["category_id"] - 1, label["segmentation"]))
+    found: list[list[tuple[int, Any]]] = [[] for _ in index_of]
     for row in run.table("artifacts").select(["exposure", "class", "rle"]).to_pylist():
         rle = {"size": [400, 400], "counts": row["rle"].encode()}
         found[row["exposure"]].append((int(Artifact.from_label(row["class"])), rle))
@@ -225,19 +225,21 @@ def ccd_f1(run: Any, coco: Path) -> dict[str, Any]:
 
     counts: dict[str, list[tuple[int, int, int]]] = {group: [] for group in GROUPS}
     for true, guess in zip(drawn, found, strict=True):
-        truth, said = affected(true), affected(guess)
+        truth, positive = affected(true), affected(guess)
         for group, rows in counts.items():
-            rows.append((int((truth[group] & said[group]).sum()), int(truth[group].sum()), int(said[group].sum())))
-    told = {}
+            rows.append(
+                (int((truth[group] & positive[group]).sum()), int(truth[group].sum()), int(positive[group].sum()))
+            )
+    intervals = {}
     for group, rows in counts.items():
         bounds = interval(f1_score, np.array(rows, float), np.random.default_rng(0))
-        told[group] = [round(float(v), 3) for v in (bounds.value, bounds.low, bounds.high)]
-    return told
+        intervals[group] = [round(float(v), 3) for v in (bounds.value, bounds.low, bounds.high)]
+    return intervals
 
 
 def gallery(folder: Path, path: Path) -> None:
     """
-    Draw the worst exposures of a season: those with the highest S/N of all lost, false alarms, and the worst masks.
+    Plot the worst exposures of a season: missed ones with the lowest scores, false alarms, and the worst masks.
 
     Outlines: the truth in white, what was found in the colours of the classes.
     """
@@ -263,13 +265,13 @@ def gallery(folder: Path, path: Path) -> None:
         found = np.asarray(masks[n]) > 0
         return float((true & found).sum() / max(1, (true | found).sum()))
 
-    lost = [n for n in np.argsort(scores).tolist() if ghosted[n]][:_N_WORST]
+    missed = [n for n in np.argsort(scores).tolist() if ghosted[n]][:_N_WORST]
     alarms = [n for n in np.argsort(-scores).tolist() if not ghosted[n]][:_N_WORST]
-    seen = [n for n in np.flatnonzero(ghosted).tolist() if n not in lost][:_N_LOOKED_AT]
+    seen = [n for n in np.flatnonzero(ghosted).tolist() if n not in missed][:_N_CANDIDATES]
     worst = sorted(seen, key=overlap)[:_N_WORST]
     figure, grid = plt.subplots(3, _N_WORST, figsize=(3 * _N_WORST, 9.6), layout="constrained")
     for row, (words, chosen) in enumerate(
-        (("lost by the screen", lost), ("false alarm", alarms), ("worst masks", worst))
+        (("missed by the screen", missed), ("false alarm", alarms), ("worst masks", worst))
     ):
         for axes, n in zip(grid[row], chosen, strict=False):
             axes.imshow(np.asarray(previews[n]), cmap="gray", vmin=0, vmax=140)
@@ -287,10 +289,10 @@ def gallery(folder: Path, path: Path) -> None:
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--exposures", type=int, default=10_000, help="of the first case; the others have a fifth")
+    parser.add_argument("--exposures", type=int, default=10_000, help="of the first case; a fifth of it for the others")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     cases = {}
@@ -320,7 +322,7 @@ def table(result: Mapping[str, Any]) -> str:
         f"`{result['command']}`, {result['date']}, {models}; half of the exposures are ghosted.",
         "",
         "| exposures | n | screen ROC AUC | false alarms at recall .90 / .95 / .99 | at the default threshold: "
-        "recall / false alarms | clean ones in which the segmenter sees something | AP / AP@.5 | CCD F1 All |",
+        "recall / false alarms | clean exposures with a detection of the segmenter | AP / AP@.5 | CCD F1 All |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, case in result["cases"].items():
@@ -337,10 +339,10 @@ def table(result: Mapping[str, Any]) -> str:
     trained = result["cases"]["as trained"]
     lines += [
         "",
-        f"Visible ghosts alone: the best artifact has S/N {VISIBLE_SNR}, all have {VISIBLE_AREA} px, or more.",
+        f"Visible ghosts only: one artifact with an S/N of {VISIBLE_SNR} or more, {VISIBLE_AREA} px or more in total.",
         "",
         "| exposures | visible | screen ROC AUC | false alarms at recall .90 / .95 / .99 of these | recall at the "
-        "default threshold | of the area of all ghosts, missed there |",
+        "default threshold | missed fraction of the ghost area |",
         "|---|---|---|---|---|---|",
     ]
     for name, case in result["cases"].items():
@@ -350,7 +352,7 @@ def table(result: Mapping[str, Any]) -> str:
             f"| {name} | {visible['n']} | {visible['roc_auc']:.4f} | {alarms} | {visible['recall_at_default']:.3f} | "
             f"{case['screen']['ghost_area_missed_at_default']:.2%} |"
         )
-    lines += ["", "As trained, by highest S/N of its artifacts (the labels start at 10):", ""]
+    lines += ["", "As trained, by highest S/N of the artifacts (labels start at 10):", ""]
     lines += ["| S/N | exposures | recall at the default threshold |", "|---|---|---|"]
     lines += [
         f"| {row['from']:g} to {row['to']:g} | {row['n']} | {row['recall']:.3f} |"
@@ -381,7 +383,7 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
         rows = case["screen"]["recall_by_highest_snr"]
         right.plot([row["from"] for row in rows], [row["recall"] for row in rows], "o-", ms=4, label=name)
     left.plot([1e-3, 1], [1e-3, 1], "k--", lw=0.8)
-    left.set(xlabel="score", ylabel="share ghosted, 4 % prevalence", xscale="log", yscale="log", title="Reliability")
+    left.set(xlabel="score", ylabel="fraction ghosted, 4 % prevalence", xscale="log", yscale="log", title="Reliability")
     right.set(
         xlabel="highest S/N of its artifacts, from",
         ylabel="recall",

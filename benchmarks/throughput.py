@@ -1,10 +1,10 @@
 """
-How fast is the real cascade, and where does the time go?
+Throughput of the cascade with real networks, by stage.
 
     python benchmarks/throughput.py --out benchmarks/results [--n 8192]
 
-Drawn exposures, 4 % of them ghosted, from a Zarr store of previews and from JPEGs; in this process, and with one and
-two workers. The screen's threshold is set so that 4 % are flagged, whatever the model makes of drawn exposures.
+Simulated exposures, 4 % ghosted, from a Zarr store of previews and from JPEGs; in this process, and with one and two
+workers. The screen's threshold is set so that 4 % are flagged.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from cascade.simulate import simulate_season
 
 SHARE_GHOSTED = 0.04
 N_DRAWN = 512  # drawn once, then repeated
-COMPUTING = ("screen", "segment", "tables", "store")  # one after the other; reading goes on meanwhile
+COMPUTING = ("screen", "segment", "tables", "store")  # sequential; reading overlaps with them
 
 
 def write_inputs(work: Path, n: int) -> tuple[dict[str, Path], float]:
-    """N exposures as Zarr and as JPEGs, and the threshold that flags 4 % of them."""
+    """Write N exposures as Zarr and as JPEGs; returns them and the threshold that flags 4 %."""
     drawn = [e.image for e in simulate_season(N_DRAWN, Camera.decam(), ghosted_share=SHARE_GHOSTED, seed=1)]
     scores = NetworkScreener.load(find_model("screen-v1")).score(np.stack(drawn))
     threshold = float(np.quantile(scores, 1 - SHARE_GHOSTED))
@@ -49,22 +49,22 @@ def write_inputs(work: Path, n: int) -> tuple[dict[str, Path], float]:
 
 
 def measure(inputs: Path, out: Path, threshold: float, workers: int | None) -> dict[str, float]:
-    """One run: exposures/s, and wall seconds of each stage as its workers saw them."""
+    """One run: exposures/s, and wall-clock time of each stage in its workers."""
     words = [PYTHON, "-m", "cascade", "run", str(inputs), "--out", str(out), "--threshold", str(threshold), "--quiet"]
     words += [] if workers is None else ["--workers", str(workers)]
     started = time.monotonic()
     subprocess.run(words, check=True, capture_output=True)
     wall = time.monotonic() - started
     content = json.loads((out / "run.json").read_text())
-    pace_s = steady_s(out, workers or 1)  # starting workers and loading models is told apart
-    if pace_s is None:
-        message = "--n: expected 4,096 or more exposures, got too few to tell a pace from"
+    steady = steady_s(out, workers or 1)  # without the start of workers and the loading of models
+    if steady is None:
+        message = "--n: expected 4,096 or more exposures, got too few for a steady state"
         raise RuntimeError(message)
     seconds, n = content["seconds"], open_run(out).config.n_exposures
     stages = max(seconds["read"], sum(seconds[name] for name in COMPUTING)) / (workers or 1)
     return {
-        "wall_s": wall, "start_s": wall - pace_s * n, "steady_per_s": 1 / pace_s,
-        "of the sum of stages": stages / (pace_s * n),
+        "wall_s": wall, "start_s": wall - steady * n, "steady_per_s": 1 / steady,
+        "of the sum of stages": stages / (steady * n),
         **{f"{name}_ms": 1000 * spent / n for name, spent in seconds.items()},
     }  # fmt: skip
 
@@ -74,7 +74,7 @@ def report(result: dict[str, object]) -> str:
     rows = result["rows"]
     stages = [column for column in next(iter(rows.values())) if column.endswith("_ms")]
     milliseconds = [f"{stage[:-3]}, ms" for stage in stages]
-    header = ["", "exposures/s", "of the sum of stages", *milliseconds, "start, s", "in all, s"]
+    header = ["", "exposures/s", "of the sum of stages", *milliseconds, "start, s", "total, s"]
     lines = [
         f"{result['n']:,} exposures, 4 % flagged, batches of 256; {result['machine']}. "
         "`python benchmarks/throughput.py --out benchmarks/results`",
@@ -87,11 +87,11 @@ def report(result: dict[str, object]) -> str:
             for name, row in rows.items()
         ),
         "",
-        "*exposures/s* is of the time when all are at work, from the commit by which each worker may have done one to "
-        "the last; *start* is the rest: Python, Dask, loading the networks. Milliseconds are wall time an exposure of "
-        "one worker; two workers share two cores. *Of the sum of stages*: the larger of reading and the sum of the "
-        "other stages, since reading goes on meanwhile, over the time that passed; over Dask a batch is stored while "
-        "the next one is computed, hence more than 100 %.",
+        "*exposures/s* is for the steady state, from the n-th commit of n workers to the last; *start* is the rest: "
+        "Python, Dask, loading the networks. Milliseconds are wall-clock time per exposure of one worker; two workers "
+        "share two cores. *Of the sum of stages*: the larger of reading and the sum of the other stages, since reading "
+        "overlaps with them, over the elapsed time; over Dask a batch is stored while the next one is computed, hence "
+        "more than 100 %.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -103,7 +103,7 @@ def main() -> None:
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="throughput-"))
     inputs, threshold = write_inputs(work, options.n)
-    measure(inputs["zarr"], work / "warm", threshold, None)  # prepares the networks for OpenVINO
+    measure(inputs["zarr"], work / "warm", threshold, None)  # warm-up: exports the networks to OpenVINO
     rows = {
         f"{kind}, {'no Dask' if workers is None else f'workers: {workers}'}": measure(
             inputs[kind], work / f"{kind}-{workers}", threshold, workers

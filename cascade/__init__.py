@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cascade.camera import Camera
+    from cascade.core.artifact import Artifact
     from cascade.core.errors import CascadeError, ConfigError, InputError, ModelError, StoreError
-    from cascade.core.exposure import Artifact, Exposure, Instances
+    from cascade.core.exposure import Exposure, Instances
     from cascade.inputs import open_inputs
-    from cascade.pages.notebook import open_run
     from cascade.pipeline.season import run_season
-    from cascade.runs.run import Run
+    from cascade.runs.run import Run, open_run
     from cascade.veto import VetoRule, veto_rows, write_veto
 
 _HOME = {
-    "Artifact": "core.exposure",
+    "Artifact": "core.artifact",
     "Camera": "camera",
     "CascadeError": "core.errors",
     "ConfigError": "core.errors",
@@ -33,7 +33,7 @@ _HOME = {
     "StoreError": "core.errors",
     "VetoRule": "veto",
     "open_inputs": "inputs",
-    "open_run": "pages.notebook",
+    "open_run": "runs.run",
     "run_season": "pipeline.season",
     "veto_rows": "veto",
     "write_veto": "veto",

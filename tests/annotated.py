@@ -6,7 +6,8 @@ import numpy as np
 from fakes import instances
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, Instances
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import Instances
 from cascade.simulate import simulate_exposure
 from cascade.training.annotated import AnnotatedSet
 

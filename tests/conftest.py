@@ -93,17 +93,17 @@ def s3(_s3_server, monkeypatch) -> Iterator[FlakyS3]:
     """The S3 server, which this process and those it starts use; it fails as its `share` says."""
     from s3_server import ENVIRONMENT
 
-    from cascade.storage import places as storage
+    from cascade.storage.stores import connect
 
     app, url = _s3_server
     for name, value in (*ENVIRONMENT.items(), ("AWS_ENDPOINT_URL", url)):
         monkeypatch.setenv(name, value)
-    storage._s3_store.cache_clear()
+    connect.cache_clear()
     app.share = 0.0
     app.n_faults.clear()
     yield app
     app.share = 0.0
-    storage._s3_store.cache_clear()
+    connect.cache_clear()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pathlib import Path
 from fakes import instances
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, Instances, Source
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import Instances, Source
 from cascade.inputs import expnum_from_name
 from cascade.networks.model_id import ModelId
 from cascade.runs.config import RunConfig, batches

@@ -8,7 +8,8 @@ import numpy as np
 from fakes import config, instances
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, Instances, Source
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import Instances, Source
 from cascade.runs.config import Batch
 from cascade.runs.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
 from cascade.runs.run import Run

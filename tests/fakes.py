@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import InputError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Exposure, HeaderFields, Instances, Source
+from cascade.core.exposure import PREVIEW_SHAPE, Exposure, HeaderFields, Instances, Source
 from cascade.networks.model_id import ModelId
 from cascade.runs.config import RunConfig
 from cascade.runs.run import Run

@@ -9,7 +9,8 @@ from fakes import config, instances
 from PIL import Image
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, HeaderFields, Instances, Source
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import HeaderFields, Instances, Source
 from cascade.inputs import open_inputs
 from cascade.inputs.listing import list_inputs
 from cascade.runs.config import Batch

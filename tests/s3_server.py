@@ -24,7 +24,8 @@ ENVIRONMENT = {
 class FlakyS3:
     """
     Moto's application, of whose answers a share goes wrong, in turn: refused, done but answered with an error, cut
-    off in the middle, slow.
+    off in the middle, slow. Requests of Google's and Azure's clients are answered like those of Amazon's, where they
+    differ by a header alone.
     """
 
     FAULTS = ("refused", "done, but an error", "cut off", "slow")
@@ -45,8 +46,11 @@ class FlakyS3:
             if self._random.random() < self.share:
                 fault = self.FAULTS[self.n_faults.total() % len(self.FAULTS)]
                 self.n_faults[fault] += 1
+        _as_amazon(environ)
         if fault == "refused":
             return _error(start_response)
+        if fault == "denied":  # by name only
+            return _error(start_response, "403 Forbidden")
         if fault == "slow":
             time.sleep(0.3)
         if fault == "done, but an error":
@@ -60,8 +64,17 @@ class FlakyS3:
         return body
 
 
-def _error(start_response):
-    start_response("503 Slow Down", [("Content-Length", "0")])
+def _as_amazon(environ):
+    """Sign a request, which moto does not check, and bring its condition to Amazon's form."""
+    if not environ.get("HTTP_AUTHORIZATION", "").startswith("AWS4"):
+        scope = f"{ENVIRONMENT['AWS_ACCESS_KEY_ID']}/20260101/us-east-1/s3/aws4_request"
+        environ["HTTP_AUTHORIZATION"] = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
+    if environ.pop("HTTP_X_GOOG_IF_GENERATION_MATCH", None) == "0":
+        environ["HTTP_IF_NONE_MATCH"] = "*"
+
+
+def _error(start_response, status="503 Slow Down"):
+    start_response(status, [("Content-Length", "0")])
     return [b""]
 
 

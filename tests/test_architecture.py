@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,15 +21,15 @@ ROOMS = {
     "sky": "core optics",
     "simulate": "core storage camera inputs optics sky",
     "networks": "core storage",
-    "runs": "core storage camera inputs networks",
     "veto": "core storage camera",
+    "runs": "core storage camera inputs networks veto",
     "pipeline": "core storage camera inputs optics sky networks runs",
     "export": "core storage camera inputs runs",
     "pages": "core storage camera networks runs veto",
-    "evaluate": "core storage camera inputs runs veto pages",
+    "evaluate": "core storage camera inputs runs veto",
     "training": "core storage camera inputs simulate networks evaluate",
     "bench": "core storage camera inputs simulate networks runs veto pipeline evaluate training",
-    "cli": ("core storage camera inputs sky simulate networks runs veto pipeline export pages evaluate training bench"),
+    "cli": ("core camera inputs sky simulate networks runs veto pipeline export pages evaluate training bench"),
 }
 
 
@@ -38,10 +40,15 @@ def _modules() -> dict[Path, str]:
     }
 
 
-def _imported(path: Path) -> set[str]:
-    """Names of the modules, of this package and others, that a file imports anywhere."""
+def _imported(path: Path, *, for_types: bool = True) -> set[str]:
+    """Names of the modules, of this package and others, that a file imports anywhere, or anywhere but for types."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    if not for_types:
+        tree.body = [
+            node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+        ]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -66,6 +73,12 @@ def test_a_room_may_import_only_rooms_before_it():
         before.add(room)
 
 
+def test_the_architecture_page_shows_the_table():
+    page = (PACKAGE.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([\w, –]+) \|$", page, flags=re.MULTILINE)
+    assert [(room, allowed.replace(",", "").strip("–")) for room, allowed in shown] == list(ROOMS.items())
+
+
 def test_every_import_that_is_allowed_is_made():
     made = {(room, other) for path, room in _modules().items() for other in _rooms_of(path)}
     assert made == {(room, other) for room, allowed in ROOMS.items() for other in allowed.split()}
@@ -76,6 +89,51 @@ def test_imports_keep_to_the_table(path):
     room = _modules()[path]
     others = _rooms_of(path) - set(ROOMS[room].split())
     assert not others, f"{room} must not import {', '.join(others)}"
+
+
+def _module_name(path: Path) -> str:
+    """The name by which a source file is imported."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _loaded(name: str, importer: str, modules: set[str]) -> set[str]:
+    """
+    Modules that a module loads by importing a name: the one named, and the packages around it.
+
+    The packages around the importer are not among them, as they are being loaded already, unless one is imported by
+    name: ``from cascade.inputs import Reader`` in a module of that package waits for what waits for it.
+    """
+    parts = name.split(".")
+    found = [part for n in range(1, len(parts) + 1) if (part := ".".join(parts[:n])) in modules]
+    return {part for part in found if part == found[-1] or not f"{importer}.".startswith(f"{part}.")}
+
+
+def _circle(imported: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other, as names in turn; none if they can be put in an order."""
+    modules = set(imported)
+    graph = {
+        module: set().union(*(_loaded(name, module, modules) for name in names)) for module, names in imported.items()
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    # cascade itself imports its public names only when they are asked for. A function that a method calls may name the
+    # class in its signature.
+    assert not _circle({_module_name(path): _imported(path, for_types=False) for path in _modules()})
+
+
+def test_circles_are_found_through_submodules_and_packages():
+    assert _circle({"a.b": {"a.c.name"}, "a.c": {"a.b"}})
+    assert _circle({"a": {"a.b.name"}, "a.b": {"a.name"}})
+    assert _circle({"a": {"b.c"}, "b": {"a.d"}, "b.c": set(), "a.d": set()})
+    assert _circle({"a.b": {"a.b.name"}})
+    assert not _circle({"a": {"a.b.name"}, "a.b": {"a.c.name", "json.dumps"}, "a.c": set()})
 
 
 def test_a_run_knows_of_the_networks_only_which_model_it_was():
@@ -92,6 +150,16 @@ def test_only_one_package_imports_dask():
     assert users == {"pipeline/dask"}
 
 
+def test_only_one_module_meets_the_c_code_of_run_lengths():
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in _modules()
+        for i in _imported(path)
+        if i.startswith("pycocotools.mask")
+    }
+    assert users == {"core/run_lengths.py"}
+
+
 def test_networks_use_no_backend_directly():
     for path in (PACKAGE / "networks" / "nets").glob("*.py"):
         assert not {i.split(".")[0] for i in _imported(path)} & {"tensorflow", "jax", "torch"}
@@ -102,9 +170,10 @@ def test_no_file_is_over_long():
     assert not long
 
 
-@pytest.mark.parametrize("statement", ["import cascade", "import cascade.cli.app"])
-def test_importing_loads_neither_keras_nor_dask(statement):
-    code = f"import sys; {statement}; print({{'keras', 'tensorflow', 'dask', 'distributed'}} & set(sys.modules))"
+@pytest.mark.parametrize("statement", ["import cascade", "import cascade; cascade.open_run", "import cascade.cli.app"])
+def test_importing_loads_nothing_heavy(statement):
+    heavy = {"keras", "tensorflow", "dask", "distributed", "pandas", "xarray", "matplotlib"}
+    code = f"import sys; {statement}; print({heavy} & set(sys.modules))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "set()"
 

@@ -1,6 +1,6 @@
 """
-Studies of speed and of what the cascade costs and buys; see ``benchmarks/README.md``.
+Benchmarks of the speed, cost and benefit of the cascade; see ``benchmarks/README.md``.
 
 Each study is a function that measures and returns plain numbers (`seasons`, `roofline`, `scaling`, `real`), with a
-``*_report`` module beside it that makes a table and a figure of them; `study` writes all three.
+``*_report`` module that renders them as a table and a figure; `study` writes all three.
 """

@@ -1,4 +1,4 @@
-"""What a season costs as a function of how many exposures the screen flags, and where screening stops paying."""
+"""Cost model of a season by its fraction of flagged exposures, and the break-even prevalence of screening."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class CostModel:
     Attributes
     ----------
     t_screen
-        Seconds that every exposure costs: reading, screening, tables, store.
+        Seconds per exposure: reading, screening, tables, store.
     t_segment
-        Seconds that a flagged one costs more.
+        Additional seconds per flagged exposure.
     worst
-        Largest relative distance of a point from the line.
+        Largest relative residual.
     """
 
     t_screen: float
@@ -39,30 +39,30 @@ class CostModel:
     @classmethod
     def fit(cls, p_flag: npt.ArrayLike, seconds: npt.ArrayLike) -> Self:
         """
-        Fit the line to seasons; relative distances count, since clocks err in proportion.
+        Fit the line to seasons, by relative residuals, since timing errors are proportional.
 
         Parameters
         ----------
         p_flag : array_like, shape (n,)
-            Share of flagged exposures.
+            Fraction of flagged exposures.
         seconds : array_like, shape (n,)
             Per exposure.
 
         Raises
         ------
         ConfigError
-            If all seasons have the same share.
+            If all seasons have the same fraction.
         """
         p, t = np.asarray(p_flag, float), np.asarray(seconds, float)
         if np.ptp(p) == 0:
-            msg = f"cost model: expected seasons with different shares of flagged exposures, got {p}"
+            msg = f"cost model: expected seasons with different fractions of flagged exposures, got {p}"
             raise ConfigError(msg)
         terms = np.stack([np.ones_like(p), p], axis=1)
         (a, b), *_ = np.linalg.lstsq(terms / t[:, None], np.ones_like(t), rcond=None)
         return cls(float(a), float(b), float(np.max(np.abs((a + b * p) / t - 1))))
 
     def seconds(self, p_flag: npt.ArrayLike) -> FloatArray:
-        """Seconds an exposure at some shares of flagged ones."""
+        """Seconds per exposure at given fractions of flagged ones."""
         return self.t_screen + np.asarray(p_flag, float) * self.t_segment
 
     def break_even(self, recall: float, false_alarm_rate: float, t_alone: float) -> float | None:
@@ -72,9 +72,9 @@ class CostModel:
         Parameters
         ----------
         recall, false_alarm_rate : float
-            Shares of the ghosted and of the clean exposures that are flagged.
+            Fractions of the ghosted and of the clean exposures that are flagged.
         t_alone : float
-            Seconds an exposure without a screen.
+            Seconds per exposure without a screen.
 
         Returns
         -------
@@ -92,12 +92,12 @@ def trade_off(
     model: CostModel, *, prevalence: float, t_alone: float,
 ) -> dict[str, Any]:  # fmt: skip
     """
-    What every threshold of the screen would find and cost.
+    Recall and cost of every threshold of the screen.
 
     Parameters
     ----------
     scores : ndarray, shape (N,)
-        Of the screen.
+        Scores of the screen.
     ghosted : ndarray of bool, shape (N,)
         Truth.
     true_ccds : ndarray of int, shape (N,)
@@ -106,16 +106,16 @@ def trade_off(
         Those of them that Mask R-CNN finds, flagged or not.
     model : CostModel
     prevalence : float
-        Of the season that is meant, in (0, 1).
+        Of the season, in (0, 1).
     t_alone : float
-        Seconds an exposure without a screen.
+        Seconds per exposure without a screen.
 
     Returns
     -------
     dict of lists
-        By threshold, falling: `threshold`, `recall` of ghosted exposures, `ccd_recall` (share of affected CCDs in
-        flagged exposures), `ccds_lost` (share that Mask R-CNN would find in the others), `false_alarm_rate`,
-        `p_flag`, `ms` an exposure and `speed_up`.
+        By decreasing threshold: `threshold`, `recall` of ghosted exposures, `ccd_recall` (fraction of affected CCDs in
+        flagged exposures), `ccds_lost` (fraction that Mask R-CNN would find in the others), `false_alarm_rate`,
+        `p_flag`, `ms` per exposure and `speed_up`.
     """
     scanned = curve(scores, ghosted)
     kept = np.unique(np.linspace(0, len(scanned.thresholds) - 1, _N_POINTS).round().astype(int))

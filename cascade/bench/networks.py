@@ -1,4 +1,4 @@
-"""Networks on every engine: the default models, and presets with random weights."""
+"""Throughput of networks on every engine: the default models, and presets with random weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from cascade.core.exposure import UInt8Array
 from cascade.core.keras_startup import import_keras
-from cascade.networks.engines import Answer, Engine, KerasEngine, has_openvino
+from cascade.networks.engines import Engine, KerasEngine, Outputs, has_openvino
 from cascade.networks.engines.parity import parity_previews
 from cascade.networks.model_info import ModelInfo, Task
 from cascade.networks.models import build_network, find_model, load_network
@@ -31,23 +31,23 @@ PAPER = "mrcnn-r101"
 
 KERAS_32, KERAS_16, OPENVINO_32, OPENVINO_16 = "keras float32", "keras bfloat16", "openvino f32", "openvino bf16"
 
-_MIN_SCORE = 0.05  # of a preset: with random weights as many artifacts as the network can give
+_MIN_SCORE = 0.05  # of a preset: with random weights the maximum number of artifacts
 _SEED = 1
 
 
 @dataclass
 class TimedEngine:
     """
-    An engine that adds up the seconds it takes.
+    An engine that accumulates its run time.
 
     Attributes
     ----------
     engine
-        Does the work.
+        The wrapped engine.
     name
         That of the engine.
     seconds
-        Spent in it.
+        Accumulated run time.
     """
 
     engine: Engine
@@ -57,16 +57,16 @@ class TimedEngine:
     def __post_init__(self) -> None:
         self.name = self.engine.name
 
-    def __call__(self, images: UInt8Array) -> Answer:
+    def __call__(self, images: UInt8Array) -> Outputs:
         """Run the network; see `Engine`."""
         start = time.perf_counter()
-        answer = self.engine(images)
+        outputs = self.engine(images)
         self.seconds += time.perf_counter() - start
-        return answer
+        return outputs
 
 
 def engines() -> list[str]:
-    """What a network can be run on here; bfloat16 in OpenVINO only where the processor is made for it."""
+    """Engines available here; OpenVINO in bfloat16 only on processors that are fast in it."""
     names = [KERAS_32, KERAS_16]
     if has_openvino():
         from cascade.networks.engines.openvino_run import native_precision
@@ -82,9 +82,9 @@ def precision_of(engine: str) -> str:
 
 def measure_network(name: str, engine: str, *, n_images: int, n_rounds: int) -> dict[str, Any]:
     """
-    Take previews through a network, from uint8 previews to scores or to masks on the focal plane.
+    Time a network, from uint8 previews to scores or to masks on the focal plane.
 
-    Call it in a process of its own: it sets the precision of Keras, and networks are large.
+    Call it in a separate process: it sets the precision of Keras, and networks are large.
 
     Parameters
     ----------
@@ -93,15 +93,14 @@ def measure_network(name: str, engine: str, *, n_images: int, n_rounds: int) -> 
     engine : str
         One of `engines`.
     n_images : int
-        In a round.
+        Per round.
     n_rounds : int
-        After one to warm up; the fastest counts.
+        After a warm-up round; the fastest counts.
 
     Returns
     -------
     dict
-        `images_per_s` in all, `network_images_per_s` counting only the seconds in the engine, `artifacts_per_image`
-        (None for a screen).
+        `images_per_s` end to end, `network_images_per_s` of the engine alone, `artifacts_per_image`: None for a screen.
     """
     if engine == KERAS_16:
         import_keras()
@@ -113,15 +112,15 @@ def measure_network(name: str, engine: str, *, n_images: int, n_rounds: int) -> 
     timed = TimedEngine(_engine(name, info, engine))
     images = np.tile(parity_previews(), (-(-n_images // 8), 1, 1))[:n_images]
     if task == "screen":
-        answer: Any = NetworkScreener(timed, info.calibration if info else ()).score
+        predict: Any = NetworkScreener(timed, info.calibration if info else ()).score
     else:
         min_score, semantic = (_MIN_SCORE, 0.5) if info is None else (info.threshold, info.semantic)
-        answer = NetworkSegmenter(timed, min_score=min_score, semantic=semantic).segment
-    found = answer(images)
+        predict = NetworkSegmenter(timed, min_score=min_score, semantic=semantic).segment
+    found = predict(images)
     rounds = []
     for _ in range(n_rounds):
         before, start = timed.seconds, time.perf_counter()
-        answer(images)
+        predict(images)
         rounds.append((time.perf_counter() - start, timed.seconds - before))
     total, inside = min(rounds)
     n_found = None if task == "screen" else sum(map(len, found)) / n_images
@@ -133,15 +132,15 @@ def measure_network(name: str, engine: str, *, n_images: int, n_rounds: int) -> 
 
 
 def network_sizes(names: Sequence[str]) -> list[float]:
-    """GFLOP an image of models and presets, as `cascade.networks.nets.cost.gflop` counts them."""
+    """GFLOP per image of models and presets, by `cascade.networks.nets.cost.gflop`."""
     import_keras()
     from cascade.networks.nets.cost import gflop
 
-    return [gflop(build_network(PRESETS[name] if name in PRESETS else find_model(name).architecture)) for name in names]
+    return [gflop(build_network(PRESETS[name]) if name in PRESETS else _built(find_model(name))) for name in names]
 
 
 def _engine(name: str, info: ModelInfo | None, engine: str) -> Engine:
-    """A network on an engine."""
+    """Load a network into an engine."""
     task: Task = "segment" if info is None else info.task
     if engine in (KERAS_32, KERAS_16):
         return KerasEngine(_network(name, info, engine), task)
@@ -169,6 +168,11 @@ def _network(name: str, info: ModelInfo | None, engine: str) -> keras.Model:
         return build_network(PRESETS[name])
     if engine != KERAS_16:
         return load_network(info)
-    network = build_network(info.architecture)
+    network = _built(info)
     network.load_weights(info.weights)
     return network
+
+
+def _built(info: ModelInfo) -> keras.Model:
+    """The network of a model, with new weights."""
+    return build_network(info.architecture, info.classes)

@@ -1,4 +1,4 @@
-"""What this machine can do: GFLOP/s of matrix products and of plain convolutions, on every engine."""
+"""Peak throughput of this machine: GFLOP/s of matrix products and of plain convolutions, on every engine."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from cascade.bench.networks import KERAS_16, KERAS_32, OPENVINO_16, precision_of
 from cascade.core.keras_startup import import_keras
 
 _N_LAYERS = 6
-_SIDE = 100  # pixels; a quarter of a preview's, where compact networks do most of their work
-_MULTIPLE = 16  # of channels, which vector units are made for
+_SIDE = 100  # pixels; a quarter of a preview's, where compact networks spend most time
+_MULTIPLE = 16  # of channels, for vector units
 _ROUNDS = 5
 
 
 def machine_speed(engine: str, size: int, stacks: Sequence[tuple[float, int]]) -> dict[str, Any]:
     """
-    Measure what an engine can do on this machine.
+    Measure the peak throughput of an engine on this machine.
 
-    Call it in a process of its own, for it sets the precision of Keras.
+    Call it in a separate process: it sets the precision of Keras.
 
     Parameters
     ----------
@@ -32,12 +32,12 @@ def machine_speed(engine: str, size: int, stacks: Sequence[tuple[float, int]]) -
     size : int
         Rows and columns of the matrices.
     stacks : sequence of (float, int)
-        For each stack of convolutions, the GFLOP an image that it is to take, and the images at a time.
+        GFLOP per image and batch size of each stack of convolutions.
 
     Returns
     -------
     dict
-        `matmul`, GFLOP/s of a product of matrices, and `plain`, what `plain_speed` says of each stack.
+        `matmul`, GFLOP/s of a matrix product, and `plain`, the result of `plain_speed` for each stack.
     """
     import_keras()
     return {"matmul": matmul_speed(engine, size), "plain": [plain_speed(engine, *stack) for stack in stacks]}
@@ -49,7 +49,7 @@ def matmul_speed(engine: str, size: int) -> float:
 
     if engine in (KERAS_32, KERAS_16):
         values = tf.cast(tf.random.normal((size, size)), precision_of(engine))
-        # Its mean alone leaves the device: 64 MB of product would take longer to copy than to make.
+        # Only its mean leaves the device: copying 64 MB would take longer than the product.
         product = tf.function(lambda a: tf.reduce_mean(tf.matmul(a, a)))
         seconds = _best(lambda: product(values).numpy())
     else:
@@ -67,14 +67,14 @@ def plain_speed(engine: str, gflop: float, batch: int) -> dict[str, float]:
     engine : str
         One of `cascade.bench.networks.engines`.
     gflop : float
-        Operations an image that the stack is to take, in 1e9; met as well as 16 channels, or a multiple, can.
+        Target operations per image, in 1e9; approximated with a multiple of 16 channels.
     batch : int
-        Images at a time.
+        Batch size.
 
     Returns
     -------
     dict
-        `channels`, `gflop` (an image) and `gflop_per_s`.
+        `channels`, `gflop` (per image) and `gflop_per_s`.
     """
     import keras
 
@@ -85,7 +85,7 @@ def plain_speed(engine: str, gflop: float, batch: int) -> dict[str, float]:
     x = image = keras.Input((_SIDE, _SIDE, channels))
     for _ in range(_N_LAYERS):
         x = keras.layers.Conv2D(channels, 3, padding="same", activation="relu")(x)
-    # Else reading the output back is part of it, which no layer of a network needs.
+    # So that reading the output back is not timed.
     x = keras.layers.GlobalAveragePooling2D(dtype="float32")(x)
     network = keras.Model(image, x)
     shape = (batch, _SIDE, _SIDE, channels)
@@ -116,7 +116,7 @@ def _openvino_seconds(function: Callable[[Any], Any], shape: tuple[int, ...], en
 
 
 def _best(call: Callable[[], Any]) -> float:
-    """Seconds of the fastest of several calls, after one to warm up."""
+    """Seconds of the fastest of several calls, after a warm-up call."""
     call()
     seconds = []
     for _ in range(_ROUNDS):

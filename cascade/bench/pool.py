@@ -1,8 +1,8 @@
 """
-Synthetic exposures that are drawn once and made into seasons of any prevalence.
+A pool of synthetic exposures, simulated once, for seasons of any prevalence.
 
-Drawing costs ten times what the cascade costs. So there is one pool of clean and one of ghosted exposures, and a season
-takes the first so many of each: seasons of different prevalence share exposures, but none holds one twice.
+Simulation takes ten times as long as the cascade. So there is a pool of clean and one of ghosted exposures, and a
+season uses the first of each: seasons of different prevalence share exposures, but none contains one twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cascade.simulate.dataset import write_season
 from cascade.simulate.synthetic_season import Season
 from cascade.storage.atomic import read_json
 
-_SEED = 77001  # no training's
+_SEED = 77001  # unused in training
 _FIRST_EXPNUM = {"clean": 910001, "ghosted": 960001}
 _SHARE = {"clean": 0.0, "ghosted": 1.0}
 _SHARD = 256
@@ -34,12 +34,12 @@ IndexArray = npt.NDArray[np.intp]
 @dataclass(frozen=True, slots=True)
 class Pool:
     """
-    Exposures on disk: the clean ones first, then the ghosted ones.
+    Simulated exposures on disk: the clean ones first, then the ghosted ones.
 
     Attributes
     ----------
     folder
-        Holds a season each in ``clean`` and ``ghosted``.
+        With a season each in ``clean`` and ``ghosted``.
     n_clean, n_ghosted
         Their numbers.
     """
@@ -51,7 +51,7 @@ class Pool:
     @classmethod
     def draw(cls, folder: Path, n_clean: int, n_ghosted: int) -> Self:
         """
-        Draw exposures, unless the folder holds enough of them.
+        Simulate exposures, unless the folder holds enough of them.
 
         Raises
         ------
@@ -88,12 +88,12 @@ class Pool:
         ----------
         n_exposures : int
         prevalence : float
-            Share of ghosted ones, in [0, 1]; rounded to whole exposures, one at least, spread evenly.
+            Fraction of ghosted ones, in [0, 1]; rounded to whole exposures, at least one, spread evenly.
 
         Returns
         -------
         ndarray of int, shape (n_exposures,)
-            Numbers of exposures of the pool.
+            Indices into the pool.
 
         Raises
         ------
@@ -121,8 +121,8 @@ class Pool:
             From `season`.
         store : Path
         mark : sequence of int
-            Grey levels of the first pixel of clean and of ghosted exposures, by which `cascade.networks.stub` knows
-            them; empty: none.
+            Grey levels of the first pixel of clean and of ghosted exposures, the input of `cascade.networks.stub`;
+            empty: unchanged.
         """
         import zarr
 
@@ -135,26 +135,26 @@ class Pool:
             block = chosen[start : start + _SHARD]
             out = np.empty((len(block), 400, 400), np.uint8)
             for number, pool in enumerate(pools):
-                mine = (block >= self.n_clean) == bool(number)
-                if mine.any():
-                    at = block[mine] - number * self.n_clean
-                    out[mine] = pool[int(at[0]) : int(at[-1]) + 1]  # neighbours, as `season` chooses them
+                of_pool = (block >= self.n_clean) == bool(number)
+                if of_pool.any():
+                    at = block[of_pool] - number * self.n_clean
+                    out[of_pool] = pool[int(at[0]) : int(at[-1]) + 1]  # contiguous, by construction of `season`
                     if mark:
-                        out[mine, 0, 0] = mark[number]
+                        out[of_pool, 0, 0] = mark[number]
             images[start : start + len(block)] = out
 
     def truth(self, cells: CcdCells) -> Labelling:
-        """What a person would draw, over the whole pool."""
+        """Ground truth of the whole pool."""
         regions = read_via(self.folder / "ghosted" / "via.json")
         drawn = (Found.of(region_instances(regions[name])) for name in sorted(regions)[: self.n_ghosted])
         return Labelling.of("truth", [*[Found.empty()] * self.n_clean, *drawn], cells)
 
 
 def _n_drawn(folder: Path, season: Season) -> int:
-    """How many exposures an earlier call drew; what exposure n is depends on seed and n alone."""
+    """Number of exposures of an earlier call; exposure n depends on seed and n only."""
     try:
-        mark = read_json(folder / "season.json")
+        season_json = read_json(folder / "season.json")
     except StoreError:
         return 0
-    same = (mark.get("seed"), mark.get("ghosted_share")) == (season.seed, season.ghosted_share)
-    return int(mark.get("n_exposures", 0)) if same else 0
+    same = (season_json.get("seed"), season_json.get("ghosted_share")) == (season.seed, season.ghosted_share)
+    return int(season_json.get("n_exposures", 0)) if same else 0

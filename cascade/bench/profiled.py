@@ -1,4 +1,4 @@
-"""Measurements in a process of their own, which starts with nothing in memory and leaves nothing behind."""
+"""Measurements in a fresh process, with its memory profile."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _EVERY_S = 0.25
 @dataclass(frozen=True, slots=True)
 class Profiled(Generic[T]):
     """
-    What a function returned, and the memory that it took.
+    Return value and memory profile of a function.
 
     Attributes
     ----------
     value
-        What it returned.
+        Its return value.
     seconds
-        (n,) since its process was asked for.
+        (n,) time since the start of the call.
     memory_mb
-        (n,) resident memory at those times, of the process and those that it started.
+        (n,) resident memory at those times, of the process and its descendants.
     """
 
     value: T
@@ -40,18 +40,18 @@ class Profiled(Generic[T]):
 
     @property
     def peak_mb(self) -> float:
-        """The most memory seen."""
+        """Peak resident memory."""
         return max(self.memory_mb)
 
 
 def profiled(function: Callable[P, T], *args: P.args, **options: P.kwargs) -> Profiled[T]:
     """
-    Call a function in a new process and watch its memory.
+    Call a function in a new process and profile its memory.
 
     Parameters
     ----------
     function : callable
-        One of a module; its arguments and what it returns must be picklable.
+        Module-level function; its arguments and return value must be picklable.
     """
     started = time.monotonic()
     seconds, memory = [], []
@@ -66,7 +66,7 @@ def profiled(function: Callable[P, T], *args: P.args, **options: P.kwargs) -> Pr
 
 
 def _memory_mb() -> float:
-    """Resident memory of all processes below this one."""
+    """Resident memory of all descendants of this process."""
     total = 0
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):

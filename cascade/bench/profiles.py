@@ -1,4 +1,4 @@
-"""Which layers of a network take the time, by OpenVINO's own counters."""
+"""Run time by layer of a network, from OpenVINO's performance counters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _N_KINDS = 8
 
 def profile(name: str, engine: str) -> dict[str, Any]:
     """
-    Count the time of a model's parts and of kinds of layers in OpenVINO; counting itself takes some per cent.
+    Profile a model by part and layer type in OpenVINO; the overhead is a few per cent.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def profile(name: str, engine: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        `parts` and `layers`: shares of the time, largest first, layers of which there are too many as ``others``.
+        `parts` and `layers`: fractions of the time; layer types largest first, small ones summed as ``others``.
     """
     info = find_model(name)
     folder, images, _ = exported(info)

@@ -1,9 +1,9 @@
 """
-Study 4: the annotated real exposures, through the cascade, through Mask R-CNN alone, and by people.
+Study 4: the annotated real exposures, by the cascade, by Mask R-CNN alone, and by annotators.
 
-The shipped models have seen these exposures, so what they reach on them is no promise. Where the folders of a
-cross-validation are given (`cascade train --cross-validate`), each exposure is also judged by networks that never saw
-its night.
+The shipped models were trained on these exposures, so their metrics on them are optimistic. With the folders of a
+cross-validation (`cascade train --cross-validate`), each exposure is also evaluated by networks for which its night was
+held out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.bench.seasons import Networks
-from cascade.bench.study import Say
+from cascade.bench.study import Progress
 from cascade.camera import Camera
 from cascade.core.errors import ConfigError
 from cascade.core.exposure import UInt8Array
@@ -53,7 +53,7 @@ IMAGES, ANNOTATIONS = "des_common_core/images", "des_common_core/annotations"
 """Under the folder that ``$CASCADE_DATA`` names."""
 
 _N_RESAMPLES = 1000
-_PAPER = 0  # the paper's boxes, of the geometries that `ccd_hits` gives
+_PAPER = 0  # the paper's boxes, among the geometries of `ccd_hits`
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Folds:
     screen: Path | None = None
 
 
-def study_real(networks: Networks, data: Path, folds: Folds, *, say: Say) -> dict[str, Any]:
+def study_real(networks: Networks, data: Path, folds: Folds, *, progress: Progress) -> dict[str, Any]:
     """
     Measure CCD F1 on annotated real exposures.
 
@@ -83,23 +83,23 @@ def study_real(networks: Networks, data: Path, folds: Folds, *, say: Say) -> dic
     data : Path
         Folder with `IMAGES` and `ANNOTATIONS`.
     folds : Folds
-    say : callable
+    progress : callable
 
     Returns
     -------
     dict
-        `systems` by name: `f1` by area threshold and group, `f1_per_exposure`, whether it has `seen` the exposures;
-        `people` in the same form; `differences` of the cascade to Mask R-CNN alone.
+        `systems` by name: `f1` by area threshold and group, `f1_per_exposure`, whether it was trained on (`seen`) the
+        exposures; `people`, the annotators, in the same form; `differences` of the cascade from Mask R-CNN alone.
 
     Raises
     ------
     ConfigError
-        If a fold does not hold the exposures that its figures name.
+        If a cross-validation is of other exposures.
     """
     camera = Camera.decam()
     cells = CcdCells.of(camera)
     truth = read_truth([data / ANNOTATIONS])
-    say("the cascade, and Mask R-CNN alone")
+    progress("the cascade, and Mask R-CNN alone")
     with tempfile.TemporaryDirectory(prefix="cascade-bench-") as folder:
         runs = {
             name: run_season(
@@ -116,7 +116,7 @@ def study_real(networks: Networks, data: Path, folds: Folds, *, say: Say) -> dic
     flagged = rows["flagged"].to_numpy(zero_copy_only=False).astype(bool)
     n_flagged = {"cascade": int(flagged.sum())}
     if folds.segment is not None:
-        say("networks of the cross-validation, each on what it never saw")
+        progress("networks of the cross-validation, each on its held-out exposures")
         found = held_out(folds.segment, expnums, _images(data / IMAGES, expnums))
         labellings["alone, cross-validated"] = Labelling.of("alone, cross-validated", found, cells)
         if folds.screen is not None:
@@ -126,15 +126,15 @@ def study_real(networks: Networks, data: Path, folds: Folds, *, say: Say) -> dic
             labellings["cascade, cross-validated"] = Labelling.of("cascade, cross-validated", kept, cells)
     seen = _seen(networks, expnums)
     return {
-        "study": "real", "scale": 1, "networks": networks.told(),
+        "study": "real", "scale": 1, "networks": networks.as_json(),
         "n": len(names), "n_annotators": len(truth.annotators),
         "groups": list(GROUPS), "area_thresholds": list(AREA_THRESHOLDS), "n_flagged": n_flagged, "n_seen": seen,
-        **_figures(truth, names, labellings, cells, alive_ccds(expnums, camera), learned=any(seen.values())),
+        **_figures(truth, names, labellings, cells, alive_ccds(expnums, camera), trained=any(seen.values())),
     }  # fmt: skip
 
 
 def _labelling(name: str, run: Run, exposures: Sequence[int], cells: CcdCells) -> Labelling:
-    """What a run found."""
+    """The labelling of a run."""
     labelling = run_system(name, run, exposures, cells).labelling
     if not isinstance(labelling, Labelling):
         msg = f"{name}: expected a run with masks"
@@ -149,9 +149,9 @@ def _figures(
     cells: CcdCells,
     alive: npt.NDArray[np.bool_],
     *,
-    learned: bool,
+    trained: bool,
 ) -> dict[str, Any]:
-    """F1 of everyone by area threshold and group, by the paper's boxes, against the majority of the annotators."""
+    """F1 of all systems and annotators by area threshold and group, in the paper's boxes, against the majority."""
     truths = annotator_labellings(truth, names, cells)
     hits = {
         name: ccd_hits(truths, labelling, cells, alive, AREA_THRESHOLDS)[:, _PAPER]
@@ -165,7 +165,7 @@ def _figures(
             name: {
                 "f1": entry(interval(f1_score, one, rng, n_resamples=_N_RESAMPLES)),
                 "f1_per_exposure": numbers(mean_f1(one)),
-                "seen": learned and "cross-validated" not in name,
+                "seen": trained and "cross-validated" not in name,
             }
             for name, one in hits.items()
         },
@@ -181,7 +181,7 @@ def _figures(
 
 def held_out(folder: Path, expnums: Sequence[int], images: UInt8Array) -> list[Found]:
     """
-    Let the network of every fold look at the exposures that it never saw.
+    Predict every exposure with the network of the fold in which it was held out.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def held_out(folder: Path, expnums: Sequence[int], images: UInt8Array) -> list[F
     Returns
     -------
     list of Found
-        N of them, each at the setting that was chosen on the other folds.
+        N of them, each at the setting chosen on the other folds.
 
     Raises
     ------
@@ -206,20 +206,20 @@ def held_out(folder: Path, expnums: Sequence[int], images: UInt8Array) -> list[F
     for k, (fold, setting) in enumerate(zip(figures["folds"], figures["nested"]["settings"], strict=True)):
         info = read_model(folder / f"fold-{k}")
         at = [expnums.index(expnum) for expnum in fold]
-        answer = KerasEngine(load_network(info), info.task)(images[at])
-        for n, instances in zip(at, artifacts(answer, Setting(**setting)), strict=True):
+        outputs = KerasEngine(load_network(info), info.task)(images[at])
+        for n, instances in zip(at, artifacts(outputs, Setting(**setting)), strict=True):
             found[n] = Found.of(instances)
     return found
 
 
 def held_out_flags(folder: Path, expnums: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Which exposures the screens of a cross-validation flagged, each on what it never saw."""
+    """Which held-out exposures the screens of a cross-validation flagged."""
     figures = _cross_validation(folder, expnums)
     return np.array([figures["scores"][str(expnum)] >= figures["threshold"] for expnum in expnums], bool)
 
 
 def _cross_validation(folder: Path, expnums: Sequence[int]) -> dict[str, Any]:
-    """The figures of a cross-validation, which must be of these exposures."""
+    """The metrics of a cross-validation, which must be of these exposures."""
     figures = read_json(folder / "cross_validation.json")
     known = sorted(expnum for fold in figures["folds"] for expnum in fold)
     if known != sorted(expnums):
@@ -236,6 +236,6 @@ def _images(folder: Path, expnums: Sequence[int]) -> UInt8Array:
 
 
 def _seen(networks: Networks, expnums: Sequence[int]) -> dict[str, int]:
-    """How many of the exposures each model learned from."""
-    learned = {name: find_model(name).training.get("exposures", ()) for name in (networks.screen, networks.segment)}
-    return {Path(name).name: len(set(exposures) & set(expnums)) for name, exposures in learned.items()}
+    """Number of the exposures that each model was trained on."""
+    trained_on = {name: find_model(name).training.get("exposures", ()) for name in (networks.screen, networks.segment)}
+    return {Path(name).name: len(set(exposures) & set(expnums)) for name, exposures in trained_on.items()}

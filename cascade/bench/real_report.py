@@ -1,4 +1,4 @@
-"""The table and the figure of `cascade.bench.real`, from its numbers alone."""
+"""Table and figure of `cascade.bench.real`, from its numbers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cascade.evaluate.figures import COLOURS
 
 def lines(study: Mapping[str, Any]) -> list[str]:
     """The study as Markdown."""
-    told = head(study)
+    text = head(study)
     groups = study["groups"]
     for t, area in enumerate(study["area_thresholds"]):
-        told += [f"CCD F1, area threshold {area:.0%} (in brackets: 95 % over exposures):", ""]
+        text += [f"CCD F1, area threshold {area:.0%} (in brackets: 95 % interval over exposures):", ""]
         rows: list[tuple[object, ...]] = []
         for name, system in study["systems"].items():
             f1 = system["f1"]
@@ -28,34 +28,34 @@ def lines(study: Mapping[str, Any]) -> list[str]:
             rows.append((name, "**yes**" if system["seen"] else "no", *figures, per_exposure))
         people = [f"{value:.3f}" for value in study["people"][t]]
         rows.append(
-            (f"people ({study['n_annotators']}, median)", "", *people, f"{study['people_per_exposure'][t][0]:.3f}")
+            (f"annotators ({study['n_annotators']}, median)", "", *people, f"{study['people_per_exposure'][t][0]:.3f}")
         )
-        told += table(("", "has learned from them", *groups, "All, mean of exposures"), rows)
-    told += [_sentences(study), ""]
-    return told
+        text += table(("", "trained on them", *groups, "All, mean of exposures"), rows)
+    text += [_sentences(study), ""]
+    return text
 
 
 def _sentences(study: Mapping[str, Any]) -> str:
-    """What the tables do not say."""
-    seen = ", ".join(f"{name} from {n}" for name, n in study["n_seen"].items())
+    """Notes on the tables."""
+    seen = ", ".join(f"{n} ({name})" for name, n in study["n_seen"].items())
     flagged = "; ".join(f"{name} {n}" for name, n in study["n_flagged"].items())
-    told = (
-        f"{study['n']} real exposures, all ghosted; truth is what more than half of {study['n_annotators']} annotators "
-        f"marked, CCD by CCD; people are each compared with the majority of the others. Of these exposures {seen} have "
-        "been learned from, so rows marked **yes** say how well the models fit, not how good they are: read the "
-        f"cross-validated ones. Flagged by the screen: {flagged} of {study['n']}. "
+    text = (
+        f"{study['n']} real exposures, all ghosted; the truth is the majority of {study['n_annotators']} annotators, "
+        f"CCD by CCD; each annotator is compared with the majority of the others. Training sets include {seen} of "
+        "these exposures, so rows marked **yes** are training metrics; the cross-validated rows are for held-out "
+        f"exposures. Flagged by the screen: {flagged} of {study['n']}. "
     )
     differences = [
-        f"{name} less Mask R-CNN alone: {one['value'][0][0]:+.3f} [{one['low'][0][0]:+.3f}, {one['high'][0][0]:+.3f}]"
+        f"{name} minus Mask R-CNN alone: {one['value'][0][0]:+.3f} [{one['low'][0][0]:+.3f}, {one['high'][0][0]:+.3f}]"
         for name, one in study["differences"].items()
     ]
     if not any(not system["seen"] for system in study["systems"].values()):
-        told += "No cross-validation was given (`--segment-folds`, `--screen-folds`). "
-    return told + "F1 All of " + "; ".join(differences) + "."
+        text += "No cross-validation was given (`--segment-folds`, `--screen-folds`). "
+    return text + "F1 All of " + "; ".join(differences) + "."
 
 
 def figure(study: Mapping[str, Any]) -> Figure:
-    """Bars by group, with people's line."""
+    """Bars by group, with lines for annotators."""
     groups, systems = study["groups"], study["systems"]
     drawn = Figure(figsize=(13, 4.4), layout="constrained")
     for t, (axes, area) in enumerate(zip(drawn.subplots(1, 2, sharey=True), study["area_thresholds"], strict=True)):
@@ -66,15 +66,15 @@ def figure(study: Mapping[str, Any]) -> Figure:
             spread = np.clip(np.stack([value - low, high - value]), 0, None)
             axes.bar(at, value, 0.9 * width, yerr=spread, capsize=2, color=COLOURS[k], hatch="//" * system["seen"],
                      edgecolor="white", error_kw={"linewidth": 0.8},
-                     label=f"{name}{' (has learned from them)' * system['seen']}")  # fmt: skip
+                     label=f"{name}{' (trained on them)' * system['seen']}")  # fmt: skip
         for g, value in enumerate(study["people"][t]):
-            axes.hlines(value, g - 0.45, g + 0.45, color="black", linestyle="--", label=None if g else "people")
+            axes.hlines(value, g - 0.45, g + 0.45, color="black", linestyle="--", label=None if g else "annotators")
         axes.set_xticks(np.arange(len(groups)), groups)
         axes.set(title=f"{study['n']} real exposures, area threshold {area:.0%}", ylim=(0, 1))
         axes.grid(axis="y", alpha=0.3)
         axes.set_axisbelow(True)
         if not t:
-            axes.set_ylabel("CCD F1 (95 % over exposures)")
+            axes.set_ylabel("CCD F1 (95 % interval over exposures)")
     handles, labels = axes.get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return drawn

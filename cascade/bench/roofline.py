@@ -1,4 +1,4 @@
-"""Study 2: how near each network is to what the machine can do, and how much of a season is spent in networks."""
+"""Study 2: throughput of each network relative to the machine's peak, and the fraction of a season in networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cascade.bench.pool import Pool
 from cascade.bench.profiled import profiled
 from cascade.bench.profiles import profile
 from cascade.bench.seasons import Networks, has_paper
-from cascade.bench.study import Say
+from cascade.bench.study import Progress
 from cascade.camera import Camera
 from cascade.evaluate.screening import SURVEY_PREVALENCE
 from cascade.inputs import open_inputs
@@ -37,13 +37,13 @@ N_EXPOSURES = 2000
 _LEAST_MATMUL, _LEAST = 256, 40
 _N_IMAGES, _LEAST_IMAGES = 64, 8  # in a round, at scale 1 and at any
 _ROUNDS, _PAPER_ROUNDS = 5, 1
-_PAPER_IMAGES = {"keras": 1, "openvino": 4}  # OpenVINO takes blocks of four; in Keras four would take the memory
-_BATCH = {"keras": 8, "openvino": 4}  # of plain convolutions, as large as those that the segmenter sees
+_PAPER_IMAGES = {"keras": 1, "openvino": 4}  # OpenVINO runs blocks of four; in Keras four would exhaust memory
+_BATCH = {"keras": 8, "openvino": 4}  # of plain convolutions: the segmenter's batch sizes
 _BATCH_SIZE = 256
-_N_WARMING = 8
+_N_WARM_UP = 8
 
 
-def study_roofline(networks: Networks, pool: Path, *, scale: float, say: Say) -> dict[str, Any]:
+def study_roofline(networks: Networks, pool: Path, *, scale: float, progress: Progress) -> dict[str, Any]:
     """
     Measure networks, matrix products and plain convolutions, all in this run.
 
@@ -54,36 +54,36 @@ def study_roofline(networks: Networks, pool: Path, *, scale: float, say: Say) ->
         See `cascade.bench.seasons.study_seasons`.
     scale : float
         Of the sizes; 1 is the full study.
-    say : callable
+    progress : callable
 
     Returns
     -------
     dict
-        `matmul` (GFLOP/s by engine), `rows` (one a network and engine), `profiles` (where the time goes in OpenVINO),
-        `end_to_end` (where the time of a season goes).
+        `matmul` (GFLOP/s by engine), `rows` (one per network and engine), `profiles` (run time by part and layer in
+        OpenVINO), `end_to_end` (run time of a season by stage).
     """
     size = max(_LEAST_MATMUL, round(MATMUL * min(1.0, scale)))
     names = [networks.screen, networks.segment, *([PAPER] if has_paper(scale) else [])]
-    say("counting operations")
+    progress("counting operations")
     gflop = profiled(network_sizes, names).value
     matmul, rows = {}, []
     for engine in engines():
         kind = engine.split()[0]
-        say(f"{engine}: product of {size}x{size} matrices, plain convolutions")
+        progress(f"{engine}: product of {size}x{size} matrices, plain convolutions")
         stacks = [
             (of_network, 1 if name == PAPER else _BATCH[kind]) for name, of_network in zip(names, gflop, strict=True)
         ]
         speed = profiled(machine_speed, engine, size, stacks).value
         matmul[engine] = speed["matmul"]
         for name, of_network, plain in zip(names, gflop, speed["plain"], strict=True):
-            say(f"{engine}: {name}")
+            progress(f"{engine}: {name}")
             rows.append({**_row(name, engine, of_network, scale), "plain": plain})
     counted = [engine for engine in engines() if engine in (OPENVINO_32, OPENVINO_16)][-1:]
     return {
-        "study": "roofline", "scale": scale, "networks": networks.told(), "matmul_size": size, "matmul": matmul,
+        "study": "roofline", "scale": scale, "networks": networks.as_json(), "matmul_size": size, "matmul": matmul,
         "rows": rows,
         "profiles": {engine: [profiled(profile, name, engine).value for name in names[:2]] for engine in counted},
-        "end_to_end": end_to_end(networks, pool, scale, say),
+        "end_to_end": end_to_end(networks, pool, scale, progress),
     }  # fmt: skip
 
 
@@ -97,10 +97,10 @@ def _row(name: str, engine: str, gflop: float, scale: float) -> dict[str, Any]:
     return {**measured.value, "gflop": gflop, "gflop_per_s": achieved, "peak_mb": measured.peak_mb}
 
 
-def end_to_end(networks: Networks, pool: Path, scale: float, say: Say) -> dict[str, Any]:
-    """Take a season at a survey's prevalence through the cascade, with a stopwatch on the networks."""
+def end_to_end(networks: Networks, pool: Path, scale: float, progress: Progress) -> dict[str, Any]:
+    """Run a season at a survey's prevalence through the cascade, with the networks timed separately."""
     n = max(_LEAST, round(N_EXPOSURES * scale))
-    say(f"{n} exposures, {SURVEY_PREVALENCE:.0%} ghosted, end to end")
+    progress(f"{n} exposures, {SURVEY_PREVALENCE:.0%} ghosted, end to end")
     n_ghosted = round(n * SURVEY_PREVALENCE)
     drawn = Pool.draw(pool, n - n_ghosted, n_ghosted)
     infos = [find_model(name) for name in (networks.screen, networks.segment)]
@@ -112,7 +112,7 @@ def end_to_end(networks: Networks, pool: Path, scale: float, say: Say) -> dict[s
         store = Path(folder) / "season.zarr"
         drawn.write(drawn.season(n, SURVEY_PREVALENCE), store)
         reader = open_inputs(store)
-        first = np.stack([reader.read(k).image for k in range(_N_WARMING)])
+        first = np.stack([reader.read(k).image for k in range(_N_WARM_UP)])
         screener.score(first)
         segmenter.segment(first)
         screen.seconds = segment.seconds = 0.0

@@ -1,4 +1,4 @@
-"""The table and the figure of `cascade.bench.roofline`, from its numbers alone."""
+"""Table and figure of `cascade.bench.roofline`, from its numbers."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from cascade.evaluate.figures import COLOURS
 def lines(study: Mapping[str, Any]) -> list[str]:
     """The study as Markdown."""
     size = study["matmul_size"]
-    told = head(study)
-    told += [
+    text = head(study)
+    text += [
         f"Product of {size}² matrices, GFLOP/s: "
         + ", ".join(f"{speed:.0f} in {engine}" for engine, speed in study["matmul"].items())
         + ".",
         "",
     ]
-    told += table(
-        ("network", "engine", "GFLOP an image", "images/s", "time in the network", "GFLOP/s in it",
+    text += table(
+        ("network", "engine", "GFLOP per image", "images/s", "time in the network", "GFLOP/s in it",
          "of the matrix product", "plain stack, GFLOP/s", "of the plain stack", "peak memory"),
         [_row(row, study["matmul"][row["engine"]]) for row in study["rows"]],
     )  # fmt: skip
-    told += [
+    text += [
         "Operations are those of convolutions and matrix products alone. *images/s*: from uint8 previews to scores, or "
         "to masks on the focal plane. *Plain stack*: six 3x3 convolutions on 100x100 pixels with as many operations, "
-        "in the batches of the engine. Every row is a process of its own; the fastest of some rounds counts.",
+        "in the engine's batch size. Each row is measured in a separate process; the fastest round counts.",
         "",
     ]
     for engine, profiles in study["profiles"].items():
-        told += [f"Where the time goes in {engine}, by OpenVINO's counters:", ""]
-        told += table(
+        text += [f"Run time in {engine}, by OpenVINO's performance counters:", ""]
+        text += table(
             ("network", "parts", "layers"),
             [
                 (name, _shares(counted["parts"]), _shares(counted["layers"]))
                 for name, counted in zip(("screen", "segment"), profiles, strict=True)
             ],
         )
-    return told + _end_to_end(study["end_to_end"])
+    return text + _end_to_end(study["end_to_end"])
 
 
 def _row(row: Mapping[str, Any], peak: float) -> tuple[object, ...]:
@@ -57,30 +57,30 @@ def _row(row: Mapping[str, Any], peak: float) -> tuple[object, ...]:
 
 
 def _shares(shares: Mapping[str, float]) -> str:
-    """Shares, largest first, without those that round to nothing."""
+    """Fractions as percentages, largest first, without those below 0.5 %."""
     ordered = sorted(shares.items(), key=lambda one: -one[1])
     return ", ".join(f"{name} {share:.0%}" for name, share in ordered if share >= 0.005)
 
 
 def _end_to_end(season: Mapping[str, Any]) -> list[str]:
-    """Where the time of a season goes."""
+    """Run time of a season by stage."""
     seconds, stages = season["seconds"], season["stages_s"]
     inside = season["screen_network_s"] + season["segment_network_s"]
     within = season["segment_network_s"] / max(stages["segment"], 1e-9)
     return [
         f"**End to end**: {season['n']:,} exposures at 4 % ghosted ({season['n_flagged']} flagged) from a Zarr store "
-        f"in {seconds:.1f} s, {season['exposures_per_s']:.0f} exposures/s on {' and '.join(season['engines'])}. In the "
-        f"networks {inside / seconds:.0%} of the time: screen {season['screen_network_s'] / seconds:.0%}, segment "
-        f"{season['segment_network_s'] / seconds:.0%} (which is {within:.0%} of the stage segment; the rest pastes "
-        "masks). "
-        "Stages, of the whole: "
+        f"in {seconds:.1f} s, {season['exposures_per_s']:.0f} exposures/s on {' and '.join(season['engines'])}. "
+        f"Networks take {inside / seconds:.0%} of the time: screen {season['screen_network_s'] / seconds:.0%}, segment "
+        f"{season['segment_network_s'] / seconds:.0%} (which is {within:.0%} of the stage segment; the rest is "
+        "pasting masks). "
+        "Stages, as fractions of the total: "
         + ", ".join(f"{stage} {spent / seconds:.0%}" for stage, spent in stages.items())
-        + "; reading goes on beside the others.",
+        + "; reading overlaps with the others.",
     ]
 
 
 def figure(study: Mapping[str, Any]) -> Figure:
-    """Achieved GFLOP/s beside what the machine can do, and the time of a season."""
+    """Achieved and peak GFLOP/s, and the run time of a season."""
     drawn = Figure(figsize=(13, 4.8), layout="constrained")
     left, right = drawn.subplots(1, 2, width_ratios=(3, 1))
     _bars(left, study)
@@ -89,7 +89,7 @@ def figure(study: Mapping[str, Any]) -> Figure:
 
 
 def _bars(axes: Axes, study: Mapping[str, Any]) -> None:
-    """A group of bars an engine: product of matrices, then each network beside its plain stack."""
+    """A group of bars per engine: the matrix product, then each network beside its plain stack."""
     networks = list(dict.fromkeys(row["network"] for row in study["rows"]))
     width = 0.8 / (2 * len(networks) + 1)
     engines = list(study["matmul"])
@@ -103,11 +103,11 @@ def _bars(axes: Axes, study: Mapping[str, Any]) -> None:
             (f"plain stack of its size ({rows[engines[0]]['gflop']:.3g} GFLOP)",
              [rows[engine]["plain"]["gflop_per_s"] for engine in engines]),
         )):  # fmt: skip
-            place = at - 0.4 + (1 + 2 * n + k + 0.5) * width
+            x = at - 0.4 + (1 + 2 * n + k + 0.5) * width
             heights += speeds
-            axes.bar(place, speeds, width, color=COLOURS[n], alpha=(1.0, 0.4)[k], label=name)
+            axes.bar(x, speeds, width, color=COLOURS[n], alpha=(1.0, 0.4)[k], label=name)
     axes.set_xticks(at, engines)
-    axes.set(yscale="log", ylabel="GFLOP/s", title="Networks, and what the machine can do")
+    axes.set(yscale="log", ylabel="GFLOP/s", title="Networks and peak throughput of the machine")
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     axes.legend(fontsize=8, ncols=2, loc="upper left")

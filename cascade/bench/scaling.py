@@ -1,4 +1,4 @@
-"""Study 3: is the time of an exposure, and is memory, the same for a hundred exposures and for a hundred thousand?"""
+"""Study 3: time per exposure and memory, from a hundred to a hundred thousand exposures, and over workers."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from typing import Any
 from cascade.bench.pool import Pool
 from cascade.bench.profiled import Profiled, profiled
 from cascade.bench.seasons import Networks
-from cascade.bench.study import Say
+from cascade.bench.study import Progress
 from cascade.evaluate.screening import SURVEY_PREVALENCE
 from cascade.pipeline.season import run_season, run_stub
 from cascade.storage.atomic import read_json
 
 N_ALONE = (100, 1_000, 10_000, 20_000)
-"""Exposures through the real networks in one process, at scale 1; surveys are told from the last."""
+"""Exposures through the real networks in one process, at scale 1; surveys are extrapolated from the last."""
 
 N_WORKERS = (1_000, 10_000)
 WORKERS = (1, 2)
 """Through the real networks over Dask."""
 
-N_STAND_INS = (100, 1_000, 10_000, 100_000)
-"""Through stand-ins for the networks: everything else."""
+N_STUBS = (100, 1_000, 10_000, 100_000)
+"""Through stubs of the networks: the cost of everything else."""
 
 CLUSTER = (1, 2, 4, 8)
 N_CLUSTER = 2_000
-_PAUSE_S = 0.01  # an exposure, of networks that compute elsewhere; so that workers do not share the cores
+_PAUSE_S = 0.01  # per exposure: emulates networks on another device, so that workers do not share the cores
 _CLUSTER_BATCH = 32
-_FEWEST_BATCHES = 4  # a worker, to tell its pace from
+_MIN_BATCHES = 4  # per worker, to measure its throughput
 
-_STORE = 1_000  # exposures of one store; larger seasons list it several times
+_STORE = 1_000  # exposures per store; larger seasons list it several times
 _LEAST = 40
-_LEVELS = (50, 200)  # by which stand-ins tell clean and ghosted exposures
+_LEVELS = (50, 200)  # of clean and ghosted exposures, for the stubs
 
 SURVEYS = {"DES DR2": 76_217, "a year of LSST": 200_000}
-"""Exposures."""
+"""Number of exposures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +49,17 @@ class Task:
     Attributes
     ----------
     store
-        Of previews.
+        Store of previews.
     n_times
-        How often the season holds it.
+        Number of copies in the season.
     folder
-        Of its own.
+        Output folder.
     networks
-        None: stand-ins.
+        None: stubs.
     workers
         None: no Dask.
     pause_s
-        Seconds that stand-ins sleep an exposure.
+        Seconds that stubs sleep per exposure.
     """
 
     store: Path
@@ -70,9 +70,9 @@ class Task:
     pause_s: float = 0.0
 
 
-def study_scaling(networks: Networks, pool: Path, *, scale: float, say: Say) -> dict[str, Any]:
+def study_scaling(networks: Networks, pool: Path, *, scale: float, progress: Progress) -> dict[str, Any]:
     """
-    Time seasons of rising size and number of workers, each in processes of its own.
+    Time seasons of increasing size and number of workers, each in fresh processes.
 
     Parameters
     ----------
@@ -81,35 +81,35 @@ def study_scaling(networks: Networks, pool: Path, *, scale: float, say: Say) -> 
         See `cascade.bench.seasons.study_seasons`.
     scale : float
         Of the numbers of exposures; 1 is the full study.
-    say : callable
+    progress : callable
 
     Returns
     -------
     dict
-        `rows`, one a season; `cluster`, with stand-ins that sleep; `surveys`, hours extrapolated from the largest
+        `rows`, one per season; `cluster`, with sleeping stubs; `surveys`, minutes extrapolated from the largest
         season through the real networks.
     """
     with tempfile.TemporaryDirectory(prefix="cascade-bench-") as folder:
-        say("drawing exposures and preparing the networks")
-        size = min(_STORE, max(_LEAST, round(max(N_STAND_INS) * scale)))
+        progress("drawing exposures and preparing the networks")
+        size = min(_STORE, max(_LEAST, round(max(N_STUBS) * scale)))
         n_ghosted = max(1, round(size * SURVEY_PREVALENCE))
         stores = _Stores(Path(folder), Pool.draw(pool, size - n_ghosted, n_ghosted))
         _timed(stores, _LEAST, networks, None)
         rows = []
         plan: list[tuple[int, Networks | None, int | None]] = [(n, networks, None) for n in N_ALONE]
         plan += [(n, networks, workers) for workers in WORKERS for n in N_WORKERS]
-        plan += [(n, None, max(WORKERS)) for n in N_STAND_INS]
+        plan += [(n, None, max(WORKERS)) for n in N_STUBS]
         for n, chosen, workers in dict.fromkeys((max(_LEAST, round(n * scale)), who, how) for n, who, how in plan):
-            say(f"{n} exposures, {'stand-ins' if chosen is None else 'networks'}, {workers or 'no'} workers")
+            progress(f"{n} exposures, {'stubs' if chosen is None else 'networks'}, {workers or 'no'} workers")
             rows.append(_timed(stores, n, chosen, workers))
         cluster = []
         n = max(_LEAST, round(N_CLUSTER * scale))
         for workers in CLUSTER:
-            say(f"{n} exposures, stand-ins that sleep, {workers} workers")
+            progress(f"{n} exposures, sleeping stubs, {workers} workers")
             cluster.append(_timed(stores, n, None, workers, pause_s=_PAUSE_S))
     stretch = max((row for row in rows if row["workers"] is None), key=lambda row: row["n"])
     return {
-        "study": "scaling", "scale": scale, "networks": networks.told(), "rows": rows, "cluster": cluster,
+        "study": "scaling", "scale": scale, "networks": networks.as_json(), "rows": rows, "cluster": cluster,
         "pause_ms": 1000 * _PAUSE_S, "stretch": stretch["n"],
         "surveys": {name: {"n": n, "minutes": n * stretch["ms"] / 60_000} for name, n in SURVEYS.items()},
     }  # fmt: skip
@@ -117,21 +117,21 @@ def study_scaling(networks: Networks, pool: Path, *, scale: float, say: Say) -> 
 
 class _Stores:
     """
-    Stores of previews at a survey's prevalence, written when they are asked for.
+    Stores of previews at a survey's prevalence, written lazily.
 
     Parameters
     ----------
     folder : Path
-        To write into.
+        Output folder.
     pool : Pool
-        Drawn exposures, enough for the largest store.
+        Simulated exposures, enough for the largest store.
     """
 
     def __init__(self, folder: Path, pool: Pool) -> None:
         self.folder, self._pool, self._n_runs = folder, pool, 0
 
     def store(self, n: int, *, marked: bool) -> Path:
-        """A store of n exposures, marked for stand-ins or as they are."""
+        """A store of n exposures, with or without the levels for stubs."""
         path = self.folder / f"{'marked-' if marked else ''}{n}.zarr"
         if not path.exists():
             chosen = self._pool.season(n, SURVEY_PREVALENCE)
@@ -149,7 +149,7 @@ class _Stores:
 def _timed(
     stores: _Stores, n: int, networks: Networks | None, workers: int | None, *, pause_s: float = 0.0
 ) -> dict[str, Any]:
-    """One season, profiled."""
+    """Run one season, profiled."""
     n_times = -(-n // _STORE)
     store = stores.store(n if n_times == 1 else _STORE, marked=networks is None)
     seen = profiled(run_copies, Task(store, n_times, stores.new_run(), networks, workers, pause_s))
@@ -161,13 +161,13 @@ def _timed(
 
 def run_copies(task: Task) -> dict[str, Any]:
     """
-    Run a season that holds one store several times, under different names.
+    Run a season that lists one store several times, under different names.
 
     Returns
     -------
     dict
-        `n`, `seconds` from the first batch to the last, starting workers included; `ms` an exposure, of long seasons
-        over Dask while all workers are at work.
+        `n`, `seconds` from the first batch to the last, including the start of workers; `ms` per exposure, for long
+        seasons over Dask in the steady state.
     """
     inputs = [task.folder / f"{number:04d}.zarr" for number in range(task.n_times)]
     for link in inputs:
@@ -183,36 +183,36 @@ def run_copies(task: Task) -> dict[str, Any]:
         )  # fmt: skip
     session = read_json(out / "run.json")["last_session"]
     n, seconds = session["n_exposures"], session["seconds"]
-    pace = None if task.workers is None else steady_s(out, task.workers)
-    return {"n": n, "seconds": seconds, "ms": 1000 * (seconds / n if pace is None else pace)}
+    steady = None if task.workers is None else steady_s(out, task.workers)
+    return {"n": n, "seconds": seconds, "ms": 1000 * (seconds / n if steady is None else steady)}
 
 
 def steady_s(run: Path, workers: int) -> float | None:
     """
-    Tell the pace of a run while all workers are at work.
+    Measure the steady-state time per exposure of a run, with all workers busy.
 
     Parameters
     ----------
     run : Path
-        Run directory, of one call.
+        Run directory of a single session.
     workers : int
 
     Returns
     -------
     float or None
-        Seconds an exposure from the commit by which each worker may have done one to the last; None if few follow. From
-        the first commit on, the batches that the others have nearly done would count whole.
+        Seconds per exposure from the n-th commit of n workers to the last; None with too few later batches. From the
+        first commit on, batches nearly finished by the other workers would be counted in full.
     """
     log = [json.loads(line) for path in (run / "logs").iterdir() for line in path.read_text().splitlines()]
     batches = sorted((datetime.fromisoformat(e["time"]), e["n_exposures"]) for e in log if e["event"] == "batch")
     later = batches[workers:]
-    if len(later) < _FEWEST_BATCHES * workers:
+    if len(later) < _MIN_BATCHES * workers:
         return None
     return float((later[-1][0] - batches[workers - 1][0]).total_seconds() / sum(size for _, size in later))
 
 
 def _memory(seen: Profiled[Any]) -> dict[str, float]:
-    """Megabytes in the middle fifth and in the last fifth of the time."""
+    """Maximum megabytes in the middle fifth and in the last fifth of the time."""
     n = len(seen.memory_mb)
     middle, late = seen.memory_mb[2 * n // 5 : 3 * n // 5 + 1], seen.memory_mb[4 * n // 5 :]
     return {"middle": max(middle), "late": max(late)}

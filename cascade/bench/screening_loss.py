@@ -1,4 +1,4 @@
-"""What the screen costs and saves in CCDs: the same masks with and without it."""
+"""CCDs lost and false CCDs prevented by the screen: the same masks with and without it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cascade.evaluate.sections import entry
 from cascade.veto import VetoRule
 
 AREA_THRESHOLDS = {"touched": 0.0, "vetoed": VetoRule().min_area}
-"""Share of a CCD that counts: any, and the default of `cascade veto`."""
+"""Minimum covered fraction of an affected CCD: any, and the default of `cascade veto`."""
 
 _FOOTPRINT, _ALL = 1, 0  # of the axes of `Labelling.ccd_px`
 
@@ -23,12 +23,12 @@ BoolArray = npt.NDArray[np.bool_]
 @dataclass(frozen=True, slots=True, eq=False)
 class Marked:
     """
-    What is true of N exposures, and what Mask R-CNN finds in each of them, whether or not a screen flags it.
+    Truth of N exposures, and predictions of Mask R-CNN for all of them, flagged or not.
 
     Attributes
     ----------
     area_px
-        (N,) true pixels on CCDs.
+        (N,) true artifact pixels on CCDs.
     true, found
         By `AREA_THRESHOLDS`, (N, n_ccds) bool: affected CCDs, all classes together.
     """
@@ -47,7 +47,7 @@ class Marked:
         return cls(truth.ccd_px[:, _FOOTPRINT, _ALL].sum(axis=1, dtype=np.int64), true, seen)
 
     def select(self, chosen: npt.NDArray[np.intp]) -> Marked:
-        """Some of the exposures."""
+        """Select exposures."""
         return Marked(
             self.area_px[chosen],
             {name: ccds[chosen] for name, ccds in self.true.items()},
@@ -56,19 +56,19 @@ class Marked:
 
     def losses(self, ghosted: BoolArray, flagged: BoolArray, *, n_resamples: int) -> dict[str, Any]:
         """
-        Say what a screen that flags some exposures loses and saves.
+        Compute losses and savings of a screen that flags some exposures.
 
         Parameters
         ----------
         ghosted, flagged : ndarray of bool, shape (N,)
-            Truth, and the screen's answer.
+            Truth, and the screen's decision.
         n_resamples : int
             Of the bootstrap over exposures.
 
         Returns
         -------
         dict
-            Shares, each with its interval: `ghosted_missed` exposures, `area_missed` in them; and for each of
+            Fractions, each with its interval: `ghosted_missed` exposures, `area_missed` in them; and for each of
             `AREA_THRESHOLDS` `ccds_unseen` (affected ones in exposures called clean), `ccds_lost` (those of them that
             Mask R-CNN would have found), F1 of `alone` and `cascade` and their `difference`; and numbers of false CCDs,
             `n_false_alone`, `n_false_prevented` (because the screen called the exposure clean) and `n_false_left`.
@@ -79,7 +79,7 @@ class Marked:
             counts = np.stack([part, whole, np.zeros_like(whole)], axis=-1).astype(float)
             return entry(interval(recall, counts, rng, n_resamples=n_resamples))
 
-        told: dict[str, Any] = {
+        losses: dict[str, Any] = {
             "n": len(flagged), "n_ghosted": int(ghosted.sum()), "n_flagged": int(flagged.sum()),
             "ghosted_missed": share(ghosted & ~flagged, ghosted),
             "area_missed": share(np.where(flagged, 0, self.area_px), self.area_px),
@@ -89,7 +89,7 @@ class Marked:
             kept = found & flagged[:, None]
             alone, cascade = (_counts(true, guess) for guess in (found, kept))
             unseen = np.where(flagged, 0, true.sum(axis=1))
-            told[name] = {
+            losses[name] = {
                 "n_true": int(true.sum()),
                 "ccds_unseen": share(unseen, true.sum(axis=1)),
                 "ccds_lost": share(alone[:, 0] - cascade[:, 0], alone[:, 1]),
@@ -100,7 +100,7 @@ class Marked:
                 "n_false_prevented": int((found & ~true & ~flagged[:, None]).sum()),
                 "n_false_left": int((kept & ~true).sum()),
             }
-        return told
+        return losses
 
 
 def _counts(true: BoolArray, guess: BoolArray) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Study 1: seasons of rising prevalence through the cascade, and through Mask R-CNN alone."""
+"""Study 1: seasons of increasing prevalence through the cascade, and through Mask R-CNN alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cascade.bench.networks import KERAS_32, PAPER, engines, measure_network
 from cascade.bench.pool import IndexArray, Pool
 from cascade.bench.profiled import profiled
 from cascade.bench.screening_loss import AREA_THRESHOLDS, Marked
-from cascade.bench.study import Say
+from cascade.bench.study import Progress
 from cascade.camera import Camera
 from cascade.evaluate import CcdCells, Labelling
 from cascade.evaluate.labelling import run_found
@@ -29,9 +29,9 @@ PREVALENCES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.5)
 N_EXPOSURES = 5000
 """Of a season at scale 1."""
 
-_N_ALONE = 500  # at scale 1: without a screen, an exposure takes the same time whatever is on it
+_N_ALONE = 500  # at scale 1: without a screen, the time per exposure does not depend on the prevalence
 _LEAST = 40  # exposures of a season at any scale
-_PAPER_SCALE = 0.1  # below, a study is a trial run, which leaves out the paper's network: it takes minutes to build
+_PAPER_SCALE = 0.1  # smaller studies are trial runs without the paper's network, which takes minutes to build
 _PAPER_ROUNDS = 2
 _N_RESAMPLES = 1000
 
@@ -41,7 +41,7 @@ BoolArray = npt.NDArray[np.bool_]
 @dataclass(frozen=True, slots=True)
 class Networks:
     """
-    What is compared.
+    The models to benchmark.
 
     Attributes
     ----------
@@ -55,12 +55,12 @@ class Networks:
     segment: str
     engine: str = "auto"
 
-    def told(self) -> dict[str, str]:
-        """For a study's file: names, without the folders that they may lie in."""
+    def as_json(self) -> dict[str, str]:
+        """Names, without their folders, and engine."""
         return {"screen": Path(self.screen).name, "segment": Path(self.segment).name, "engine": self.engine}
 
 
-def study_seasons(networks: Networks, pool: Path, *, scale: float, say: Say) -> dict[str, Any]:
+def study_seasons(networks: Networks, pool: Path, *, scale: float, progress: Progress) -> dict[str, Any]:
     """
     Measure time and losses at every prevalence.
 
@@ -68,23 +68,23 @@ def study_seasons(networks: Networks, pool: Path, *, scale: float, say: Say) -> 
     ----------
     networks : Networks
     pool : Path
-        Where the exposures are drawn, or lie from an earlier call.
+        Folder of simulated exposures, reused by later calls.
     scale : float
         Of the numbers of exposures; 1 is the full study.
-    say : callable
+    progress : callable
 
     Returns
     -------
     dict
-        `networks`, `pool`, `seasons` (one a prevalence: times and `losses`), `all_exposures` (the losses of the whole
-        pool, where the intervals are smallest), `model`, `paper`, `break_even`, `trade_off`.
+        `networks`, `pool`, `seasons` (one per prevalence: times and `losses`), `all_exposures` (the losses of the whole
+        pool, with the smallest intervals), `model`, `paper`, `break_even`, `trade_off`.
     """
     n, n_alone = (max(_LEAST, round(size * scale)) for size in (N_EXPOSURES, _N_ALONE))
-    say(f"drawing exposures for seasons of {n}")
+    progress(f"drawing exposures for seasons of {n}")
     drawn = pool_for(pool, n)
     with tempfile.TemporaryDirectory(prefix="cascade-bench-") as folder:
         work = Path(folder)
-        say(f"screening and segmenting all {len(drawn)} exposures")
+        progress(f"screening and segmenting all {len(drawn)} exposures")
         everything, whole = _run(drawn.previews(), work / "all", networks, threshold=0.0)
         cells = CcdCells.of(Camera.decam())
         found = Labelling.of("alone", run_found(everything.table("artifacts"), range(len(drawn))), cells)
@@ -92,7 +92,7 @@ def study_seasons(networks: Networks, pool: Path, *, scale: float, say: Say) -> 
         scores = everything.table("exposures")["screen_score"].to_numpy(zero_copy_only=False).astype(float)
         seasons = []
         for prevalence in PREVALENCES:
-            say(f"{prevalence:.1%} ghosted: the cascade on {n} exposures, Mask R-CNN alone on {n_alone}")
+            progress(f"{prevalence:.1%} ghosted: the cascade on {n} exposures, Mask R-CNN alone on {n_alone}")
             chosen = drawn.season(n, prevalence)
             drawn.write(chosen, work / f"{prevalence}.zarr")
             run, timed = _run([work / f"{prevalence}.zarr"], work / f"{prevalence}", networks)
@@ -113,9 +113,9 @@ def study_seasons(networks: Networks, pool: Path, *, scale: float, say: Say) -> 
         msg = "expected a run with a screen to have a threshold"
         raise RuntimeError(msg)
     flagged = scores >= np.float32(threshold)
-    paper = measure_paper(say) if has_paper(scale) else []
+    paper = measure_paper(progress) if has_paper(scale) else []
     return {
-        "study": "seasons", "scale": scale, "networks": networks.told(), "threshold": threshold,
+        "study": "seasons", "scale": scale, "networks": networks.as_json(), "threshold": threshold,
         "pool": {"n_clean": drawn.n_clean, "n_ghosted": drawn.n_ghosted}, "everything": whole,
         "area_thresholds": AREA_THRESHOLDS, "seasons": seasons, "paper": paper,
         "all_exposures": marked.losses(drawn.ghosted(), flagged, n_resamples=_N_RESAMPLES),
@@ -124,22 +124,22 @@ def study_seasons(networks: Networks, pool: Path, *, scale: float, say: Say) -> 
 
 
 def pool_for(folder: Path, n: int) -> Pool:
-    """A pool that is large enough for seasons of n exposures at all of `PREVALENCES`."""
+    """A pool large enough for seasons of n exposures at all of `PREVALENCES`."""
     n_clean = n - max(1, round(n * min(PREVALENCES)))
     return Pool.draw(folder, n_clean, round(n * max(PREVALENCES)))
 
 
 def has_paper(scale: float) -> bool:
-    """Whether a study of that scale takes the minutes that the paper's network needs."""
+    """Whether a study of that scale includes the paper's network, which takes minutes."""
     return scale >= _PAPER_SCALE
 
 
-def measure_paper(say: Say) -> list[dict[str, Any]]:
+def measure_paper(progress: Progress) -> list[dict[str, Any]]:
     """Time the paper's network on a few images, in Keras as the paper ran it and in the fastest engine here."""
     rows = []
     for engine in dict.fromkeys((KERAS_32, engines()[-1])):
-        say(f"{PAPER} in {engine}, on a few images")
-        # OpenVINO takes blocks of four; four in Keras would take as many times the memory.
+        progress(f"{PAPER} in {engine}, on a few images")
+        # OpenVINO runs blocks of four; in Keras they would take four times the memory.
         n_images = 1 if engine == KERAS_32 else 4
         rows.append(profiled(measure_network, PAPER, engine, n_images=n_images, n_rounds=_PAPER_ROUNDS).value)
     return rows
@@ -148,7 +148,7 @@ def measure_paper(say: Say) -> list[dict[str, Any]]:
 def _run(
     inputs: Sequence[Path], out: Path, networks: Networks, *, threshold: float | None = None, alone: bool = False
 ) -> tuple[Run, dict[str, Any]]:
-    """A season through the cascade, or through Mask R-CNN alone; the clock starts when the networks are loaded."""
+    """Run a season with the cascade, or with Mask R-CNN alone; timed from after the networks are loaded."""
     run = run_season(
         [str(path) for path in inputs], out, screen=None if alone else networks.screen, segment=networks.segment,
         engine=networks.engine, threshold=threshold,
@@ -169,7 +169,7 @@ def _flagged(run: Run) -> BoolArray:
 
 
 def _same_artifacts(run: Run, everything: Run, chosen: IndexArray) -> float:
-    """Share of the flagged exposures in which the cascade found as many artifacts and pixels as Mask R-CNN alone."""
+    """Fraction of flagged exposures with as many artifacts and pixels in the cascade as by Mask R-CNN alone."""
     ours, all_ = (
         np.stack([one.table("exposures")[name].to_numpy() for name in ("n_artifacts", "artifact_area")])
         for one in (run, everything)
@@ -187,18 +187,18 @@ def _model(
     flagged: BoolArray,
     marked: Marked,
 ) -> dict[str, Any]:
-    """The cost model, and what follows from it."""
+    """The cost model, break-even prevalences and trade-off curve."""
     points = [*(season["cascade"] for season in seasons), whole]
     model = CostModel.fit([p["p_flag"] for p in points], [p["ms"] / 1000 for p in points])
     t_alone = float(np.median([season["alone"]["ms"] for season in seasons])) / 1000
     recall, alarms = float(flagged[ghosted].mean()), float(flagged[~ghosted].mean())
-    rivals = {"alone": t_alone, **{row["engine"]: 1 / row["images_per_s"] for row in paper}}
+    baselines = {"alone": t_alone, **{row["engine"]: 1 / row["images_per_s"] for row in paper}}
     true = marked.true["touched"]
     return {
         "model": {"t_screen_ms": 1000 * model.t_screen, "t_segment_ms": 1000 * model.t_segment, "worst": model.worst},
         "t_alone_ms": 1000 * t_alone,
         "screen": {"recall": recall, "false_alarm_rate": alarms},
-        "break_even": {name: model.break_even(recall, alarms, seconds) for name, seconds in rivals.items()},
+        "break_even": {name: model.break_even(recall, alarms, seconds) for name, seconds in baselines.items()},
         "trade_off": trade_off(
             scores, ghosted, true.sum(axis=1), (true & marked.found["touched"]).sum(axis=1), model,
             prevalence=SURVEY_PREVALENCE, t_alone=t_alone,

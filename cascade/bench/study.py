@@ -1,4 +1,4 @@
-"""What all studies share: provenance about the machine, and the three files that a study leaves."""
+"""Common parts of all studies: provenance, and the three output files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cascade.core.versions import installed_versions
 from cascade.networks.models import find_model
 from cascade.storage.atomic import write_json, written_aside
 
-Say = Callable[[str], None]
-"""Told in a few words what is being measured."""
+Progress = Callable[[str], None]
+"""Progress callback: called with a short description of each measurement."""
 
 _DPI = 120
 _CPUINFO = Path("/proc/cpuinfo")
@@ -25,12 +25,12 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 def provenance(command: Sequence[str], models: Sequence[str]) -> dict[str, Any]:
     """
-    Say where, when and on what a study is made; to be asked before it begins.
+    Record command, date, machine, versions and models; call it before the study starts.
 
     Parameters
     ----------
     command : sequence of str
-        Words of the command line; of absolute paths only the last part is kept.
+        Command line; absolute paths are reduced to their last part.
     models : sequence of str
         By name or folder.
 
@@ -51,13 +51,13 @@ def provenance(command: Sequence[str], models: Sequence[str]) -> dict[str, Any]:
 
 
 def _without_folders(word: str) -> str:
-    """A word of a command line, or of an ``--option=word``, with only the last part of an absolute path."""
+    """A word of a command line, or an ``--option=word``, with absolute paths reduced to their last part."""
     option, equals, value = word.rpartition("=")
     return f"{option}{equals}{Path(value).name if Path(value).is_absolute() else value}"
 
 
 def machine() -> str:
-    """Cores and processor of this machine, and its GPUs if it has any."""
+    """Cores, processor and number of GPUs of this machine."""
     lines = _CPUINFO.read_text(encoding="utf-8").splitlines() if _CPUINFO.exists() else []
     name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
     amx = ", AMX" if any("amx_bf16" in line for line in lines) else ""
@@ -67,14 +67,14 @@ def machine() -> str:
 
 
 def head(study: Mapping[str, Any]) -> list[str]:
-    """The lines of Markdown above the tables: what was run where."""
+    """Markdown header with the provenance."""
     about = study["provenance"]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     models = ", ".join(f"{name} ({sha256[:8]})" for name, sha256 in about["models"].items())
     scale = "" if study["scale"] == 1 else f" **A trial run: scale {study['scale']:g} of the full study.**"
     return [
-        f"`{about['command']}`, {about['date']}, {about['machine']}, load average {about['load_average']:.1f} when it "
-        f"began; {models}; {versions}.{scale}",
+        f"`{about['command']}`, {about['date']}, {about['machine']}, load average {about['load_average']:.1f} at the "
+        f"start; {models}; {versions}.{scale}",
         "",
     ]
 
@@ -92,7 +92,7 @@ def write_study(out: Path, name: str, study: Mapping[str, Any], lines: Sequence[
     Parameters
     ----------
     out : Path
-        Folder; made if missing.
+        Output folder; created if missing.
     name : str
     study : mapping
         Plain numbers, lists and text.

@@ -2,9 +2,9 @@
 Write ``lsstcam.toml``: ``python -m cascade.camera.build_lsstcam``.
 
 The 189 science CCDs of LSSTCam lie on one square lattice: 21 rafts of 3x3 CCDs, a 5x5 grid without its corners. The
-numbers are public (the policy files of the repository lsst/obs_lsst): rafts are 127 mm apart, CCDs in a raft 42.25 mm;
-pixels are 0.01 mm; ITL CCDs have 4072x4000 of them, e2v CCDs 4096x4004. In raft ``Rij`` and slot ``Sij`` the first
-digit counts along y, the second along x, and the detector numbers of the observatory follow that order.
+numbers are public (the policy files of the repository lsst/obs_lsst): the pitch of rafts is 127 mm, of CCDs 42.25 mm;
+pixels are 0.01 mm; ITL CCDs have 4072x4000 pixels, e2v CCDs 4096x4004. In raft ``Rij`` and slot ``Sij`` the first
+digit counts along y, the second along x; the observatory's detector numbers follow that order.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ RAFT_PITCH_MM = 127.0
 CCD_PITCH_MM = 42.25
 _RAFTS, _SLOTS = 5, 3
 _CORNERS = {"R00", "R04", "R40", "R44"}  # guide and wavefront sensors
-_CELL_PX = 26.6  # 15 cells a side fill the preview but for its outermost half pixel
+_CELL_PX = 26.6  # 15 cells per side fill the preview except its outermost half pixel
 _INSET_PX = 0.65  # (42.25 - 40.2 mm) / 2 at 0.63 px/mm
 
 
 def layout() -> str:
-    """The text of the layout file."""
+    """Content of the layout file."""
     middle = (_RAFTS - 1) / 2
     rows: list[str] = []
     for j, i in ((j, i) for j in range(_RAFTS) for i in range(_RAFTS)):
@@ -40,6 +40,9 @@ def layout() -> str:
             "# ccdnum is the observatory's detector number plus one; detpos is raft and slot.",
             'name = "lsstcam"',
             'instrument = "LSSTCam"',
+            "",
+            "# Cerro Pachon: Rubin's day_obs changes at noon UTC (Rubin technical note SITCOMTN-032).",
+            "observatory = { night_rollover_utc_h = 12.0 }",
             "",
             "# ccdnum, detpos, x_mm, y_mm",
             "ccds = [",

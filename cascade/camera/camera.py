@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from cascade.core.errors import ConfigError
 from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
+from cascade.core.records import Range, parse_toml, read_record
 
 FloatArray = npt.NDArray[np.float64]
 
 CAMERAS = ("decam", "lsstcam")
-"""Cameras whose layout is shipped."""
+"""Cameras with a shipped layout."""
+
+NOON_UTC_H = 12.0
+"""When the date of a night changes unless the layout says otherwise: by day from 90 degrees west to 90 east."""
 
 _MAX_LAYOUT_BYTES = 2**20
-_MAX_CCDNUM = 255  # labels are uint8
+
+CcdNumber = Annotated[int, Range(1, 255)]  # labels are uint8
+Size = Annotated[int, Range(1, 10**6)]
+Length = Annotated[float, Range(1e-6, 1e6)]
+Place = Annotated[float, Range(-1e6, 1e6)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +55,9 @@ class Ccd:
 @dataclass(frozen=True, slots=True)
 class DeadArea:
     """
-    A CCD, or one half of it as seen in the preview, that was dark from `first_expnum` to `last_expnum`.
+    A CCD, or one half of it as seen in the preview, that was dark from `first_expnum` to `last_expnum`, inclusive.
 
-    None as an end means: from the first, or to the last exposure of the camera.
+    None: from the first, or to the last exposure of the camera.
     """
 
     ccdnum: int
@@ -59,12 +66,12 @@ class DeadArea:
     last_expnum: int | None = None
 
     def covers(self, expnum: int | None) -> bool:
-        """Whether the area was dark in exposure `expnum`; an unknown expnum meets only permanent ones."""
+        """Whether the area was dark in exposure `expnum`; for an unknown expnum, whether it is permanently dark."""
         if self.first_expnum is None and self.last_expnum is None:
             return True
         if expnum is None:
             return False
-        return (self.first_expnum or 0) <= expnum <= (self.last_expnum or expnum)
+        return (self.first_expnum or 0) <= expnum <= (expnum if self.last_expnum is None else self.last_expnum)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,19 +86,21 @@ class Camera:
     name
         Name of the camera, e.g. ``"decam"``, or the layout file it was read from.
     instrument
-        What FITS headers call it, ``INSTRUME``.
+        Value of ``INSTRUME`` in FITS headers.
     shape
         (H, W) of the preview.
     ccds
-        All CCDs, by rising ccdnum.
+        All CCDs, by increasing ccdnum.
     dead
-        Areas known to be dark.
+        Known dark areas.
     labels
-        (H, W) uint8: the ccdnum whose light-sensitive area holds the centre of the pixel, 0 in gaps.
+        (H, W) uint8: the ccdnum whose light-sensitive area contains the centre of the pixel, 0 in gaps.
     ccd_shape
         (rows, columns) of a whole CCD in pixels: FITS axes 2 and 1.
     pixel_mm
         Side of a CCD pixel in mm.
+    night_rollover_utc_h
+        When the date of a night changes at the observatory, hours UTC in [0, 24); see `night_of`.
     """
 
     name: str
@@ -102,6 +111,7 @@ class Camera:
     labels: UInt8Array
     ccd_shape: tuple[int, int]
     pixel_mm: float
+    night_rollover_utc_h: float
     _centre_px: FloatArray
     _scale_px_mm: FloatArray
 
@@ -145,11 +155,11 @@ class Camera:
         return _build(name if name in CAMERAS else str(Path(name).absolute()), shape)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Built anew where it arrives, so that a Dask task does not carry the label image.
+        # Rebuilt on arrival, so that Dask tasks do not transfer the label image.
         return _build, (self.name, self.shape)
 
     def to_pixel(self, x_mm: npt.ArrayLike, y_mm: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Map focal-plane mm to (row, column) pixels; rows follow x_mm, columns run against y_mm."""
+        """Map focal-plane mm to (row, column) pixels; rows increase with x_mm, columns decrease with y_mm."""
         rows = self._centre_px[0] + self._scale_px_mm[0] * np.asarray(x_mm, float)
         columns = self._centre_px[1] - self._scale_px_mm[1] * np.asarray(y_mm, float)
         return rows, columns
@@ -173,7 +183,7 @@ class Camera:
         Returns
         -------
         tuple of ndarray
-            (row, column): x grows downwards, y to the left, so that DECam's previews have north up and east left.
+            (row, column): x increases downwards, y to the left, so that DECam's previews have north up and east left.
         """
         height, width = self.ccd_shape
         x_mm = ccd.x_mm + (np.asarray(x, float) - width / 2) * self.pixel_mm
@@ -183,7 +193,7 @@ class Camera:
     def preview_to_ccd_pixel(
         self, ccd: Ccd, row: npt.ArrayLike, column: npt.ArrayLike
     ) -> tuple[FloatArray, FloatArray]:
-        """Map (row, column) on the preview to (y, x) on a CCD, even beyond its edges: the inverse of the above."""
+        """Map (row, column) on the preview to (y, x) on a CCD, even outside it: inverse of `ccd_pixel_to_preview`."""
         x_mm, y_mm = self.to_mm(row, column)
         height, width = self.ccd_shape
         return (y_mm - ccd.y_mm) / self.pixel_mm + height / 2, (x_mm - ccd.x_mm) / self.pixel_mm + width / 2
@@ -216,7 +226,7 @@ class Camera:
         return np.bincount(self.labels[mask], minlength=self.ccds[-1].ccdnum + 1)
 
     def dead_ccdnums(self, expnum: int | None) -> frozenset[int]:
-        """CCDs wholly dark in an exposure; an unknown expnum meets only the permanent ones."""
+        """CCDs entirely dark in an exposure; for an unknown expnum, the permanently dark ones."""
         return frozenset(area.ccdnum for area in self.dead if area.half is None and area.covers(expnum))
 
     def dark_pixels(self, expnum: int | None) -> npt.NDArray[np.bool_]:
@@ -235,10 +245,55 @@ class Camera:
         return dark
 
 
-def _read_layout(name: str) -> dict[str, Any]:
-    """Parse a shipped layout, or a file of the user's."""
+@dataclass(frozen=True, slots=True)
+class _Preview:
+    """The table ``[preview]``: where CCDs lie on the preview; lengths and places in pixels, (row, column)."""
+
+    shape: tuple[Size, Size]
+    centre: tuple[Place, Place]
+    cell: tuple[Length, Length]
+    inset: tuple[Place, Place]
+
+
+@dataclass(frozen=True, slots=True)
+class _CcdSize:
+    """The table ``[ccd]``: the pitch along FITS axis 1 and 2, the pixels of a CCD along FITS axis 2 and 1."""
+
+    pitch_mm: tuple[Length, Length]
+    shape: tuple[Size, Size]
+    pixel_mm: Length
+
+
+@dataclass(frozen=True, slots=True)
+class _Observatory:
+    """The table ``[observatory]``: when the date of a night changes, hours UTC."""
+
+    night_rollover_utc_h: Annotated[float, Range(0, 24, open_high=True)] = NOON_UTC_H
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """A layout file; `ccds` holds ccdnum, detpos, x_mm and y_mm; `name` is for people."""
+
+    instrument: str
+    ccds: tuple[tuple[CcdNumber, str, Place, Place], ...]
+    preview: _Preview
+    ccd: _CcdSize
+    observatory: _Observatory = _Observatory()
+    dead: tuple[DeadArea, ...] = ()
+    name: str = ""
+
+
+def _read_layout(name: str) -> _Layout:
+    """Read a shipped layout, or a file of the user's."""
+    data = _layout_bytes(name)
+    return read_record(_Layout, parse_toml(data, where=name, error=ConfigError), where=name, error=ConfigError)
+
+
+def _layout_bytes(name: str) -> bytes:
+    """A layout file as it stands."""
     if name in CAMERAS:
-        return tomllib.loads(resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8"))
+        return resources.files(__package__).joinpath(f"{name}.toml").read_bytes()
     path = Path(name)
     if path.suffix != ".toml" or not path.is_file():
         msg = f"camera {path.name!r}: expected one of {', '.join(CAMERAS)}, or a layout file ending in .toml"
@@ -247,47 +302,39 @@ def _read_layout(name: str) -> dict[str, Any]:
         msg = f"{path}: expected a layout of at most {_MAX_LAYOUT_BYTES} bytes, got {path.stat().st_size}"
         raise ConfigError(msg)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path}: expected the layout of a camera: {error}"
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path}: cannot read the layout of a camera: {error.strerror}"
         raise ConfigError(msg) from error
 
 
 @cache
 def _build(name: str, shape: tuple[int, int]) -> Camera:
     """Build a camera once a shape; it is immutable."""
-    try:
-        return _camera(name, _read_layout(name), shape)
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"{name}: expected the layout of a camera like decam.toml, got {error!r}"
-        raise ConfigError(msg) from error
-
-
-def _camera(name: str, layout: dict[str, Any], shape: tuple[int, int]) -> Camera:
-    """A camera from its parsed layout."""
-    preview = layout["preview"]
-    zoom = np.asarray(shape, float) / preview["shape"]
-    cell_px = np.asarray(preview["cell"]) * zoom
-    ccds = tuple(sorted((Ccd(*row) for row in layout["ccds"]), key=lambda ccd: ccd.ccdnum))
+    layout = _read_layout(name)
+    preview = layout.preview
+    zoom = np.asarray(shape, float) / preview.shape
+    cell_px = np.asarray(preview.cell) * zoom
+    ccds = tuple(sorted((Ccd(*row) for row in layout.ccds), key=lambda ccd: ccd.ccdnum))
     numbers = [ccd.ccdnum for ccd in ccds]
-    if not ccds or len(set(numbers)) < len(ccds) or not 1 <= min(numbers) <= max(numbers) <= _MAX_CCDNUM:
-        msg = f"{name}: expected CCDs numbered once each, from 1 to at most {_MAX_CCDNUM}, got {numbers}"
+    if not ccds or len(set(numbers)) < len(ccds):
+        msg = f"{name}: key ccds: expected CCDs numbered once each, got {numbers}"
         raise ConfigError(msg)
-    dead = tuple(DeadArea(**area) for area in layout.get("dead", ()))
     labels = np.zeros(shape, np.uint8)
     camera = Camera(
         name=name,
-        instrument=layout["instrument"],
+        instrument=layout.instrument,
         shape=shape,
         ccds=ccds,
-        dead=dead,
+        dead=layout.dead,
         labels=labels,
-        ccd_shape=(int(layout["ccd"]["shape"][0]), int(layout["ccd"]["shape"][1])),
-        pixel_mm=float(layout["ccd"]["pixel_mm"]),
-        _centre_px=np.asarray(preview["centre"]) * zoom,
-        _scale_px_mm=cell_px / layout["ccd"]["pitch_mm"],
+        ccd_shape=layout.ccd.shape,
+        pixel_mm=layout.ccd.pixel_mm,
+        night_rollover_utc_h=layout.observatory.night_rollover_utc_h,
+        _centre_px=np.asarray(preview.centre) * zoom,
+        _scale_px_mm=cell_px / layout.ccd.pitch_mm,
     )
-    half_height, half_width = cell_px / 2 - np.asarray(preview["inset"]) * zoom
+    half_height, half_width = cell_px / 2 - np.asarray(preview.inset) * zoom
     for ccd in ccds:
         row, column = (float(c) for c in camera.to_pixel(ccd.x_mm, ccd.y_mm))
         labels[_covered(row, half_height, shape[0]), _covered(column, half_width, shape[1])] = ccd.ccdnum
@@ -297,5 +344,5 @@ def _camera(name: str, layout: dict[str, Any], shape: tuple[int, int]) -> Camera
 
 def _covered(centre: float, half: float, size: int) -> slice:
     """Pixels whose centres lie within `half` of `centre`, cut to [0, size)."""
-    first, last = np.ceil(np.array([centre - half, centre + half]) - 0.5).astype(int)
-    return slice(max(int(first), 0), max(min(int(last), size), 0))
+    first, last = np.clip(np.ceil(np.array([centre - half, centre + half]) - 0.5), 0, size).astype(int)
+    return slice(int(first), int(last))

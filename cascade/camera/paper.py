@@ -1,4 +1,4 @@
-"""The CCD boxes of the paper, kept apart: they serve only to compare with its CCD metrics."""
+"""The CCD boxes of the paper, only for comparison with its CCD metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 from cascade.camera.camera import Camera
 
 PAPER_CCD_AREA_PX = 32 * 60.1169
-"""Area of one CCD in pixels, as the paper counts it (DeepGhostBusters notebooks)."""
+"""Area of one CCD in pixels in the paper (DeepGhostBusters notebooks)."""
 
 _SIZE = 400
 _PADDING = 8  # 2 % of the image on each side
@@ -18,7 +18,7 @@ _STRETCH = 38.5 * 0.0025  # the paper widens x about the middle to make room for
 
 def paper_boxes(camera: Camera) -> npt.NDArray[np.int64]:
     """
-    Build the boxes in which the paper counts affected pixels of a 400x400 preview.
+    Build the boxes of CCDs used by the paper on a 400x400 preview.
 
     They include the gaps, are up to 2.5 px off in x and are for DECam only; use `Camera.labels` for anything else.
 

@@ -14,6 +14,7 @@ from cascade.cli.calibrate import calibrate
 from cascade.cli.demo import demo
 from cascade.cli.evaluate import agreement, evaluate, split
 from cascade.cli.export import export
+from cascade.cli.log import TerminalHandler
 from cascade.cli.models import models_app
 from cascade.cli.preview import preview
 from cascade.cli.raytrace import raytrace
@@ -70,20 +71,8 @@ app = typer.Typer(
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
 ) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    if not debug:
-        handler.addFilter(_is_ours_or_bad)
+    handler = TerminalHandler(sys.stderr, debug=debug)
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler], force=True)
-
-
-# Modules whose warnings are for people: regions left out, another camera, dark CCDs.
-_SHOWN = ("cascade.core.via.read", "cascade.pipeline.season", "cascade.inputs.fits.render")
-
-
-def _is_ours_or_bad(record: logging.LogRecord) -> bool:
-    """Whether a person should see a log record: Dask alone reports every connection."""
-    return record.levelno >= (logging.WARNING if record.name in _SHOWN else logging.ERROR)
 
 
 app.command("demo")(demo)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from cascade.bench.seasons import Networks
-    from cascade.bench.study import Say
+    from cascade.bench.study import Progress
 
 bench_app = typer.Typer(no_args_is_help=True, help="Measure the cascade: speed, losses, scaling, real exposures.")
 
@@ -128,7 +128,7 @@ def real(
         return
     networks = _networks(screen, segment, engine)
     about = _provenance(networks)
-    study = study_real(networks, data_root(), Folds(segment_folds, screen_folds), say=_say(quiet))
+    study = study_real(networks, data_root(), Folds(segment_folds, screen_folds), progress=_progress(quiet))
     _write(out, about | study, report)
 
 
@@ -145,7 +145,7 @@ def _measure(
     """Measure on drawn exposures, and write."""
     about = _provenance(networks)
     with _pool(pool) as folder:
-        found = study(networks, folder, scale=scale, say=_say(quiet))
+        found = study(networks, folder, scale=scale, progress=_progress(quiet))
     _write(out, about | found, report)
 
 
@@ -167,17 +167,17 @@ def _pool(folder: Path | None) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _say(quiet: bool) -> Say:
-    """A line for everything that is measured, as it takes minutes."""
+def _progress(quiet: bool) -> Progress:
+    """Print a line for each measurement, as they take minutes."""
     from time import monotonic
 
     started = monotonic()
 
-    def say(what: str) -> None:
+    def report(what: str) -> None:
         if not quiet:
             typer.echo(f"{monotonic() - started:6.0f} s  {what}", err=True)
 
-    return say
+    return report
 
 
 def _provenance(networks: Networks) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def verify(
         for engine, parity in openvino_engines(info) if has_openvino() and exports(info) else ():
             typer.echo(f"{info.name}: {engine.name} against Keras: {parity}")
             if not parity.close:
-                msg = f"{info.folder}: {engine.name} answers otherwise than Keras: {parity}"
+                msg = f"{info.folder}: outputs of {engine.name} differ from Keras: {parity}"
                 raise ModelError(msg)
     if not has_openvino():
         typer.echo("openvino is not installed: engines were not compared")
@@ -105,7 +105,7 @@ def convert(
     new_heads: Annotated[
         bool, typer.Option("--new-heads", help="Leave out the heads that depend on the classes (COCO's, say).")
     ] = False,
-    size: Annotated[int, typer.Option(min=64, help="Labelling to which previews are enlarged: IMAGE_MAX_DIM.")] = 1024,
+    size: Annotated[int, typer.Option(min=64, help="Side to which previews are resized: IMAGE_MAX_DIM.")] = 1024,
     channels: Annotated[int, typer.Option(help="3 keeps the colours of conv1; 1 folds them.")] = 1,
     threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Score from which to keep an instance: DETECTION_MIN_CONFIDENCE.")

@@ -74,11 +74,12 @@ def _mjd(date: str | None, mjd: float | None) -> float | None:
     """The date of a pointing."""
     from datetime import date as calendar
 
+    from cascade.camera import Camera, mjd_of_night
+
     if date is None or mjd is not None:
         return mjd
     try:
-        # Midnight UTC is after sunset in Chile, on the night that began the day before.
-        return float((calendar.fromisoformat(date) - calendar(1858, 11, 17)).days + 1)
+        return mjd_of_night(calendar.fromisoformat(date), Camera.decam())
     except ValueError as error:
         msg = f"expected YYYY-MM-DD, got {date!r}"
         raise typer.BadParameter(msg, param_hint="--date") from error

@@ -31,14 +31,13 @@ def report(
     from cascade.core.errors import ConfigError
     from cascade.pages.report import write_report
     from cascade.runs.run import open_run
-    from cascade.storage.places import is_url
 
     opened = open_run(run)
     if out is None:
-        if is_url(str(opened.path)):
+        if opened.storage.folder is None:
             msg = f"{opened.path}: expected --out: a page cannot be looked at on an object store"
             raise ConfigError(msg)
-        out = Path(opened.path) / ("report.html" if single else "report")
+        out = opened.storage.folder / ("report.html" if single else "report")
     with ExitStack() as stack:
         bars: list[Any] = []
 

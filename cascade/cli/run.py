@@ -30,10 +30,10 @@ def run(
         list[str],
         typer.Argument(
             metavar="INPUT",
-            help="Folder, glob, FITS, zip, image, .npy, .zarr of previews, manifest .csv or .parquet; or s3:// URL.",
+            help="Folder, glob, FITS, zip, image, .npy, .zarr of previews, manifest .csv or .parquet; or s3://, gs://, az://.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Run directory or s3:// URL: new, empty, or a run to go on with.")],
+    out: Annotated[Path, typer.Option(help="Run directory, or its URL: new, empty, or a run to go on with.")],
     screen: Annotated[str | None, typer.Option(help="Screening model, by name or folder; default screen-v1.")] = None,
     segment: Annotated[
         str | None, typer.Option(help="Segmenting model, by name or folder; default segment-lite-v1.")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _N_CAUSES = 10
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, or its s3:// URL.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, or its URL (s3://, gs://, az://).")]
 
 
 def status(run: RunArgument) -> None:

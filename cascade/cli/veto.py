@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cascade.core.artifact import Artifact
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cascade.veto import Kept, Provenance, ReadList, VetoList
+
+_ALL_CLASSES = ",".join(artifact.label for artifact in Artifact)
 
 
 class Format(StrEnum):
@@ -38,7 +42,7 @@ def veto(
     min_area: Annotated[float, typer.Option(min=0, max=1, help="Smallest covered share of a CCD.")] = 0.05,
     classes: Annotated[
         str, typer.Option(help="Classes that count; where two of them overlap, their shares add up.")
-    ] = "bright,faint,rays",
+    ] = _ALL_CLASSES,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Smallest confidence.")] = 0.0,
     min_ccds: Annotated[
         int, typer.Option("--min-ccds", min=1, help="Smallest number of such CCDs for an exposure to be listed.")
@@ -64,7 +68,6 @@ def veto(
     """
     from cascade.camera import Camera
     from cascade.core.errors import InputError, StoreError
-    from cascade.core.exposure import Artifact
     from cascade.runs.files import read_run_json
     from cascade.runs.run import open_run
     from cascade.runs.verdicts import reviewed_run

@@ -7,7 +7,7 @@ The errors that cascade raises on purpose.
     ├── InputError    an exposure or annotation that cannot be used: unreadable, wrong shape, wrong camera
     ├── ModelError    a model folder that is missing, incomplete or does not match its hash
     ├── StoreError    a run directory that is missing, damaged or belongs to another configuration
-    ├── OutageError   a store or scheduler that cannot be reached for now; the same may work later
+    ├── OutageError   a store or scheduler that is unavailable for now; the same may work later
     └── ConfigError   an option or configuration file that makes no sense
 
 The command line prints them as one ``error: …`` line; anything else is a bug and shows its traceback.
@@ -39,7 +39,7 @@ class StoreError(CascadeError):
 
 
 class OutageError(CascadeError):
-    """A store or scheduler that cannot be reached for now; nothing is wrong with what was asked of it."""
+    """A store or scheduler that is unavailable for now; nothing is wrong with what was asked of it."""
 
 
 class ConfigError(CascadeError):

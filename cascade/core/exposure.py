@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from cascade.core.errors import InputError
+from cascade.core.artifact import Artifact
 
 PREVIEW_SHAPE = (400, 400)
 """Height and width, in pixels, of a focal-plane preview (DeepGhostBusters, Tanoglidis et al. 2021)."""
@@ -18,69 +19,29 @@ Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 
-class Artifact(IntEnum):
-    """
-    Classes of artifact, as the annotators of Tanoglidis et al. 2021 (arXiv:2109.08246) named them.
-
-    The value is the class index in every array and table; `bit` is its flag in a mask plane.
-    """
-
-    BRIGHT = 0
-    """A compact ghost of high surface brightness."""
-    FAINT = 1
-    """A large ring of low surface brightness, up to half the focal plane."""
-    RAYS = 2
-    """Light scattered in past the baffles: striated beams from the field edge."""
-
-    @property
-    def bit(self) -> int:
-        """The flag of this class in a mask plane: bright 1, faint 2, rays 4."""
-        return 1 << self.value
-
-    @property
-    def label(self) -> str:
-        """The name in tables and options, in lower case."""
-        return self.name.lower()
-
-    @classmethod
-    def from_label(cls, label: str) -> Artifact:
-        """
-        Look up a class by its name, in any case.
-
-        Raises
-        ------
-        InputError
-            If no class has that name.
-        """
-        try:
-            return cls[label.strip().upper()]
-        except KeyError:
-            msg = f"artifact class: expected one of {', '.join(a.label for a in cls)}, got {label!r}"
-            raise InputError(msg) from None
-
-
 @dataclass(frozen=True, slots=True)
 class HeaderFields:
     """
     What is known of an exposure beside its pixels; None where the input does not say.
 
-    Attributes
-    ----------
-    band
-        Filter, e.g. ``"g"``.
-    mjd_obs
-        Start of the exposure, modified Julian date in days.
-    ra, dec
-        Pointing, degrees (ICRS).
-    exptime
-        Exposure time in seconds.
+    The only list of these fields: columns of tables, with their types and meanings, and the FITS keywords that are
+    looked for, the first one first, follow from it.
     """
 
-    band: str | None = None
-    mjd_obs: float | None = None
-    ra: float | None = None
-    dec: float | None = None
-    exptime: float | None = None
+    band: str | None = field(default=None, metadata={"meaning": "filter", "keywords": ("BAND", "FILTER")})
+    mjd_obs: float | None = field(
+        default=None, metadata={"meaning": "start of the exposure, MJD in days", "keywords": ("MJD-OBS",)}
+    )
+    ra: float | None = field(default=None, metadata={"meaning": "pointing, degrees, ICRS", "keywords": ("TELRA", "RA")})
+    dec: float | None = field(
+        default=None, metadata={"meaning": "pointing, degrees, ICRS", "keywords": ("TELDEC", "DEC")}
+    )
+    exptime: float | None = field(default=None, metadata={"meaning": "exposure time, s", "keywords": ("EXPTIME",)})
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Take the fields out of a row of a table; None for those that it lacks."""
+        return cls(**{f.name: row.get(f.name) for f in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)

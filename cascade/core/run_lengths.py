@@ -1,6 +1,14 @@
-"""COCO run lengths, checked before any C code sees them: those of a damaged file could make it read wild memory."""
+"""
+COCO's run lengths of masks: the one place that writes, checks and reads them.
+
+Every function that takes counts checks them before pycocotools' C code sees them: damaged ones make it read beyond its
+memory.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +16,9 @@ from pycocotools import mask as coco_mask
 
 from cascade.core.errors import InputError
 from cascade.core.exposure import PREVIEW_SHAPE, BoolArray
+
+Counts = bytes | str
+"""Compressed counts of one mask, as they are written or as the text that tables and JSON hold."""
 
 _LONGEST = 4  # characters of one number; four hold 2^19, more than the pixels of a preview
 
@@ -23,7 +34,7 @@ def encode_masks(masks: BoolArray) -> tuple[bytes, ...]:
     Returns
     -------
     tuple of bytes
-        Compressed counts, one an instance.
+        Compressed counts, one an instance; ASCII.
     """
     if not len(masks):
         return ()
@@ -31,13 +42,13 @@ def encode_masks(masks: BoolArray) -> tuple[bytes, ...]:
     return tuple(rle["counts"] for rle in encoded)
 
 
-def run_lengths(counts: bytes, shape: tuple[int, int] = PREVIEW_SHAPE) -> npt.NDArray[np.int64]:
+def run_lengths(counts: Counts, shape: tuple[int, int] = PREVIEW_SHAPE) -> npt.NDArray[np.int64]:
     """
     Decompress the counts of one mask.
 
     Parameters
     ----------
-    counts : bytes
+    counts : bytes or str
         Compressed counts: numbers of 5 bits a character, least first, from the fourth on as a difference to the one
         two before (pycocotools, maskApi.c).
     shape : tuple of int
@@ -53,16 +64,14 @@ def run_lengths(counts: bytes, shape: tuple[int, int] = PREVIEW_SHAPE) -> npt.ND
     InputError
         If they are no such counts.
     """
-    letters = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    letters = np.frombuffer(_bytes(counts), np.uint8).astype(np.int64) - 48
     if not len(letters) or letters.min() < 0 or letters.max() > 63 or letters[-1] & 32:
-        msg = f"expected compressed run lengths of a mask, got {counts[:40]!r}"
-        raise InputError(msg)
+        raise _damaged(counts, shape, "they are no whole numbers")
     ends = np.flatnonzero((letters & 32) == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])
     n_letters = ends - starts + 1
     if n_letters.max() > _LONGEST:
-        msg = f"expected run lengths within a mask of {shape}, got {counts[:40]!r}"
-        raise InputError(msg)
+        raise _damaged(counts, shape, "one is longer than the mask")
     place = np.arange(len(letters)) - np.repeat(starts, n_letters)
     values = np.add.reduceat((letters & 31) << (5 * place), starts)
     negative = (letters[ends] & 16) > 0
@@ -70,12 +79,11 @@ def run_lengths(counts: bytes, shape: tuple[int, int] = PREVIEW_SHAPE) -> npt.ND
     values[1::2] = np.cumsum(values[1::2])
     values[2::2] = np.cumsum(values[2::2])
     if values.min() < 0 or values.sum() != shape[0] * shape[1]:
-        msg = f"expected run lengths that sum to {shape[0] * shape[1]}, got {values.sum()}, the least {values.min()}"
-        raise InputError(msg)
+        raise _damaged(counts, shape, f"they sum to {values.sum()} px, the least is {values.min()}")
     return values
 
 
-def marked_pixels(counts: bytes, shape: tuple[int, int] = PREVIEW_SHAPE) -> npt.NDArray[np.int64]:
+def marked_pixels(counts: Counts, shape: tuple[int, int] = PREVIEW_SHAPE) -> npt.NDArray[np.int64]:
     """
     Find the pixels of one mask.
 
@@ -91,8 +99,91 @@ def marked_pixels(counts: bytes, shape: tuple[int, int] = PREVIEW_SHAPE) -> npt.
     return np.arange(covered.sum()) + np.repeat(ends - np.cumsum(covered), covered)
 
 
-def decode_mask(counts: bytes, shape: tuple[int, int] = PREVIEW_SHAPE) -> BoolArray:
+def decode_mask(counts: Counts, shape: tuple[int, int] = PREVIEW_SHAPE) -> BoolArray:
     """Decompress one mask to (H, W) bool; raises InputError as `run_lengths` does."""
     flat = np.zeros(shape[0] * shape[1], bool)
     flat[marked_pixels(counts, shape)] = True
     return flat.reshape(shape[::-1]).T
+
+
+def coco_shapes(counts: Iterable[Counts], shape: tuple[int, int] = PREVIEW_SHAPE) -> list[dict[str, Any]]:
+    """
+    Describe masks as COCO's annotations do.
+
+    Parameters
+    ----------
+    counts : iterable of bytes or str
+        Compressed counts of N masks.
+    shape : tuple of int
+        (H, W) of the masks.
+
+    Returns
+    -------
+    list of dict
+        Of each mask its ``segmentation`` (size and counts), ``bbox`` (x, y, width, height) and ``area`` in pixels.
+
+    Raises
+    ------
+    InputError
+        If counts are damaged.
+    """
+    rles = _checked(counts, shape)
+    if not rles:
+        return []
+    boxes, areas = coco_mask.toBbox(rles), coco_mask.area(rles)
+    return [
+        {"segmentation": rle, "bbox": [float(side) for side in box], "area": float(area)}
+        for rle, box, area in zip(rles, boxes, areas, strict=True)
+    ]
+
+
+def overlaps(
+    one: Iterable[Counts], other: Iterable[Counts], shape: tuple[int, int] = PREVIEW_SHAPE, *, boxes: bool = False
+) -> npt.NDArray[np.float64]:
+    """
+    Intersection over union of masks, each with each.
+
+    Parameters
+    ----------
+    one, other : iterable of bytes or str
+        Compressed counts of k and m masks.
+    shape : tuple of int
+        (H, W) of the masks.
+    boxes : bool
+        Of their tight boxes instead.
+
+    Returns
+    -------
+    ndarray of float64, shape (k, m)
+
+    Raises
+    ------
+    InputError
+        If counts are damaged.
+    """
+    sides = [_checked(counts, shape) for counts in (one, other)]
+    if not all(sides):
+        return np.zeros((len(sides[0]), len(sides[1])))
+    n_crowd = [0] * len(sides[1])
+    return np.asarray(coco_mask.iou(*(map(coco_mask.toBbox, sides) if boxes else sides), n_crowd), float)
+
+
+def _checked(counts: Iterable[Counts], shape: tuple[int, int]) -> list[dict[str, Any]]:
+    """Masks as pycocotools wants them; raises InputError as `run_lengths` does."""
+    rles = []
+    for one in counts:
+        run_lengths(one, shape)
+        rles.append({"size": list(shape), "counts": _bytes(one)})
+    return rles
+
+
+def _bytes(counts: Counts) -> bytes:
+    """Counts as they were written; what is not ASCII becomes bytes that no counts have."""
+    return counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
+
+
+def _damaged(counts: Counts, shape: tuple[int, int], problem: str) -> InputError:
+    """The error about counts that are none."""
+    height, width = shape
+    msg = f"expected COCO's compressed run lengths of a {height}x{width} mask, got {counts[:40]!r}: {problem}"
+    return InputError(msg)

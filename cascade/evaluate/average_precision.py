@@ -13,8 +13,9 @@ import numpy.typing as npt
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from cascade.core.artifact import Artifact, coco_categories
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Instances
+from cascade.core.exposure import PREVIEW_SHAPE, Instances
 from cascade.evaluate.bootstrap import FloatArray
 from cascade.evaluate.labelling import Found, coco_annotations
 
@@ -34,15 +35,15 @@ _BLOCK = 2_000_000  # points of curves held at a time
 @dataclass(frozen=True, slots=True, eq=False)
 class CocoResult:
     """
-    What pycocotools found.
+    What pycocotools found of C classes.
 
     Attributes
     ----------
     ap
-        Average precision by overlap threshold (COCO's ten, 0.50 to 0.95), class and entry of `AREAS`: (10, 3, 4); NaN
+        Average precision by overlap threshold (COCO's ten, 0.50 to 0.95), class and entry of `AREAS`: (10, C, 4); NaN
         where the truth has none.
     precision
-        (10, 101, 3): precision at `RECALLS` by overlap and class, of any area; NaN where the truth has none.
+        (10, 101, C): precision at `RECALLS` by overlap and class, of any area; NaN where the truth has none.
     ranked
         What the bootstrap needs.
     """
@@ -53,7 +54,7 @@ class CocoResult:
 
     def figures(self) -> dict[str, dict[str, float]]:
         """AP, AP50 and AP75 of the mean over classes and of every class, then AP by area; NaN where undefined."""
-        rows = {"mean": self.ap, **{a.name.title(): self.ap[:, [a]] for a in Artifact}}
+        rows = {"mean": self.ap, **{a.title: self.ap[:, [a]] for a in Artifact}}
         return {
             name: {
                 "AP": _mean(ap[:, :, 0]),
@@ -75,7 +76,7 @@ class CocoResult:
 
         Returns
         -------
-        ndarray, shape (B, 4, 3)
+        ndarray, shape (B, 1 + C, 3)
             Of the mean over classes and of every class in the order of `Artifact`; NaN where undefined.
         """
         by_class = np.stack([ranked.average_precision(weights) for ranked in self.ranked], axis=1)  # (B, class, IoU)
@@ -193,7 +194,7 @@ def _coco(found: Sequence[Found]) -> Any:  # noqa: ANN401
     coco = COCO()
     coco.dataset = {
         "images": [{"id": number, "height": height, "width": width} for number in range(len(found))],
-        "categories": [{"id": int(artifact) + 1, "name": artifact.label} for artifact in Artifact],
+        "categories": coco_categories(),
         "annotations": coco_annotations(found),
     }
     coco.createIndex()

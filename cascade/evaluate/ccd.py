@@ -9,16 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import PAPER_CCD_AREA_PX, Camera, paper_boxes
-from cascade.core.exposure import Artifact, BoolArray
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray
+
+_PAPER_ORDER = (Artifact.RAYS, Artifact.BRIGHT, Artifact.FAINT)
+SINGLE_CLASSES = (*_PAPER_ORDER, *(artifact for artifact in Artifact if artifact not in _PAPER_ORDER))
+"""Every class, those of the paper first and in its order."""
 
 GROUPS: Mapping[str, tuple[Artifact, ...]] = {
     "All": tuple(Artifact),
     "Rays+Bright": (Artifact.RAYS, Artifact.BRIGHT),
-    "Rays": (Artifact.RAYS,),
-    "Bright": (Artifact.BRIGHT,),
-    "Faint": (Artifact.FAINT,),
+    **{artifact.title: (artifact,) for artifact in SINGLE_CLASSES},
 }
-"""The sets of classes for which the paper gives CCD metrics; a set counts the union of its masks."""
+"""The sets of classes that have CCD metrics, the paper's and any other class; a set counts the union of its masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def group_masks(class_masks: BoolArray) -> dict[str, BoolArray]:
 
     Parameters
     ----------
-    class_masks : ndarray of bool, shape (..., 3, H, W)
+    class_masks : ndarray of bool, shape (..., C, H, W)
         One mask a class, in the order of `Artifact`.
 
     Returns

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import PAPER_CCD_AREA_PX, Camera, paper_boxes
+from cascade.core.artifact import Artifact
 from cascade.core.exposure import BoolArray, UInt8Array
 from cascade.evaluate.ccd import GROUPS
 
@@ -17,7 +18,7 @@ IntArray = npt.NDArray[np.int32]
 GEOMETRIES = ("paper", "footprint")
 """Where a CCD is: the paper's boxes, which include gaps, or the light-sensitive area."""
 
-_N_CODES = 8  # values of a mask plane
+_N_CODES = 1 << len(Artifact)  # values of a mask plane
 _SETS = tuple(sum(artifact.bit for artifact in artifacts) for artifacts in GROUPS.values())
 
 IN_GROUP: BoolArray = np.array([[(code & bits) > 0 for code in range(_N_CODES)] for bits in _SETS])

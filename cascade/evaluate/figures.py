@@ -11,6 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from cascade.evaluate.ccd import SINGLE_CLASSES
+from cascade.evaluate.sections import CLASSES
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 """One a system, from the colour-blind-safe palette of Okabe and Ito."""
 
@@ -140,22 +143,26 @@ def _ccd_curves(metrics: Mapping[str, Any], geometry: str) -> Figure:
 
 
 def _precision_recall(metrics: Mapping[str, Any], kind: str) -> Figure:
-    """Precision-recall curves of the run at each overlap, in the paper's four panels."""
+    """Precision-recall curves of the run at each overlap: the paper's four panels, and one for any other class."""
     instances, name = metrics["instances"], metrics["systems"][0]
     if kind == "paper":
         found = instances["paper"][name]["precision_recall"]
     else:
         found = instances["coco"][name]["precision_recall"][kind.removeprefix("coco_")]
     people = metrics["human"] and metrics["human"]["boxes" if kind == "coco_boxes" else "instances"]
-    figure = _figure(8.4, 8.2)
-    axes = figure.subplots(2, 2, sharex=True, sharey=True)
-    for axis, panel in zip(axes.ravel(), ("All", "Rays", "Bright", "Faint"), strict=True):
+    panels = ("All", *(artifact.title for artifact in SINGLE_CLASSES))
+    n_rows = -(-len(panels) // 2)
+    figure = _figure(8.4, 4.1 * n_rows)
+    axes = figure.subplots(n_rows, 2, sharex=True, sharey=True)
+    for axis in axes.ravel()[len(panels) :]:
+        axis.set_axis_off()
+    for axis, panel in zip(axes.ravel(), panels, strict=False):
         for k, overlap in enumerate(instances["overlaps"]):
             curve, colour = _array(found[panel][k]), COLOURS[k % len(COLOURS)]
             ap = float(np.mean(curve)) if kind != "paper" else _present_ap(instances, name, panel, k)
             label = f"IoU {overlap:.1f}: AP " + (f"{ap:.2f}" if np.isfinite(ap) else "–")
             axis.plot(_array(found["recall"]), curve, color=colour, label=label)
-            if people:
+            if people and panel in people:
                 star = people[panel]
                 axis.plot(star["recall"][k], star["precision"][k], "*", color=colour, markersize=11,
                           markeredgecolor="black", markeredgewidth=0.5, clip_on=False)  # fmt: skip
@@ -321,7 +328,7 @@ def _differences(metrics: Mapping[str, Any]) -> Figure:
         (f"CCD F1 {group}, t = 0", ("ccd_f1", "paper", "0.00", group)) for group in metrics["ccd"]["groups"]
     ]
     rows += [(f"pixel IoU {group}", ("pixel_iou", group)) for group in metrics["ccd"]["groups"]]
-    rows += [(f"COCO AP50 {name}", ("coco", name, "AP50")) for name in ("mean", "Bright", "Faint", "Rays")]
+    rows += [(f"COCO AP50 {name}", ("coco", name, "AP50")) for name in CLASSES]
     figure = _figure(7.5, 0.32 * len(rows) + 1.4)
     axis = figure.subplots()
     step = 0.6 / max(len(metrics["differences"]), 1)

@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
-from pycocotools import mask as coco_mask
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray
+from cascade.core.run_lengths import overlaps
 from cascade.evaluate.counting import IntArray
 from cascade.evaluate.labelling import Found, Labelling
 
 OVERLAPS = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Least intersection over union of a match; those of the paper's panels."""
 
-MATCHED = ("All", *(artifact.name.title() for artifact in Artifact), "class-blind")
+MATCHED = ("All", *(artifact.title for artifact in Artifact), "class-blind")
 """What matches are counted for: ``All`` wants equal classes, ``class-blind`` does not."""
-
-
-def overlaps(one: Found, other: Found, *, boxes: bool = False) -> npt.NDArray[np.float64]:
-    """
-    Intersection over union of the artifacts of two labellings in one exposure.
-
-    Parameters
-    ----------
-    one, other : Found
-        With k and m artifacts.
-    boxes : bool
-        Of their boxes instead of their masks.
-
-    Returns
-    -------
-    ndarray of float64, shape (k, m)
-    """
-    if not len(one) or not len(other):
-        return np.zeros((len(one), len(other)))
-    sides = [[{"size": list(PREVIEW_SHAPE), "counts": rle} for rle in found.rles] for found in (one, other)]
-    if boxes:
-        return np.asarray(coco_mask.iou(*(coco_mask.toBbox(side) for side in sides), [0] * len(other)), float)
-    return np.asarray(coco_mask.iou(*sides, [0] * len(other)), float)
 
 
 def match_counts(one: Found, other: Found, *, boxes: bool = False) -> IntArray:
@@ -59,7 +36,7 @@ def match_counts(one: Found, other: Found, *, boxes: bool = False) -> IntArray:
         Matches, artifacts of `one` and of `other`, for each of `OVERLAPS` and `MATCHED`.
     """
     counts = np.zeros((len(OVERLAPS), len(MATCHED), 3), np.int32)
-    shared = overlaps(one, other, boxes=boxes)
+    shared = overlaps(one.rles, other.rles, boxes=boxes)
     same = one.classes[:, None] == other.classes[None, :]
     for k, least in enumerate(OVERLAPS):
         close = shared >= least

@@ -8,11 +8,11 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-from pycocotools import mask as coco_mask
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import InputError, StoreError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Float32Array, Instances, UInt8Array
-from cascade.core.run_lengths import decode_mask, encode_masks, marked_pixels, run_lengths
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances, UInt8Array
+from cascade.core.run_lengths import coco_shapes, decode_mask, encode_masks, marked_pixels, run_lengths
 from cascade.evaluate.ccd import GROUPS
 from cascade.evaluate.counting import CcdCells, IntArray
 
@@ -155,11 +155,11 @@ def run_found(artifacts: pa.Table, exposures: Sequence[int]) -> list[Found]:
     for number, start, stop in zip(exposures, starts, stops, strict=True):
         rows = order[start:stop]
         try:
-            encoded = tuple(rles[row].encode("latin-1") for row in rows)
-            for rle in encoded:
-                run_lengths(rle)
+            for row in rows:
+                run_lengths(rles[row])
+            encoded = tuple(rles[row].encode("ascii") for row in rows)
             classes = np.array([Artifact.from_label(labels[row]) for row in rows], np.uint8)
-        except (InputError, UnicodeEncodeError) as error:
+        except InputError as error:
             msg = f"artifacts of exposure {number}: {error}; the run is damaged"
             raise StoreError(msg) from error
         found.append(Found(classes, scores[rows].astype(np.float32), encoded))
@@ -170,18 +170,13 @@ def coco_annotations(found: Sequence[Found]) -> list[dict[str, Any]]:
     """COCO's form of the artifacts of N exposures: ids from 1, image_id from 0, category_id from 1."""
     annotations: list[dict[str, Any]] = []
     for number, one in enumerate(found):
-        encoded = [{"size": list(PREVIEW_SHAPE), "counts": rle} for rle in one.rles]
-        boxes = coco_mask.toBbox(encoded) if encoded else ()
-        areas = coco_mask.area(encoded) if encoded else ()
-        for class_, score, rle, box, area in zip(one.classes, one.scores, encoded, boxes, areas, strict=True):
+        for class_, score, shape in zip(one.classes, one.scores, coco_shapes(one.rles), strict=True):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
-                    "category_id": int(class_) + 1,
-                    "segmentation": rle,
-                    "bbox": [float(side) for side in box],
-                    "area": float(area),
+                    "category_id": Artifact(class_).category_id,
+                    **shape,
                     "score": float(score),
                     "iscrowd": 0,
                 }

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, BoolArray, UInt8Array
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray, UInt8Array
 from cascade.evaluate.bootstrap import f1_score
 from cascade.evaluate.evaluation import Evaluation
 from cascade.evaluate.figures import plain, save
 from cascade.evaluate.labelling import Labelling
-from cascade.pages.report.overview import COLOURS
 from cascade.runs.previews import RunPreviews
 from cascade.runs.run import Run
 
@@ -73,7 +73,7 @@ def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path) 
         left.set_title(f"{plain(evaluation.names[n])}\ntruth{of_whom}", fontsize=8)
         draw_masks(right, image, labelling.found[n].plane(), camera)
         right.set_title(f"{plain(labelling.name)}\nCCD F1 {scores[n]:.2f}", fontsize=8)
-    legend = [Patch(color=colour, label=artifact.label) for artifact, colour in COLOURS.items()]
+    legend = [Patch(color=artifact.colour, label=artifact.label) for artifact in Artifact]
     figure.legend(handles=legend, loc="outside lower center", ncols=len(legend), frameon=False, fontsize=9)
     figure.suptitle("Exposures from the worst to the best CCD F1 (all classes, t = 0)", fontsize=10)
     save(figure, stem)
@@ -93,11 +93,11 @@ def draw_masks(axis: Axes, image: UInt8Array | None, plane: UInt8Array, camera: 
     """One preview, or the bare focal plane, with coloured masks and the outlines of the CCDs."""
     bare = np.where(camera.labels > 0, _BARE_LEVEL, 0)
     grey = np.repeat(np.clip((bare if image is None else image) / _WHITE_LEVEL, 0, 1)[..., None], 3, axis=2)
-    for artifact, colour in COLOURS.items():
+    for artifact in Artifact:
         covered: BoolArray = (plane & artifact.bit) > 0
-        grey[covered] = (1 - _OPACITY) * grey[covered] + _OPACITY * np.array(to_rgb(colour))
+        grey[covered] = (1 - _OPACITY) * grey[covered] + _OPACITY * np.array(to_rgb(artifact.colour))
         if covered.any():
-            axis.contour(covered, levels=[0.5], colors=[colour], linewidths=0.9)
+            axis.contour(covered, levels=[0.5], colors=[artifact.colour], linewidths=0.9)
     axis.imshow(grey, interpolation="nearest")
     draw_ccds(axis, camera)
 

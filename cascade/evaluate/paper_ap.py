@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade.core.exposure import Artifact, BoolArray
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray
+from cascade.core.run_lengths import overlaps
 from cascade.evaluate.bootstrap import FloatArray
-from cascade.evaluate.instances import OVERLAPS, overlaps
+from cascade.evaluate.instances import OVERLAPS
 from cascade.evaluate.labelling import Found
 
-PAPER_GROUPS: Mapping[str, tuple[Artifact, ...]] = {"All": tuple(Artifact), **{a.name.title(): (a,) for a in Artifact}}
-"""What the paper's four panels show."""
+PAPER_GROUPS: Mapping[str, tuple[Artifact, ...]] = {"All": tuple(Artifact), **{a.title: (a,) for a in Artifact}}
+"""What the paper's panels show: all classes together, and each."""
 
 N_RECALLS = 101
 
@@ -70,7 +72,7 @@ def paper_ap(truth: Sequence[Found], predicted: Sequence[Found]) -> PaperAp:
     present = np.zeros((shape[0], shape[2]), bool)
     sums = np.zeros((*shape[1:], N_RECALLS))
     for n, (true, guess) in enumerate(zip(truth, predicted, strict=True)):
-        shared = overlaps(guess, true)
+        shared = overlaps(guess.rles, true.rles)
         for g, classes in enumerate(PAPER_GROUPS.values()):
             rows, columns = (np.flatnonzero(np.isin(found.classes, classes)) for found in (guess, true))
             rows = rows[np.argsort(guess.scores[rows])[::-1]]
@@ -128,7 +130,7 @@ def mrcnn_ap(truth: Sequence[Found], predicted: Sequence[Found]) -> FloatArray |
     compute_ap: Callable[..., tuple[Any, ...]] = utils.compute_ap
     ap = np.zeros((len(truth), len(OVERLAPS), len(PAPER_GROUPS)))
     for n, (true, guess) in enumerate(zip(truth, predicted, strict=True)):
-        shared = overlaps(true, guess)
+        shared = overlaps(true.rles, guess.rles)
         masks = np.concatenate([true.masks(), guess.masks()])
         masks = masks[:, np.any(masks, axis=0)][:, None]  # pixels that nothing marks change no overlap
         for g, classes in enumerate(PAPER_GROUPS.values()):

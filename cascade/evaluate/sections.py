@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade.core.exposure import Artifact, BoolArray
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray
 from cascade.evaluate.average_precision import RECALLS, CocoResult, coco_result
 from cascade.evaluate.bootstrap import (
     FloatArray,
@@ -29,7 +30,7 @@ from cascade.evaluate.pixels import iou
 from cascade.evaluate.screening import Confusion, curve, rates, reliability, roc_auc
 from cascade.evaluate.systems import Answer
 
-CLASSES = ("mean", *(artifact.name.title() for artifact in Artifact))
+CLASSES = ("mean", *(artifact.title for artifact in Artifact))
 COCO_FIGURES = ("AP", "AP50", "AP75")
 _COCO_OF_OVERLAP = tuple(round((least - 0.5) / 0.05) for least in OVERLAPS)
 _MOST_POINTS = 400
@@ -229,7 +230,7 @@ def _coco_curves(results: Sequence[CocoResult]) -> dict[str, Any]:
     return {
         "recall": numbers(RECALLS),
         "All": numbers(_means(list(np.moveaxis(by_class, -1, 0)))),
-        **{artifact.name.title(): numbers(by_class[..., artifact]) for artifact in Artifact},
+        **{artifact.title: numbers(by_class[..., artifact]) for artifact in Artifact},
     }
 
 
@@ -244,7 +245,7 @@ def _matched(counts: IntArray, rng: np.random.Generator, n_resamples: int) -> di
 
 
 def _resampled(results: Sequence[CocoResult], weights: FloatArray) -> FloatArray:
-    """COCO's figures with weights on the exposures, means over annotators: (B, 4, 3)."""
+    """COCO's figures with weights on the exposures, means over annotators: (B, 1 + C, 3)."""
     return _means([result.resampled(weights) for result in results])
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from cascade.core.templates import render
+
 Row = tuple[str, ...]
 
-_STYLE = (
-    "body{font-family:sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .7rem;border-bottom:1px solid #ddd;"
-    "text-align:left;font-variant-numeric:tabular-nums}img{max-width:100%;height:auto}"
-)
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#!$~])")
 
 
@@ -58,27 +54,7 @@ def markdown(title: str, sections: Sequence[Section]) -> str:
 
 def page(title: str, sections: Sequence[Section]) -> str:
     """An HTML page that loads nothing but the figures beside it."""
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{html.escape(title)}</h1>",
-    ]
-    for section in sections:
-        parts.append(f"<h2>{html.escape(section.title)}</h2>")
-        if section.text:
-            parts.append(f"<p>{html.escape(section.text)}</p>")
-        if section.header:
-            parts.append("<table><tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in section.header) + "</tr>")
-            parts += [
-                "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in section.rows
-            ]
-            parts.append("</table>")
-        parts += [
-            f'<p><a href="figures/{name}.pdf"><img src="figures/{name}.png" alt="{name}"></a></p>'
-            for name in section.figures
-        ]
-    return "\n".join([*parts, "</body></html>", ""])
+    return render(__package__, "summary.html.jinja", title=title, sections=sections)
 
 
 def evaluation_sections(metrics: Mapping[str, Any], figures: Sequence[str]) -> list[Section]:

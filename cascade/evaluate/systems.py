@@ -20,6 +20,7 @@ from cascade.evaluate.bootstrap import FloatArray
 from cascade.evaluate.counting import CcdCells
 from cascade.evaluate.labelling import AnyLabelling, Found, Labelling, VetoLabelling, run_found
 from cascade.evaluate.truth import Truth
+from cascade.runs.classes import check_known
 from cascade.runs.run import Run, open_run
 from cascade.veto import read_list, split_form
 from cascade.veto.rules import REASON
@@ -100,13 +101,14 @@ def run_system(name: str, run: Run, exposures: Sequence[int], cells: CcdCells | 
     Raises
     ------
     StoreError
-        If its artifacts are damaged.
+        If its artifacts are damaged, or of a class that is not known.
     ConfigError
         If it has masks of another camera than DECam.
     """
     if cells is not None and run.config.camera != DECAM:
         msg = f"{run.path}: expected a run of {DECAM}, whose CCDs are counted, got one of {run.config.camera}"
         raise ConfigError(msg)
+    check_known(run.config.classes, run.path)
     table = run.table("exposures")
     artifacts = run.table("artifacts")
     at = np.asarray(exposures, np.int64)

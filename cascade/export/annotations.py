@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact
+from cascade.core.artifact import Artifact, coco_categories
+from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.core.outlines import outlines
 from cascade.core.via import Region, via_document
 from cascade.export.ghosted import GhostedExposure, Names, Written, ghosted_exposures, judged_exposures
@@ -19,7 +20,7 @@ _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
 def write_coco(run: Run, out: Path) -> Written:
     """
-    Write ``coco.json``: polygons, bbox (x, y, width, height), category_id 1 bright, 2 faint, 3 rays, and scores.
+    Write ``coco.json``: polygons, bbox (x, y, width, height), `Artifact.category_id`, and scores.
 
     Parameters
     ----------
@@ -31,8 +32,7 @@ def write_coco(run: Run, out: Path) -> Written:
     number = n_exposures = 0
     with written_aside(path) as aside:
         with aside.open("w", encoding="utf-8") as file:
-            categories = [{"id": int(class_) + 1, "name": class_.label} for class_ in Artifact]
-            file.write(f'{{"categories": {json.dumps(categories)},\n"images": [')
+            file.write(f'{{"categories": {json.dumps(coco_categories())},\n"images": [')
             for n_exposures, (name, exposure) in enumerate(_named(ghosted_exposures(run)), start=1):
                 image = {"id": exposure.row["exposure"], "file_name": name}
                 height, width = PREVIEW_SHAPE
@@ -113,7 +113,7 @@ def _coco_annotations(exposure: GhostedExposure) -> Iterator[dict[str, Any]]:
             x0, y0 = artifact["x0"], artifact["y0"]
             yield {
                 "image_id": exposure.row["exposure"],
-                "category_id": int(Artifact.from_label(artifact["class"])) + 1,
+                "category_id": Artifact.from_label(artifact["class"]).category_id,
                 "bbox": [x0, y0, artifact["x1"] - x0, artifact["y1"] - y0],
                 "area": artifact["area_px"],
                 "score": round(float(artifact["score"]), 4),

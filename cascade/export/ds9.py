@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.outlines import FloatArray, outlines
 from cascade.export.ghosted import Patches, SkyHeaders, Written, ghosted_exposures
 from cascade.runs.run import Run
 from cascade.storage.atomic import written_aside
-
-_COLOURS: Mapping[str, str] = {"bright": "red", "faint": "cyan", "rays": "yellow"}
 
 
 def write_regions(run: Run, out: Path, headers: SkyHeaders) -> Written:
@@ -43,7 +41,7 @@ def write_regions(run: Run, out: Path, headers: SkyHeaders) -> Written:
         n_without += not patches
         on_preview, on_sky = [], []
         for artifact in exposure.artifacts:
-            look: dict[str, Any] = {"visual": {"color": _COLOURS[artifact["class"]]}}
+            look: dict[str, Any] = {"visual": {"color": Artifact.from_label(artifact["class"]).ds9}}
             look["meta"] = {"text": f"{artifact['class']} {artifact['score']:.2f}"}
             for corners in outlines(exposure.mask(artifact)):
                 # astropy counts from the centre of the first pixel.

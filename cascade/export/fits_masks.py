@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import Camera, Ccd
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, input_error
-from cascade.core.exposure import Artifact, BoolArray, UInt8Array
+from cascade.core.exposure import BoolArray, UInt8Array
 from cascade.export.ccd_masks import ccd_mask, touched_ccds
 from cascade.export.ghosted import (
     GhostedExposure,

@@ -14,7 +14,7 @@ from cascade.export.fits_masks import GHOST_BIT, GHOST_CODE, bit_format, lsst_fo
 from cascade.export.ghosted import SkyHeaders, Written
 from cascade.export.healsparse_maps import write_maps
 from cascade.runs.run import Run
-from cascade.storage.places import local_path
+from cascade.storage import local_path
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "fits-mask": ("astropy",),

@@ -15,14 +15,16 @@ import pyarrow.compute as pc
 
 from cascade.camera import Camera
 from cascade.core.errors import CascadeError, StoreError, printable
-from cascade.core.exposure import Artifact, BoolArray, UInt8Array
+from cascade.core.exposure import BoolArray, UInt8Array
 from cascade.inputs.fits.ccds import open_exposure
 from cascade.inputs.fits.reader import open_fits
 from cascade.inputs.fits.sky_patches import SkyPatch, sky_patch
 from cascade.inputs.preview_store import header_table
+from cascade.runs.classes import check_known
 from cascade.runs.masks import read_planes
+from cascade.runs.rows import row_mask
 from cascade.runs.run import Run
-from cascade.runs.verdicts.reviewed import reviewed_run, row_mask
+from cascade.runs.verdicts.reviewed import reviewed_run
 
 _STORED = re.compile(r"(?P<store>.+\.zarr)\[(?P<row>\d+)\]")
 _N_STORES = 8  # header tables of stores that are held at a time
@@ -143,13 +145,14 @@ def _name(row: Mapping[str, Any]) -> str:
 
 def check_complete(run: Run) -> None:
     """
-    Refuse a run of which batches are missing.
+    Refuse a run of which batches are missing, or that has classes of artifact that are not known.
 
     Raises
     ------
     StoreError
-        If the run is not complete.
+        If it is one.
     """
+    check_known(run.config.classes, run.path)
     summary = run.summary()
     if summary.n_done < summary.n_batches:
         done = f"{summary.n_done} of {summary.n_batches} batches"
@@ -240,5 +243,5 @@ def header_cards(run: Run, exposure: GhostedExposure) -> dict[str, Any]:
         "GHMODEL": (segment.name if segment else None, "model that drew the masks"),
         "GHSHA256": (segment.sha256[:32] if segment else None, "its weights, first half of the sha256"),
         "GHVERS": (installed_versions().get("ghost-cascade"), "version of ghost-cascade"),
-        "GHCLASS": (" ".join(class_.label for class_ in Artifact), "classes of artifact"),
+        "GHCLASS": (" ".join(run.config.labels), "classes of artifact"),
     }

@@ -128,8 +128,7 @@ class ListedReader(ABC):
         expnum = row.get("expnum")
         if expnum is None and "name" in row:
             expnum = expnum_from_name(os.fsdecode(row["name"]))
-        header = HeaderFields(*(row.get(fact) for fact in ("band", "mjd_obs", "ra", "dec", "exptime")))
-        return Source(self.path(row), expnum, header)
+        return Source(self.path(row), expnum, HeaderFields.of(row))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +13,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cascade.core.errors import input_error, reason
+from cascade.core.exposure import HeaderFields
 
-HEADER_COLUMNS = ("expnum", "band", "mjd_obs", "ra", "dec", "exptime")
+_KINDS = get_type_hints(HeaderFields)
+_ARROW_TYPES = {str | None: pa.string(), float | None: pa.float64()}
+
+HEADER_SCHEMA = pa.schema(
+    [
+        pa.field("expnum", pa.int64(), metadata={"meaning": "exposure number; null if unknown, may repeat"}),
+        *(
+            pa.field(f.name, _ARROW_TYPES[_KINDS[f.name]], metadata={"meaning": f.metadata["meaning"]})
+            for f in fields(HeaderFields)
+        ),
+    ]
+)
+"""Columns of the exposure number and of the fields of `HeaderFields`, with their meanings."""
 
 
 def header_columns(columns: Mapping[str, pa.Array], path: str | Path) -> dict[str, pa.Array]:
@@ -22,14 +37,14 @@ def header_columns(columns: Mapping[str, pa.Array], path: str | Path) -> dict[st
     Parameters
     ----------
     columns : mapping of str to pyarrow.Array
-        By name; `HEADER_COLUMNS` are the names known. An expnum may be a number or a text like ``D00158776``.
+        By name; those of `HEADER_SCHEMA` are known. An expnum may be a number or a text like ``D00158776``.
     path : str or Path
         How errors name the table.
 
     Returns
     -------
     dict of str to pyarrow.Array
-        ``expnum`` int64, ``band`` text, all others float64. Empty text, NaN and negative expnums are null.
+        As in `HEADER_SCHEMA`, but text is large. Empty text, NaN and negative expnums are null.
 
     Raises
     ------
@@ -37,12 +52,12 @@ def header_columns(columns: Mapping[str, pa.Array], path: str | Path) -> dict[st
         If a value cannot be converted.
     """
     converted = {}
-    for name in HEADER_COLUMNS:
-        if name in columns:
+    for field in HEADER_SCHEMA:
+        if field.name in columns:
             try:
-                converted[name] = _CONVERTERS.get(name, _floats)(columns[name])
+                converted[field.name] = _CONVERTERS[field.type](columns[field.name])
             except (pa.ArrowException, ValueError) as error:
-                raise input_error(path, f"column {name}: {reason(error)}") from error
+                raise input_error(path, f"column {field.name}: {reason(error)}") from error
     return converted
 
 
@@ -82,4 +97,4 @@ def _is_text(values: pa.Array) -> bool:
     return bool(pa.types.is_large_unicode(type_) or pa.types.is_unicode(type_) or pa.types.is_binary(type_))
 
 
-_CONVERTERS = {"expnum": _expnums, "band": _texts}
+_CONVERTERS = {pa.int64(): _expnums, pa.string(): _texts, pa.float64(): _floats}

@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 
 from cascade.core.errors import StoreError
 from cascade.inputs import Reader
+from cascade.inputs.headers import HEADER_SCHEMA
 
 LISTING = pa.schema(
     [
         pa.field(
             "path", pa.large_string(), nullable=False, metadata={"meaning": "the input, as a person would name it"}
         ),
-        pa.field("expnum", pa.int64(), metadata={"meaning": "exposure number; null if unknown, may repeat"}),
+        HEADER_SCHEMA.field("expnum"),
     ],
     metadata={"table": "inputs", "rows": "one per input, in the order of the run"},
 )

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from cascade.core.errors import input_error, reason
 from cascade.inputs.base import Reader
-from cascade.inputs.headers import HEADER_COLUMNS, header_columns
+from cascade.inputs.headers import HEADER_SCHEMA, header_columns
 from cascade.inputs.images import FileReader
 from cascade.inputs.remote import RemoteReader
-from cascade.storage.places import is_url, open_storage, split_url
+from cascade.storage import URL_START, is_url, open_bucket
 
 _MAX_BYTES = 2**30  # of a manifest on an object store, which is held in memory
 
@@ -24,8 +24,8 @@ def open_manifest(name: str) -> Reader:
     Parameters
     ----------
     name : str
-        A .csv or .parquet table, local or an ``s3://…`` URL, with a column ``path`` (a relative one starts at the
-        manifest's folder; all or none are ``s3://…`` URLs) and, if known, ``expnum``, ``band``, ``mjd_obs``, ``ra``,
+        A .csv or .parquet table, local or a URL, with a column ``path`` (a relative one starts at the
+        manifest's folder; all or none are URLs) and, if known, ``expnum``, ``band``, ``mjd_obs``, ``ra``,
         ``dec``, ``exptime``. Where expnum is empty, the file name gives it.
 
     Raises
@@ -53,20 +53,20 @@ def open_manifest(name: str) -> Reader:
     if (row := pc.index(blank, value=True).as_py()) >= 0:
         raise input_error(name, f"expected a path in every row, got none in row {row + 1}")
     rows = pa.record_batch({"name": paths.cast(pa.large_binary()), **header_columns(columns, name)})
-    remote = pc.match_substring_regex(paths, "^s3://")
+    remote = pc.match_substring_regex(paths, URL_START)
     if not pc.any(remote).as_py():
         if is_url(name):
             return RemoteReader(rows, name.rpartition("/")[0])
         return FileReader(rows, str(file.parent), file.parent.absolute())
     if (row := pc.index(remote, value=False).as_py()) >= 0:
-        raise input_error(name, f"expected s3:// URLs in all rows or none, got {paths[row].as_py()} in row {row + 1}")
+        raise input_error(name, f"expected URLs in all rows or none, got {paths[row].as_py()} in row {row + 1}")
     return RemoteReader(rows, "")
 
 
 def _download(url: str) -> pa.BufferReader:
     """A manifest from an object store."""
-    bucket, key = split_url(url)
-    return pa.BufferReader(open_storage(f"s3://{bucket}").read(key, max_bytes=_MAX_BYTES))
+    bucket, key = open_bucket(url)
+    return pa.BufferReader(bucket.read(key, max_bytes=_MAX_BYTES))
 
 
 def _read_csv(file: Path | pa.BufferReader) -> pa.Table:
@@ -94,7 +94,7 @@ def _read_parquet(file: Path | pa.BufferReader) -> pa.Table:
 
 def _known(schema: pa.Schema) -> list[str]:
     """The columns to read; none at all, and so no rows, if there is no path."""
-    known = [name for name in ("path", *HEADER_COLUMNS) if name in schema.names]
+    known = [name for name in ("path", *HEADER_SCHEMA.names) if name in schema.names]
     for name in known:
         if schema.names.count(name) > 1:
             msg = f"the column {name!r} occurs more than once"

@@ -17,10 +17,11 @@ from threadpoolctl import threadpool_limits
 
 from cascade.camera import Camera
 from cascade.core.errors import InputError
+from cascade.core.log_records import REPORTED_ELSEWHERE
 from cascade.inputs.fits.entry import Entry
 from cascade.inputs.fits.reader import FitsReader, find_fits, open_fits
 from cascade.inputs.preview_store import PreviewLibrary, open_library
-from cascade.storage.places import local_path
+from cascade.storage import local_path
 
 logger = getLogger(__name__)
 
@@ -177,5 +178,5 @@ def _make(reader: FitsReader, index: int) -> Entry | str:
     except InputError as error:
         return str(error)
     except Exception as error:  # as in a run, one exposure must not stop a night
-        logger.warning("%s: reading failed", reader.source(index).path, exc_info=True)
+        logger.warning("%s: reading failed", reader.source(index).path, exc_info=True, extra=REPORTED_ELSEWHERE)
         return f"{reader.source(index).path}: unexpected {error!r}"

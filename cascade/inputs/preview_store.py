@@ -31,8 +31,9 @@ from cascade.core.errors import StoreError
 from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.inputs.fits.entry import Entry
 from cascade.inputs.fits.sky_patches import PATCHES
+from cascade.inputs.headers import HEADER_SCHEMA
+from cascade.storage import Storage, open_storage
 from cascade.storage.atomic import written_aside
-from cascade.storage.places import Storage, open_storage
 
 SHARD = 64
 """Exposures a shard."""
@@ -40,12 +41,7 @@ SHARD = 64
 HEADERS = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
-        pa.field("expnum", pa.int64()),
-        pa.field("band", pa.string()),
-        pa.field("mjd_obs", pa.float64()),
-        pa.field("ra", pa.float64()),
-        pa.field("dec", pa.float64()),
-        pa.field("exptime", pa.float64()),
+        *(field.remove_metadata() for field in HEADER_SCHEMA),
         pa.field("noise", pa.float32(), nullable=False),
         pa.field("n_ccds", pa.int16(), nullable=False),
         pa.field("remarks", pa.list_(pa.string()), nullable=False),
@@ -56,7 +52,12 @@ HEADERS = pa.schema(
 
 _ZSTD_LEVEL = 3
 _PART = re.compile(r"part-(\d{5,})\.parquet")
-_FLOATS = ("mjd_obs", "ra", "dec", "exptime")
+# Of the arrays beside the previews, by type of column: what they hold, and what stands for null.
+_STORED: dict[pa.DataType, tuple[Any, Any]] = {
+    pa.int64(): (np.dtype(np.int64), -1),
+    pa.string(): (np.dtypes.StringDType(), ""),
+    pa.float64(): (np.dtype(np.float64), np.nan),
+}
 
 
 class PreviewLibrary:
@@ -88,13 +89,12 @@ class PreviewLibrary:
         if not entries:
             return
         start, stop = self._length, self._length + len(entries)
-        columns: dict[str, Any] = {
-            "expnum": np.array([-1 if e.source.expnum is None else e.source.expnum for e in entries], np.int64)
-        }
-        columns["band"] = np.array([e.source.header.band or "" for e in entries], np.dtypes.StringDType())
-        for name in _FLOATS:
-            values = [getattr(e.source.header, name) for e in entries]
-            columns[name] = np.array([np.nan if v is None else v for v in values])
+        headers = [{"expnum": e.source.expnum, **asdict(e.source.header)} for e in entries]
+        columns: dict[str, Any] = {}
+        for field in HEADER_SCHEMA:
+            dtype, null = _STORED[field.type]
+            values = [header[field.name] for header in headers]
+            columns[field.name] = np.array([null if value is None else value for value in values], dtype)
         columns["preview"] = np.stack([e.image for e in entries])
         for name, values in columns.items():
             array = _array(self._group, name)
@@ -102,10 +102,10 @@ class PreviewLibrary:
             array[start:stop] = values
         rows = [
             {
-                "path": e.source.path, "expnum": e.source.expnum, **asdict(e.source.header), "noise": e.noise,
+                "path": e.source.path, **header, "noise": e.noise,
                 "n_ccds": e.n_ccds, "remarks": list(e.remarks), "ccds": [asdict(patch) for patch in e.patches],
             }
-            for e in entries
+            for e, header in zip(entries, headers, strict=True)
         ]  # fmt: skip
         with written_aside(self._headers / f"part-{self._n_parts:05d}.parquet") as aside:
             parquet.write_table(pa.Table.from_pylist(rows, HEADERS), aside, compression="zstd")
@@ -116,7 +116,7 @@ class PreviewLibrary:
 
     def _cut(self, length: int) -> None:
         """Take away what a killed process wrote beyond its last part."""
-        for name in ("preview", "expnum", "band", *_FLOATS):
+        for name in ("preview", *HEADER_SCHEMA.names):
             array = _array(self._group, name)
             if array.shape[0] < length:
                 msg = f"{self._headers}: expected {length} previews in the store, got {array.shape[0]} in {name!r}"
@@ -218,9 +218,9 @@ def _open_group(path: Path, camera: str) -> zarr.Group:
 def _create_group(path: Path, camera: str) -> zarr.Group:
     """An empty store; the previews come last, for they say that it is complete."""
     group = zarr.create_group(path, overwrite=True, attributes={"camera": camera})
-    for name in ("expnum", "band", *_FLOATS):
-        dtype: Any = {"expnum": "int64", "band": np.dtypes.StringDType()}.get(name, "float64")
-        group.create_array(name, shape=(0,), chunks=(4096,), dtype=dtype)
+    for field in HEADER_SCHEMA:
+        dtype, _ = _STORED[field.type]
+        group.create_array(field.name, shape=(0,), chunks=(4096,), dtype=dtype)
     group.create_array(
         "preview",
         shape=(0, *PREVIEW_SHAPE),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cascade.core.errors import InputError, input_error, reason
 from cascade.inputs.archive import open_archive
@@ -17,7 +17,7 @@ from cascade.inputs.images import IMAGE_SUFFIXES, is_image_name, open_folder, op
 from cascade.inputs.manifest import open_manifest
 from cascade.inputs.remote import open_remote
 from cascade.inputs.stacks import open_npy, open_zarr
-from cascade.storage.places import is_url
+from cascade.storage import is_url
 
 Predicate = Callable[[Path], bool]
 Opener = Callable[[Sequence[str]], Reader]
@@ -25,8 +25,8 @@ Registry = tuple[tuple[Predicate, Opener], ...]
 
 SUPPORTED = (
     "a folder of images, a glob pattern, a JPEG or PNG image, a .zip of images, an .npy stack, "
-    "a Zarr store of previews, FITS exposures or a folder of them, a manifest (.csv, .parquet); or an s3:// URL of "
-    "images, a Zarr store or a manifest"
+    "a Zarr store of previews, FITS exposures or a folder of them, a manifest (.csv, .parquet); or the URL "
+    "(s3://, gs:// or az://) of images, FITS exposures, a Zarr store or a manifest"
 )
 
 
@@ -40,8 +40,9 @@ def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     ----------
     inputs : path or sequence of paths
         Each one a folder (searched recursively), a glob pattern, a FITS exposure, a JPEG or PNG image, a .zip of
-        images, an .npy stack, a Zarr store of previews, or a manifest (.csv or .parquet); or an ``s3://…`` URL, see
-        `cascade.inputs.remote.open_remote`. A folder or pattern of images is not searched for FITS.
+        images, an .npy stack, a Zarr store of previews, or a manifest (.csv or .parquet); or a URL such as
+        ``s3://bucket/prefix`` of a manifest, of a Zarr store (``….zarr``) or of what
+        `cascade.inputs.remote.open_remote` takes. A folder or pattern of images is not searched for FITS.
     camera : str
         The camera that FITS exposures and stores made of them must be of, see `cascade.camera.Camera.load`.
 
@@ -61,11 +62,13 @@ def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     if not names:
         msg = f"inputs: expected at least one: {SUPPORTED}"
         raise InputError(msg)
+    registry, remote = _registry(camera), _remote_registry(camera)
+
+    def opener_of(name: str) -> Opener:
+        return _remote_opener(remote, name) if is_url(name) else _opener(registry, name)
+
     # A shell hands over a pattern as its matches: neighbours of one kind go to one opener.
-    registry = _registry(camera)
-    remote: Opener = partial(open_remote, camera=camera)
-    neighbours = groupby(names, key=lambda name: remote if is_url(name) else _opener(registry, name))
-    return chain(opener(list(group)) for opener, group in neighbours)
+    return chain(opener(list(group)) for opener, group in groupby(names, key=opener_of))
 
 
 def _opener(registry: Registry, name: str) -> Opener:
@@ -81,6 +84,11 @@ def _opener(registry: Registry, name: str) -> Opener:
     if not exists:
         raise input_error(name, "no such file or folder")
     raise input_error(name, f"not an input that can be read; expected {SUPPORTED}")
+
+
+def _remote_opener(registry: Mapping[str, Opener], name: str) -> Opener:
+    """The entry of the registry that takes a URL."""
+    return registry.get(PurePosixPath(name).suffix.lower(), registry[""])
 
 
 def _is_pattern(path: Path) -> bool:
@@ -135,3 +143,10 @@ def _registry(camera: str) -> Registry:
         (_file_ending(".npy"), _each(open_npy)),
         (_file_ending(".csv", ".parquet"), _each(open_manifest)),
     )
+
+
+def _remote_registry(camera: str) -> Mapping[str, Opener]:
+    """What opens which URL, by its suffix; the empty one stands for all others."""
+    manifests = _each(open_manifest)
+    stores = _each(lambda name: open_zarr(name.rstrip("/"), camera=camera))
+    return {".csv": manifests, ".parquet": manifests, ".zarr": stores, "": partial(open_remote, camera=camera)}

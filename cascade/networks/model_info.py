@@ -1,16 +1,18 @@
-"""What a model folder says of itself: `model.toml`."""
+"""The description of a model: `model.toml` in its folder."""
 
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from cascade.core.errors import ModelError
+from cascade.core.artifact import PAPER_CLASSES, Artifact
+from cascade.core.errors import InputError, ModelError
+from cascade.core.records import Range, parse_toml, read_record, shown
 from cascade.networks.calibration import Calibration, Guarantee
+from cascade.networks.model_id import ModelId
 
 Task = Literal["screen", "segment"]
 
@@ -18,45 +20,49 @@ MAX_MODEL_TOML_BYTES = 2**20
 
 DESCRIPTION = "model.toml"
 WEIGHTS = "model.weights.h5"  # Keras insists on this ending
+MAP_CLASSES = "map_classes"  # of a screen, whose `classes` are clean and ghosted
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """
-    What the `model.toml` of a model folder says.
+    Content of a `model.toml`.
 
     Attributes
     ----------
     name
-        Name of the model, which is that of its folder.
+        Name of the model and of its folder.
     task
         ``"screen"`` or ``"segment"``.
     folder
-        Where it lies.
+        The model folder.
     architecture
         Name of the network and its parameters.
+    classes
+        What a segmenter tells apart, in the order of its outputs; of a screen, what its map does.
     threshold
-        Score in [0, 1] from which a screened exposure is flagged, or an instance is kept.
+        Minimum score, in [0, 1], of flagged exposures or of kept instances.
     semantic
-        Probability in (0, 1] from which the semantic map of a network that has one makes artifacts.
+        Minimum probability, in (0, 1], of pixels of the semantic map that become artifacts.
     calibration
-        What turns the screen's raw score into a probability, in order; usually one or none.
+        Maps from the screen's raw score to a probability, applied in order; usually one or none.
     guarantees
-        Thresholds of the screen with a promised recall.
+        Thresholds of the screen with a guaranteed recall.
     sha256
         Hash of the weights, in hexadecimal.
     description_sha256
-        Hash of `model.toml` itself, which holds the threshold and the limits that the weights do not know.
+        Hash of `model.toml` itself, which holds the thresholds and limits.
     golden
-        Outputs that the network gave for `golden_images` when it was written.
+        Outputs of the network for `golden_images` when it was written.
     training
-        How it was made: data, command, figures.
+        Provenance: data, command, metrics.
     """
 
     name: str
     task: Task
     folder: Path
     architecture: Mapping[str, Any]
+    classes: tuple[Artifact, ...]
     threshold: float
     semantic: float
     calibration: tuple[Calibration, ...]
@@ -71,15 +77,53 @@ class ModelInfo:
         """The file of the weights."""
         return self.folder / WEIGHTS
 
+    @property
+    def identity(self) -> ModelId:
+        """What makes a model the same model."""
+        return ModelId(self.name, self.sha256, self.description_sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class _Threshold:
+    """The table ``[threshold]``."""
+
+    score: Annotated[float, Range(0, 1)]
+    semantic: Annotated[float, Range(0, 1, open_low=True)] = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """The table ``[weights]``."""
+
+    sha256: str
+    golden: tuple[float, ...]
+    file: str = WEIGHTS
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """A whole `model.toml`; `input` is for people, and so are the `classes` of a screen."""
+
+    task: Task
+    architecture: Mapping[str, Any]
+    threshold: _Threshold
+    weights: _Weights
+    classes: tuple[str, ...] = ()
+    map_classes: tuple[str, ...] = tuple(artifact.label for artifact in PAPER_CLASSES)
+    input: Mapping[str, Any] = field(default_factory=dict)
+    calibration: tuple[Calibration, ...] = ()
+    guarantee: tuple[Guarantee, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+
 
 def read_model(folder: Path) -> ModelInfo:
     """
-    Read the description of a model; the weights are not touched.
+    Read the description of a model, but not its weights.
 
     Raises
     ------
     ModelError
-        If it is missing, incomplete or makes no sense.
+        If it is missing, incomplete or invalid.
     """
     path = folder / DESCRIPTION
     try:
@@ -87,37 +131,37 @@ def read_model(folder: Path) -> ModelInfo:
             msg = f"{path}: expected at most {MAX_MODEL_TOML_BYTES} bytes, got {path.stat().st_size}"
             raise ModelError(msg)
         content = path.read_bytes()
-        text = tomllib.loads(content.decode("utf-8"))
-        info = ModelInfo(
-            name=folder.resolve().name,
-            task=text["task"],
-            folder=folder,
-            architecture=dict(text["architecture"]),
-            threshold=float(text["threshold"]["score"]),
-            semantic=float(text["threshold"].get("semantic", 0.5)),
-            calibration=tuple(Calibration.from_toml(table) for table in text.get("calibration", ())),
-            guarantees=tuple(Guarantee.from_toml(table) for table in text.get("guarantee", ())),
-            sha256=str(text["weights"]["sha256"]),
-            description_sha256=hashlib.sha256(content).hexdigest(),
-            golden=tuple(map(float, text["weights"]["golden"])),
-            training=dict(text.get("training", {})),
-        )
     except OSError as error:
         msg = f"{path}: cannot read the model: {error.strerror}"
         raise ModelError(msg) from error
-    except KeyError as error:
-        msg = f"{path}: expected a key {error}, which is missing"
+    tables = parse_toml(content, where=str(path), error=ModelError)
+    says = read_record(_Description, tables, where=str(path), error=ModelError)
+    return ModelInfo(
+        name=folder.resolve().name,
+        task=says.task,
+        folder=folder,
+        architecture=says.architecture,
+        classes=_classes(says, path),
+        threshold=says.threshold.score,
+        semantic=says.threshold.semantic,
+        calibration=says.calibration,
+        guarantees=says.guarantee,
+        sha256=says.weights.sha256,
+        description_sha256=hashlib.sha256(content).hexdigest(),
+        golden=says.weights.golden,
+        training=says.training,
+    )
+
+
+def _classes(says: _Description, path: Path) -> tuple[Artifact, ...]:
+    """The classes that a description names; screens from before they could name any have those of the paper."""
+    key = "classes" if says.task == "segment" else MAP_CLASSES
+    try:
+        classes = tuple(Artifact.from_label(label) for label in getattr(says, key))
+    except InputError as error:
+        msg = f"{path}: key {key}: {error}"
         raise ModelError(msg) from error
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # the last is TOML nested without end
-        msg = f"{path}: damaged model description: {error}"
-        raise ModelError(msg) from error
-    if info.task not in get_args(Task):
-        msg = f"{path}: task: expected one of {', '.join(get_args(Task))}, got {info.task!r}"
+    if not classes or len(set(classes)) < len(classes):
+        msg = f"{path}: key {key}: expected artifact classes, each once, got {shown(', '.join(getattr(says, key)))}"
         raise ModelError(msg)
-    if not 0.0 < info.semantic <= 1.0:
-        msg = f"{path}: threshold.semantic: expected a number in (0, 1], got {info.semantic}"
-        raise ModelError(msg)
-    if not 0.0 <= info.threshold <= 1.0:
-        msg = f"{path}: threshold.score: expected a number in [0, 1], got {info.threshold}"
-        raise ModelError(msg)
-    return info
+    return classes

@@ -1,4 +1,4 @@
-"""From what a Mask R-CNN says of one image to instances: its small masks pasted back onto the focal plane."""
+"""Convert the detections of a Mask R-CNN to instances: masks are pasted onto the focal plane."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instan
 
 _MASK_THRESHOLD = 0.5
 _WINDOWS_PX = (64, 128, 256, 1 << 20)
-"""Masks are pasted in windows of these sides, so that a small artifact does not cost as much as the focal plane."""
+"""Masks are pasted in windows of these sides, so that a small artifact does not cost as much as a full image."""
 
 
 def instances_of(
     boxes: Float32Array, scores: Float32Array, classes: npt.NDArray[np.int32], masks: Float32Array, *, min_score: float
 ) -> Instances:
     """
-    Turn the padded detections of one image into instances.
+    Convert the padded detections of one image to instances.
 
     Parameters
     ----------
@@ -25,18 +25,18 @@ def instances_of(
         0 where there is no detection.
     classes : ndarray of int32, shape (D,)
     masks : ndarray of float32, shape (D, m, m)
-        As `cascade.networks.nets.mask_rcnn.MaskRCNN` gives them.
+        Outputs of `cascade.networks.nets.mask_rcnn.MaskRCNN`.
     min_score : float
         Detections below it are dropped, in [0, 1].
 
     Returns
     -------
     Instances
-        Without those of which no pixel is left.
+        Without empty masks.
     """
     keep = (scores > 0) & (scores >= min_score)
     pasted = paste_masks(masks[keep], boxes[keep])
-    # The network's boxes may reach into its padding.
+    # Boxes may extend into the padding of the network's input.
     inside = np.clip(boxes[keep], 0, np.array(2 * pasted.shape[1:], np.float32))
     found = Instances(classes[keep].astype(np.uint8), scores[keep], inside, pasted)
     visible: BoolArray = np.any(pasted, axis=(1, 2))
@@ -45,14 +45,14 @@ def instances_of(
 
 def paste_masks(masks: Float32Array, boxes: Float32Array, shape: tuple[int, int] = PREVIEW_SHAPE) -> BoolArray:
     """
-    Stretch masks over their boxes, bilinearly, and cut them at a probability of 0.5.
+    Resize masks to their boxes, bilinearly, and threshold them at 0.5.
 
     Parameters
     ----------
     masks : ndarray of float32, shape (N, m, m)
-        Probabilities within each box; beyond the outermost bin centres they continue as they end.
+        Probabilities within each box; constant beyond the outermost bin centres.
     boxes : ndarray of float32, shape (N, 4)
-        (y0, x0, y1, x1) in pixels; parts outside the image are cut.
+        (y0, x0, y1, x1) in pixels; clipped to the image.
     shape : tuple of int
         (H, W) of the image.
 
@@ -80,11 +80,11 @@ def _paste_windows(
         first = np.clip(np.floor(low), 0, size - side).astype(np.intp)
         pixels.append(first[:, None] + np.arange(side))
         weights.append(_weights(low, high, pixels[-1], masks.shape[axis + 1]))
-    drawn = weights[0] @ masks @ weights[1].transpose(0, 2, 1) >= _MASK_THRESHOLD
-    if drawn.shape[1:] == pasted.shape[1:]:
-        pasted[which] = drawn
+    binary = weights[0] @ masks @ weights[1].transpose(0, 2, 1) >= _MASK_THRESHOLD
+    if binary.shape[1:] == pasted.shape[1:]:
+        pasted[which] = binary
     else:
-        pasted[which[:, None, None], pixels[0][:, :, None], pixels[1][:, None, :]] = drawn
+        pasted[which[:, None, None], pixels[0][:, :, None], pixels[1][:, None, :]] = binary
 
 
 def _weights(low: Float32Array, high: Float32Array, pixels: npt.NDArray[np.intp], bins: int) -> Float32Array:
@@ -93,9 +93,9 @@ def _weights(low: Float32Array, high: Float32Array, pixels: npt.NDArray[np.intp]
     along = (centres - low[:, None]) / np.maximum(high - low, 1e-3)[:, None]
     position = np.clip(along * bins - 0.5, 0, bins - 1)
     lower = np.minimum(position.astype(np.intp), bins - 2)
-    share = position - lower
+    fraction = position - lower
     within = (along >= 0) & (along < 1)
     weights = np.zeros((*pixels.shape, bins), np.float32)
-    np.put_along_axis(weights, lower[..., None], ((1 - share) * within)[..., None], axis=-1)
-    np.put_along_axis(weights, lower[..., None] + 1, (share * within)[..., None], axis=-1)
+    np.put_along_axis(weights, lower[..., None], ((1 - fraction) * within)[..., None], axis=-1)
+    np.put_along_axis(weights, lower[..., None] + 1, (fraction * within)[..., None], axis=-1)
     return weights

@@ -1,4 +1,4 @@
-"""The first stage: how likely does each exposure show an artifact?"""
+"""The first stage: the probability that an exposure shows an artifact."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cascade.networks.model_info import ModelInfo
 
 
 class Screener(Protocol):
-    """Anything that scores previews."""
+    """Interface of screens."""
 
     def score(self, images: UInt8Array) -> Float32Array:
         """
@@ -34,14 +34,14 @@ class Screener(Protocol):
 
 class NetworkScreener:
     """
-    Score previews with a network that gives one logit an image.
+    Score previews with a network that outputs one logit per image.
 
     Parameters
     ----------
     engine : Engine
         Runs the network.
     calibration : sequence of Calibration
-        What turns its scores into probabilities, in order.
+        Maps from scores to probabilities, applied in order.
     """
 
     def __init__(self, engine: Engine, calibration: Sequence[Calibration] = ()) -> None:
@@ -49,7 +49,7 @@ class NetworkScreener:
 
     @classmethod
     def load(cls, info: ModelInfo, *, engine: str = "auto") -> NetworkScreener:
-        """Load a model folder into an engine; see `cascade.networks.engines.load_engine` for what can go wrong."""
+        """Load a model folder into an engine; raises as `cascade.networks.engines.load_engine` does."""
         return cls(load_engine(info, engine), info.calibration)
 
     def score(self, images: UInt8Array) -> Float32Array:

@@ -1,8 +1,8 @@
 """
-Stand-ins for the networks, for benchmarks of everything around them (`cascade run --stub`).
+Stubs of the networks, for benchmarks of everything around them (`cascade run --stub`).
 
-They look at one pixel a preview: its level, as a fraction of 255, is the score, and what is flagged gets one faint
-artifact, a square whose side in pixels is that level. So every result can be told from the input.
+They read one pixel per preview: its level, as a fraction of 255, is the score, and a flagged exposure gets one faint
+artifact, a square whose side in pixels is that level. So every result is known from the input.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Float32Array, Instances, UInt8Array
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import PREVIEW_SHAPE, Float32Array, Instances, UInt8Array
 from cascade.networks.model_id import ModelId
 
 STUB = ModelId("stub", "stub", "stub")
-"""What ``run.json`` names as the models of a run with stand-ins."""
+"""Model recorded in ``run.json`` for a run with stubs."""
 
 THRESHOLD = 0.5
 
@@ -31,7 +32,7 @@ class StubScreener:
     Attributes
     ----------
     pause_s
-        Seconds to sleep an exposure.
+        Seconds to sleep per exposure.
     """
 
     pause_s: float = 0.0
@@ -44,7 +45,7 @@ class StubScreener:
 
 
 class StubSegmenter:
-    """One square an image, as large as the first pixel says."""
+    """One square per image, with the first pixel's level as its side."""
 
     def segment(self, images: UInt8Array) -> list[Instances]:
         """Find the square of (B, 400, 400) uint8 previews."""
@@ -60,16 +61,16 @@ class StubSegmenter:
 @dataclass(frozen=True, slots=True)
 class StubLoader:
     """
-    Loads the stand-ins.
+    Loads the stubs.
 
     Attributes
     ----------
     pause_s
-        Seconds that they sleep an exposure, as if the networks computed on another device.
+        Seconds to sleep per exposure, to emulate networks on another device.
     """
 
     pause_s: float = 0.0
 
     def __call__(self) -> tuple[StubScreener, StubSegmenter]:
-        """Make them."""
+        """Create both stubs."""
         return StubScreener(self.pause_s), StubSegmenter()

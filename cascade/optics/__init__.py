@@ -1,1 +1,1 @@
-"""Ghosts of DECam, ray-traced once: from a star's place in the field to outlines on the focal plane."""
+"""Ghosts of DECam, ray-traced once: from a star's field position to outlines on the focal plane."""

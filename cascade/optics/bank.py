@@ -1,4 +1,4 @@
-"""The optics bank: ghosts of DECam as polynomials between pupil and focal plane, and how to read it."""
+"""The optics bank: ghosts of DECam as polynomials between pupil and focal plane."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ SURFACES = (
     "C1_entrance", "C1_exit", "C2_entrance", "C2_exit", "C3_entrance", "C3_exit", "Filter_entrance", "Filter_exit",
     "C4_entrance", "C4_exit", "C5_entrance", "C5_exit", "D",
 )  # fmt: skip
-"""Surfaces that reflect, in the order in which starlight meets them; D is the detector."""
+"""Reflecting surfaces along the light path; D is the detector."""
 
 
 def pair_surfaces(pair: str) -> tuple[str, str]:
     """
-    The surfaces of a pair: where the light is reflected first, and where next.
+    Surfaces of the first and of the second reflection of a pair.
 
     Raises
     ------
     ConfigError
-        If it is not two surfaces in falling order, such as ``"D>C5_exit"``.
+        If it is not two surfaces, the one further along the light path first, such as ``"D>C5_exit"``.
     """
     first, _, second = pair.partition(">")
     if first in SURFACES and second in SURFACES and SURFACES.index(first) > SURFACES.index(second):
@@ -43,23 +43,23 @@ def pair_surfaces(pair: str) -> tuple[str, str]:
 @dataclass(frozen=True, slots=True)
 class GhostMap:
     """
-    How one pair images the pupil, in the frame in which the star lies towards +x.
+    Mapping of the pupil by one surface pair, in the frame with the star towards +x.
 
     Attributes
     ----------
     forward, inverse
-        Coefficients, `EVEN` then `ODD`: focal plane in mm by pupil in units of 2 m; pupil in m by place in the box.
+        Coefficients, `EVEN` then `ODD`: focal plane in mm by pupil in units of 2 m; pupil in m by position in the box.
     box
-        Centre x and half sizes (x, y) of the ghost's box, mm.
+        Centre x and half-widths (x, y) of the ghost's bounding box, mm.
     stops_pupil, stops_plane
-        Squared height at limiting lens edges over their clear radius, by pupil and by place in the box, `EVEN` terms;
-        rows of zeros mean no edge.
+        Squared ray height at the limiting lens edges in units of their clear radius, by pupil and by position in the
+        box, `EVEN` terms; rows of zeros mean no edge.
     invertible
         Whether `inverse` and `stops_plane` may be used.
     share
-        Share of the pupil that passes the lens edges.
+        Unvignetted fraction of the pupil.
     density
-        Typical pupil area, m2, that lands on a mm2.
+        Typical pupil area, m2, imaged onto a mm2.
     """
 
     forward: Floats
@@ -75,7 +75,7 @@ class GhostMap:
 @dataclass(frozen=True, eq=False)
 class OpticsBank:
     """
-    The bank as it is shipped; make one with `OpticsBank.load`.
+    The shipped bank; read it with `OpticsBank.load`.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class OpticsBank:
 
     description: dict[str, Any]
     arrays: dict[str, npt.NDArray[Any]]
-    _density: dict[str, npt.NDArray[Any]] = field(default_factory=dict)  # by pair and angle, filled as asked for
+    _density: dict[str, npt.NDArray[Any]] = field(default_factory=dict)  # by pair and angle, filled lazily
 
     @classmethod
     def load(cls, path: Path | None = None) -> OpticsBank:
@@ -97,7 +97,7 @@ class OpticsBank:
         Parameters
         ----------
         path : Path or None
-            None: the one of the package.
+            None: the shipped one.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class OpticsBank:
 
     def mix_of_band(self, band: str) -> float:
         """
-        Weight of the longer traced wavelength that stands for a filter; linear in the refractive index.
+        Interpolation weight of the longer traced wavelength for a filter; linear in the refractive index.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class OpticsBank:
         return float((indices[band] - blue) / (red - blue))
 
     def star_radius_mm(self, angle_deg: float, mix: float) -> float:
-        """Distance from the axis, in mm, at which a star is imaged."""
+        """Distance of a star's direct image from the axis, mm."""
         blue, red = (np.interp(angle_deg, self.description["angles_deg"], row) for row in self.arrays["star_radius_mm"])
         return float(blue + mix * (red - blue))
 
@@ -165,12 +165,12 @@ class OpticsBank:
         mix : float
             See `mix_of_band`.
         offset_mm : float
-            Place of the filter relative to batoid's model, towards the detector; held within the traced range.
+            Filter position relative to batoid's model, towards the detector; clipped to the traced range.
 
         Returns
         -------
         GhostMap or None
-            None if no light gets through.
+            None if the pair is fully vignetted.
         """
         rows = self._rows(pair)
         row, at_row = _between(self.arrays["row_offset_mm"][rows], offset_mm)
@@ -201,7 +201,7 @@ class OpticsBank:
 
 
 def _between(nodes: npt.NDArray[Any], value: float) -> tuple[list[int], list[float]]:
-    """The nodes around a value and their weights; a value outside gets the last node."""
+    """Indices and linear weights of the nodes around a value; values outside are clipped."""
     if len(nodes) == 1:
         return [0], [1.0]
     value = float(np.clip(value, nodes[0], nodes[-1]))

@@ -43,16 +43,16 @@ N_STOPS = 4
 """Most passages through a lens whose edge is kept for a pair."""
 
 _GRID = 41
-_HALF_M = 2.3  # beyond the pupil's rim, so that the fits do not swing there
-_START_M = 15.0  # batoid's own distance to start from
-_MARGIN = 1.08  # rays this far beyond an edge still help to fit
+_HALF_M = 2.3  # beyond the pupil's rim, so that the fits do not oscillate there
+_START_M = 15.0  # batoid's default starting distance
+_MARGIN = 1.08  # rays up to this far beyond an edge are still fitted
 _MM_PER_PX = 1 / 0.9463
 _ROUND_TRIP_PX = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Rays of one path on the detector: positions in mm and the place in units of the clear radius, squared."""
+    """Rays of one path: positions on the detector in mm, squared heights at lens edges in units of the clear radius."""
 
     x: Floats
     y: Floats
@@ -67,16 +67,21 @@ def pupil_grid() -> tuple[Floats, Floats]:
 
 
 def passages(pair: str) -> list[tuple[str, str]]:
-    """Surfaces that the light of a pair meets in turn, and how: forward, reverse or reflected."""
+    """Light path of a pair: surfaces in order, each passed forward, in reverse or reflected."""
     first, second = pair_surfaces(pair)
     far, near = SURFACES.index(first), SURFACES.index(second)
-    met = [(name, "forward") for name in SURFACES[:far]] + [(first, "reflected")]
-    met += [(name, "reverse") for name in reversed(SURFACES[near + 1 : far])] + [(second, "reflected")]
-    return met + [(name, "forward") for name in SURFACES[near + 1 :]]
+    path = [(name, "forward") for name in SURFACES[:far]] + [(first, "reflected")]
+    path += [(name, "reverse") for name in reversed(SURFACES[near + 1 : far])] + [(second, "reflected")]
+    return path + [(name, "forward") for name in SURFACES[near + 1 :]]
 
 
-def trace(telescope: Any, met: Sequence[tuple[str, str]], angle_deg: float, wavelength_nm: float) -> Trace:  # noqa: ANN401
-    """Send parallel rays through the telescope along one path; edges stop none of them."""
+def trace(
+    telescope: Any,  # noqa: ANN401
+    path: Sequence[tuple[str, str]],
+    angle_deg: float,
+    wavelength_nm: float,
+) -> Trace:
+    """Trace parallel rays along one path, without vignetting."""
     import batoid
 
     px, py = pupil_grid()
@@ -88,7 +93,7 @@ def trace(telescope: Any, met: Sequence[tuple[str, str]], angle_deg: float, wave
         np.full(n, np.sin(angle)), np.zeros(n), np.full(n, -np.cos(angle)), 0.0, wavelength_nm * 1e-9, 1.0,
     )  # fmt: skip
     stops = []
-    for name, how in [("PM", "forward"), *met]:
+    for name, how in [("PM", "forward"), *path]:
         optic = telescope[name]
         if how == "reflected":
             optic.surface.reflect(rays, coordSys=optic.coordSys)
@@ -110,7 +115,7 @@ def _fit(basis: Floats, values: Floats, good: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _choose_stops(traces: Sequence[Trace]) -> list[int]:
-    """The passages of a pair that cut most, at any angle, of what those chosen before let through."""
+    """Greedy choice of the lens passages of a pair that vignette most, over all angles."""
     px, py = pupil_grid()
     inside = np.hypot(px, py) < PUPIL_RADIUS_M
     left = [inside & (trace.stops.max(axis=0) < 81) for trace in traces]
@@ -136,14 +141,14 @@ def _state(trace: Trace, stops: Sequence[int]) -> dict[str, Floats]:
         "box": np.array([0.0, 1.0, 1.0]),
         "stops_pupil": np.zeros((N_STOPS, len(EVEN))),
         "stops_plane": np.zeros((N_STOPS, len(EVEN))),
-        "facts": np.zeros(3),  # share of the pupil that gets through, typical |d pupil / d plane| in m2/mm2, invertible
+        "facts": np.zeros(3),  # unvignetted fraction of the pupil, typical |d pupil / d plane| in m2/mm2, invertible
     }
     if lit.sum() < 8 or good.sum() < 60:
         return out
     even, odd = (powers_matrix(px / 2, py / 2, terms) for terms in (EVEN, ODD))
     forward = np.concatenate([_fit(even, trace.x, good), _fit(odd, trace.y, good)])
     x, y = even @ forward[: len(EVEN)], odd @ forward[len(EVEN) :]
-    near = good | (radius < 1.05 * PUPIL_RADIUS_M)  # the smooth continuation stands in for rays that an edge stops
+    near = good | (radius < 1.05 * PUPIL_RADIUS_M)  # vignetted rays are replaced by the smooth extrapolation
     near &= np.hypot(x - trace.x[lit].mean(), y) < 4 * max(np.ptp(trace.x[lit]), np.ptp(trace.y[lit]))
     box = np.array([(x[near].max() + x[near].min()) / 2, np.ptp(x[near]) / 2, np.abs(y[near]).max()])
     plane_even, plane_odd = (powers_matrix((x - box[0]) / box[1], y / box[2], terms) for terms in (EVEN, ODD))
@@ -164,7 +169,7 @@ def _state(trace: Trace, stops: Sequence[int]) -> dict[str, Floats]:
 
 
 def _is_invertible(state: dict[str, Floats]) -> float:
-    """1 where the inverse is right wherever it points into the pupil, even in the corners around the ghost."""
+    """1 if the inverse is accurate wherever it maps into the pupil, even in the corners around the ghost."""
     side = np.linspace(-1.5, 1.5, 61)
     u, v = (a.ravel() for a in np.meshgrid(side, side))
     px = powers_matrix(u, v, EVEN) @ state["inverse"][: len(EVEN)]
@@ -180,14 +185,14 @@ def _is_invertible(state: dict[str, Floats]) -> float:
 
 
 def build(telescope: Any) -> dict[str, npt.NDArray[Any]]:  # noqa: ANN401
-    """All arrays of the bank but its description."""
+    """All arrays of the bank."""
     rows: list[tuple[int, float]] = []
     states: list[list[list[dict[str, Floats]]]] = []
     for number, pair in enumerate(PAIRS):
-        met = passages(pair)
+        path = passages(pair)
         for offset in FILTER_OFFSETS_MM if "Filter" in pair else (0.0,):
             shifted = telescope.withLocallyShiftedOptic("BlancoDECam.DECam.Filter", [0, 0, offset * 1e-3])
-            traces = [[trace(shifted, met, angle, wl) for angle in ANGLES_DEG] for wl in WAVELENGTHS_NM]
+            traces = [[trace(shifted, path, angle, wl) for angle in ANGLES_DEG] for wl in WAVELENGTHS_NM]
             stops = _choose_stops([t for row in traces for t in row])
             states.append([[_state(t, stops) for t in row] for row in traces])
             rows.append((number, offset))
@@ -204,7 +209,7 @@ def build(telescope: Any) -> dict[str, npt.NDArray[Any]]:  # noqa: ANN401
 
 
 def _star_radius(telescope: Any, angle_deg: float, wavelength_nm: float) -> float:  # noqa: ANN401
-    """Mean position of the star's own image, mm from the axis."""
+    """Mean position of the star's direct image, mm from the axis."""
     px, py = pupil_grid()
     inside = (np.hypot(px, py) < PUPIL_RADIUS_M) & (np.hypot(px, py) > 0.8)
     image = trace(telescope, [(name, "forward") for name in SURFACES], angle_deg, wavelength_nm)
@@ -212,7 +217,7 @@ def _star_radius(telescope: Any, angle_deg: float, wavelength_nm: float) -> floa
 
 
 def main() -> None:
-    """Build the bank and write it where the package looks for it."""
+    """Build the bank and write it into the package."""
     import batoid
 
     parser = argparse.ArgumentParser(description=__doc__)

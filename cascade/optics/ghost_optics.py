@@ -13,11 +13,11 @@ from cascade.camera import Camera
 from cascade.core.errors import ConfigError
 from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array
 from cascade.optics.bank import SURFACES, GhostMap, OpticsBank, pair_surfaces
-from cascade.optics.ghost_image import Patch, Sight, draw_ghost
+from cascade.optics.ghost_image import Patch, StarGeometry, draw_ghost
 from cascade.optics.pupil import VANE_WIDTH_MM, VaneWidths, open_area_m2
 
 MAX_FIELD_ANGLE_DEG = 1.5
-"""Beyond it no pair sends light to the detector (traced)."""
+"""Beyond it no pair sends light to the detector (ray-traced)."""
 
 DETECTOR_RADIUS_MM = 225.68
 """The detector reflects stars imaged within this distance of the axis (batoid's DECam)."""
@@ -26,9 +26,9 @@ DETECTOR_RADIUS_MM = 225.68
 @dataclass(frozen=True, slots=True)
 class Reflectivity:
     """
-    Shares of light that surfaces reflect.
+    Reflectivities of the surfaces.
 
-    No measured values were found for DECam: the defaults are assumed, and the real ones vary with wavelength.
+    No measurements were found for DECam: the defaults are assumed, and the real ones vary with wavelength.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Reflectivity:
     glass
         A coated face of a lens or filter.
     surfaces
-        Values for single surfaces, by their names in `SURFACES`, that replace the above.
+        Overrides for single surfaces, by their names in `SURFACES`.
 
     Raises
     ------
@@ -55,15 +55,15 @@ class Reflectivity:
                 msg = f"reflectivity: expected one of {', '.join(SURFACES)}, got {name!r}"
                 raise ConfigError(msg)
             if not 0 <= value <= 1:
-                msg = f"reflectivity of {name}: expected a share in [0, 1], got {value}"
+                msg = f"reflectivity of {name}: expected a number in [0, 1], got {value}"
                 raise ConfigError(msg)
 
     def of(self, surface: str) -> float:
-        """Share of the light that one surface reflects."""
+        """Reflectivity of one surface."""
         return self.surfaces.get(surface, self.detector if surface == "D" else self.glass)
 
     def throughput(self, pair: str) -> float:
-        """Flux of a pair over that of the star's own image: two reflections, and glass passed twice more."""
+        """Flux of a pair relative to the direct image: two reflections, and the glass between twice more."""
         first, second = pair_surfaces(pair)
         between = SURFACES[SURFACES.index(second) + 1 : SURFACES.index(first)]
         passed = np.prod([(1 - self.of(name)) ** 2 for name in between])
@@ -73,7 +73,7 @@ class Reflectivity:
 @dataclass(frozen=True, slots=True)
 class Star:
     """
-    Where a star is and through what it is seen.
+    Position of a star, and the filter.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Star:
     band
         Filter: u, g, r, i, z, Y or VR.
     filter_offset_mm
-        Place of the filter relative to batoid's model, towards the detector, in [-200, 50].
+        Filter position relative to batoid's model, towards the detector, in [-200, 50].
 
     Raises
     ------
@@ -106,14 +106,14 @@ class Star:
 @dataclass(frozen=True, slots=True)
 class Outline:
     """
-    Ellipse around a ghost, cut by no lens edge, in continuous pixels.
+    Ellipse around a ghost without vignetting, in continuous pixels.
 
     Attributes
     ----------
     row, column
         Centre.
     major, minor
-        Half-axes.
+        Semi-axes.
     theta
         Direction of the major axis in radians, from +column towards +row.
     """
@@ -128,12 +128,12 @@ class Outline:
 @dataclass(frozen=True, eq=False)
 class GhostOptics:
     """
-    Draws the ghosts of stars; make one with `GhostOptics.load`.
+    Renders the ghosts of stars; read it with `GhostOptics.load`.
 
     Attributes
     ----------
     bank
-        The traced optics.
+        The ray-traced optics.
     """
 
     bank: OpticsBank
@@ -149,7 +149,7 @@ class GhostOptics:
         return self.bank.pairs
 
     def star_mm(self, star: Star) -> tuple[float, float]:
-        """(x_mm, y_mm) of the star's own image."""
+        """(x_mm, y_mm) of the star's direct image."""
         radius = self.bank.star_radius_mm(star.field_angle_deg, self.bank.mix_of_band(star.band))
         azimuth = np.deg2rad(star.azimuth_deg)
         return float(radius * np.cos(azimuth)), float(radius * np.sin(azimuth))
@@ -168,7 +168,7 @@ class GhostOptics:
         shape: tuple[int, int] = PREVIEW_SHAPE,
     ) -> dict[str, Float32Array]:
         """
-        Draw every ghost of a star on a whole preview.
+        Render every ghost of a star on a whole preview.
 
         Parameters
         ----------
@@ -180,8 +180,8 @@ class GhostOptics:
         Returns
         -------
         dict
-            Pair to (H, W) float32: flux per pixel as a share of the star's; pairs without light on the preview are
-            left out.
+            Pair to (H, W) float32: flux per pixel as a fraction of the star's; pairs without light on the preview are
+            omitted.
         """
         star = Star(field_angle_deg, azimuth_deg, band, filter_offset_mm)
         images = {}
@@ -204,7 +204,7 @@ class GhostOptics:
         shape: tuple[int, int] = PREVIEW_SHAPE,
     ) -> dict[str, Patch]:
         """
-        Draw every ghost of a star within its own box.
+        Render every ghost of a star within its bounding box.
 
         Parameters
         ----------
@@ -214,21 +214,21 @@ class GhostOptics:
         vane_width_mm : tuple of float
             Widths of the spider's vanes towards azimuths 45, 225, 135 and 315 degrees.
         cutoff : float
-            Pairs whose typical surface brightness, in shares of the star's flux per pixel of the preview, is lower are
-            left out before they cost time.
+            Pairs of lower typical surface brightness, as a fraction of the star's flux per pixel of the preview, are
+            skipped before rendering.
         pairs : iterable of str or None
-            Pairs to draw; None: all.
+            Pairs to render; None: all.
         shape : tuple of int
             (H, W) of the preview.
 
         Returns
         -------
         dict
-            Pair to `Patch`; pairs without light on the preview are left out.
+            Pair to `Patch`; pairs without light on the preview are omitted.
         """
         chosen = self._visible(star, reflectivity or Reflectivity(), cutoff, pairs, shape)
-        sight = _sight(star, shape, vane_width_mm)
-        drawn = {pair: draw_ghost(map_, sight, throughput) for pair, (map_, throughput) in chosen.items()}
+        geometry = _geometry(star, shape, vane_width_mm)
+        drawn = {pair: draw_ghost(map_, geometry, throughput) for pair, (map_, throughput) in chosen.items()}
         return {pair: patch for pair, patch in drawn.items() if patch is not None}
 
     def surface_brightness(
@@ -240,9 +240,9 @@ class GhostOptics:
         shape: tuple[int, int] = PREVIEW_SHAPE,
     ) -> dict[str, float]:
         """
-        Typical flux per pixel of every lit pair, as a share of the star's; costs no drawing.
+        Typical flux per pixel of every lit pair, as a fraction of the star's; renders nothing.
 
-        Pairs below `cutoff` are left out.
+        Pairs below `cutoff` are omitted.
         """
         reflectivity = reflectivity or Reflectivity()
         area = _pixel_area_mm2(shape) / open_area_m2()
@@ -257,11 +257,11 @@ class GhostOptics:
         Returns
         -------
         ndarray of bool, shape (H, W)
-            All False if no light of the pair meets the preview.
+            All False if no light of the pair falls on the preview.
         """
         mask = np.zeros(shape, bool)
         map_ = self._map(pair, star)
-        patch = None if map_ is None else draw_ghost(map_, _sight(star, shape, None), 1.0)
+        patch = None if map_ is None else draw_ghost(map_, _geometry(star, shape, None), 1.0)
         if patch is not None:
             lit = patch.values[patch.values > 0]
             mask[patch.where] = patch.values > 0.25 * float(np.median(lit))  # an edge pixel is lit in part
@@ -271,12 +271,12 @@ class GhostOptics:
         """
         Fit an ellipse to the image of the pupil's rim; None if the pair is dark.
 
-        The lens edges are left out: near the rim of the field the real ghost is smaller than its outline.
+        Vignetting is ignored: near the edge of the field the real ghost is smaller than its outline.
         """
         map_ = self._map(pair, star)
         if map_ is None:
             return None
-        rows, columns = _sight(star, shape, None).rim(map_)
+        rows, columns = _geometry(star, shape, None).rim(map_)
         offsets = np.stack([columns - columns.mean(), rows - rows.mean()])
         variances, axes = np.linalg.eigh(offsets @ offsets.T / rows.size)
         minor, major = np.sqrt(2 * np.maximum(variances, 0))
@@ -284,7 +284,7 @@ class GhostOptics:
         return Outline(float(rows.mean()), float(columns.mean()), float(major), float(minor), float(theta))
 
     def _map(self, pair: str, star: Star) -> GhostMap | None:
-        """How a pair images the pupil of a star, or None where it gets no light."""
+        """Ghost map of a pair for a star; None if it is dark."""
         mix = self.bank.mix_of_band(star.band)
         on_detector = self.bank.star_radius_mm(star.field_angle_deg, mix) < DETECTOR_RADIUS_MM
         if pair.startswith("D>") and not on_detector:
@@ -318,9 +318,9 @@ def _pixel_area_mm2(shape: tuple[int, int]) -> float:
     return float(abs((x[1] - x[0]) * (y[1] - y[0])))
 
 
-def _sight(star: Star, shape: tuple[int, int], vane_width_mm: VaneWidths | None) -> Sight:
-    """Look at a star on a preview."""
+def _geometry(star: Star, shape: tuple[int, int], vane_width_mm: VaneWidths | None) -> StarGeometry:
+    """Geometry of a star on a preview."""
     if vane_width_mm is None:
-        return Sight.of(star.field_angle_deg, star.azimuth_deg, shape, None)
+        return StarGeometry.of(star.field_angle_deg, star.azimuth_deg, shape, None)
     a, b, c, d = (width * 1e-3 for width in vane_width_mm)
-    return Sight.of(star.field_angle_deg, star.azimuth_deg, shape, (a, b, c, d))
+    return StarGeometry.of(star.field_angle_deg, star.azimuth_deg, shape, (a, b, c, d))

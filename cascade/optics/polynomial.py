@@ -10,7 +10,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 DEGREE = 7
-"""Total degree; it meets traced rays within 0.02 px for every pair that matters."""
+"""Total degree; residuals from traced rays are below 0.02 px for every relevant pair."""
 
 EVEN = tuple((i, j) for i in range(DEGREE + 1) for j in range(0, DEGREE + 1 - i, 2))
 """Exponents (i, j) of the terms x**i y**j that are even in y."""
@@ -43,8 +43,8 @@ def _exponents(terms: tuple[tuple[int, int], ...]) -> tuple[npt.NDArray[np.intp]
     return rows, columns
 
 
-def square(coefficients: Floats, terms: tuple[tuple[int, int], ...]) -> Floats:
-    """Coefficients as a (DEGREE + 1, DEGREE + 1) matrix C, so that on a grid the values are Y @ C.T @ X.T."""
+def coefficient_matrix(coefficients: Floats, terms: tuple[tuple[int, int], ...]) -> Floats:
+    """Coefficients as a (DEGREE + 1, DEGREE + 1) matrix C: on a grid the values are Y @ C.T @ X.T."""
     matrix = np.zeros((DEGREE + 1, DEGREE + 1))
     matrix[_exponents(terms)] = coefficients
     return matrix
@@ -57,7 +57,7 @@ def chebyshev(n_nodes: int) -> Floats:
 
 def lagrange(nodes: Floats, at: Floats) -> Floats:
     """
-    Matrix that carries values at the nodes to values of their interpolating polynomial.
+    Matrix that interpolates values at the nodes by a polynomial.
 
     Barycentric form; see Berrut & Trefethen 2004, SIAM Review 46, 501.
 

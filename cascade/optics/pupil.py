@@ -1,4 +1,4 @@
-"""What the telescope's top end, spider and baffles leave of a star's beam, in the plane of the entrance pupil."""
+"""Obscuration of the entrance pupil by the telescope's top end, spider and baffles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PUPIL_Z_M = 0.534
 PUPIL_RADIUS_M = 1.971
 
 _FOCAL_M = 21.3115998206672 / 2
-# (height, radius) in m: discs that hide the sky on the way down to the mirror, and on the way up again.
+# (height, radius) in m of obscuring discs on the way down to the mirror, and on the way up again.
 _DISCS_DOWN = (
     (12.0228, 0.8254), (11.4894, 0.8254), (10.3079, 0.7896), (9.0446, 0.7896), (7.927, 0.7896), (7.4622, 0.8181),
     (3.7530, 0.4699), (2.6823, 0.5334), (1.7139, 0.6223), (0.1, 0.6477), (0.0, 0.6684),
@@ -40,7 +40,7 @@ which vane is the wide one is uncertain.
 
 
 def shadow_circles(angle: float) -> list[tuple[float, float]]:
-    """(centre x, radius) in m of the shadows; those wholly inside another are left out."""
+    """(centre x, radius) in m of the shadows; those wholly inside another are omitted."""
     tangent = np.tan(angle)
     circles = [(tangent * (z - PUPIL_Z_M), radius) for z, radius in _DISCS_DOWN]
     for z, radius in _DISCS_UP:  # on the way up the beam has shrunk towards the focus
@@ -64,7 +64,7 @@ def transmission(
     shadows: bool = True,
 ) -> Float32s:
     """
-    Share of a small patch of the pupil that is open.
+    Unobscured fraction of small patches of the pupil.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def transmission(
     """
     radius2 = x * x + y * y
     softness = np.float32(1) / width
-    open_ = _share_inside(_inside(x, radius2, 0.0, PUPIL_RADIUS_M), softness)
+    open_ = _fraction_inside(_inside(x, radius2, 0.0, PUPIL_RADIUS_M), softness)
     if not shadows:
         return open_
     cos, sin = np.float32(np.cos(azimuth)), np.float32(np.sin(azimuth))
@@ -99,7 +99,7 @@ def transmission(
     hidden = np.minimum(np.float32(_CHANGER_HALF_WIDTH_M) - across, -along)
     for centre, radius in shadow_circles(angle):
         np.maximum(hidden, _inside(x, radius2, centre, radius), out=hidden)
-    open_ *= 1 - _share_inside(hidden, softness)
+    open_ *= 1 - _fraction_inside(hidden, softness)
     shift = np.float32(np.tan(angle) * (_SPIDER_Z_M - PUPIL_Z_M) * np.sqrt(0.5))
     half_root = np.float32(np.sqrt(0.5))
     rising = (turned_x + turned_y) * half_root - (cos + sin) * shift
@@ -117,7 +117,7 @@ def transmission(
 
 
 def _inside(x: Float32s, radius2: Float32s, centre: float, radius: float) -> Float32s:
-    """Distance to the edge of a circle, positive inside; exact near the edge, where alone it matters."""
+    """Distance to the edge of a circle, positive inside; accurate near the edge, which is enough."""
     # (radius^2 - (x - centre)^2 - y^2) / (2 radius)
     distance = x * np.float32(2 * centre) if centre else np.zeros_like(x)
     distance += np.float32(radius**2 - centre**2)
@@ -126,8 +126,8 @@ def _inside(x: Float32s, radius2: Float32s, centre: float, radius: float) -> Flo
     return distance
 
 
-def _share_inside(distance: Float32s, softness: Float32s | np.float32) -> Float32s:
-    """Share of a patch on the positive side of an edge; overwrites the distance."""
+def _fraction_inside(distance: Float32s, softness: Float32s | np.float32) -> Float32s:
+    """Fraction of a patch on the positive side of an edge; overwrites the distance."""
     distance *= softness
     distance += np.float32(0.5)
     return np.clip(distance, 0, 1, out=distance)
@@ -135,7 +135,7 @@ def _share_inside(distance: Float32s, softness: Float32s | np.float32) -> Float3
 
 @cache
 def open_area_m2() -> float:
-    """Collecting area on the axis, spider left out."""
+    """On-axis collecting area, without the spider."""
     side = np.linspace(-2, 2, 1601, dtype=np.float32)
     x, y = np.meshgrid(side, side)
     step = np.float32(side[1] - side[0])

@@ -1,1 +1,1 @@
-"""What people look at: the report on a run, the page on which they judge it, and a run in a notebook."""
+"""What people look at: the report on a run and the page on which they judge it."""

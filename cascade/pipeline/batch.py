@@ -21,6 +21,7 @@ import numpy as np
 from cascade.camera import Camera
 from cascade.core.errors import ConfigError, InputError, ModelError, OutageError
 from cascade.core.exposure import UInt8Array
+from cascade.core.log_records import REPORTED_ELSEWHERE
 from cascade.inputs import Reader
 from cascade.networks.screen import Screener
 from cascade.networks.segment import Segmenter
@@ -178,7 +179,7 @@ def run_serial(
     camera : Camera
         CCD layout on the preview's grid.
     on_batch : callable or None
-        Told of every batch that was committed.
+        Called after each committed batch.
 
     Returns
     -------
@@ -243,23 +244,24 @@ def _read(part: Reader, batch: Batch, index: int, shape: tuple[int, int]) -> Out
     except (OutageError, ConfigError):  # not the exposure's fault
         raise
     except InputError as error:
-        logger.warning("%s", error)
+        logger.warning("%s", error, extra=REPORTED_ELSEWHERE)
         cause = error.__cause__
         lost = isinstance(cause, OSError) and cause.errno is not None  # decoders raise OSError without a number
         return replace(outcome.failed("read", error), lost=lost)
     except Exception as error:
         # Decoders raise all sorts on damaged files, and one exposure must not stop a season.
-        logger.warning("%s: reading failed: %r", outcome.source.path, error, exc_info=True)
+        logger.warning("%s: reading failed: %r", outcome.source.path, error, exc_info=True, extra=REPORTED_ELSEWHERE)
         return outcome.failed("read", error)
     return replace(outcome, source=exposure.source, image=exposure.image)
 
 
 def _check_reachable(outcomes: list[Outcome], read_again: Callable[[int], Outcome]) -> None:
-    """Stop if every one of many exposures is out of reach, or what could be read before the last one that is."""
+    """Stop if every one of many exposures is out of reach, or the first one that could be read no longer can be."""
     lost = [k for k, outcome in enumerate(outcomes) if outcome.lost]
     if len(lost) == len(outcomes) >= _N_OUTAGE:
         msg = f"none of {len(outcomes)} exposures can be reached, got {outcomes[-1].failure}; the run can be resumed"
         raise OutageError(msg)
+    # The first was read longest ago; the last may lie on another disk, where all is well.
     readable = [k for k, outcome in enumerate(outcomes) if outcome.image is not None]
     if lost and readable and (again := read_again(readable[0])).lost:
         msg = f"exposures that could be read are out of reach, got {again.failure}; the run can be resumed"
@@ -317,9 +319,11 @@ def _each(network: Callable[[UInt8Array], Sequence[T]], images: UInt8Array) -> l
             raise InputError(msg)
     except Exception as error:
         if len(images) == 1:
-            logger.warning("network failed on an exposure", exc_info=True)
+            logger.warning("network failed on an exposure", exc_info=True, extra=REPORTED_ELSEWHERE)
             return [error]
-        logger.warning("network failed on %d exposures, trying them one by one: %r", len(images), error)
+        logger.warning(
+            "network failed on %d exposures, trying them one by one: %r", len(images), error, extra=REPORTED_ELSEWHERE
+        )
         alone = [result for image in images for result in _each(network, image[None])]
         if all(isinstance(result, Exception) for result in alone):
             msg = f"the network failed on each of {len(images)} exposures: {error!r}; the run can be resumed"

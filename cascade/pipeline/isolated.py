@@ -11,7 +11,6 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Any, Self
 
@@ -20,15 +19,11 @@ import cloudpickle
 from cascade.camera import Camera
 from cascade.core.errors import CascadeError, InputError, ModelError, OutageError
 from cascade.inputs import Reader
-from cascade.networks.screen import Screener
-from cascade.networks.segment import Segmenter
 from cascade.pipeline.batch import process_batch
+from cascade.pipeline.loader import Loader
 from cascade.runs.config import Batch
 from cascade.runs.rows import Outcome, batch_counts, batch_tables, joined
 from cascade.runs.tables import BatchResult
-
-Loader = Callable[[], tuple[Screener | None, Segmenter]]
-"""Loads the networks; picklable and hashable, such as a module's function or a frozen dataclass with ``__call__``."""
 
 _N_DEATHS = 2  # of an exposure alone, before it is blamed: the first may have been somebody else's doing
 _START = "from cascade.pipeline.isolated import work; work()"

@@ -16,16 +16,17 @@ from cascade.core.errors import CascadeError, InputError
 from cascade.core.exposure import HeaderFields, Source
 from cascade.networks.model_id import ModelId
 from cascade.optics.ghost_optics import GhostOptics
+from cascade.pipeline.session import Callbacks, Plan, open_session
+from cascade.runs.classes import PAPER_RUN_CLASSES
 from cascade.runs.config import Batch, RunConfig
 from cascade.runs.files import check_usable
-from cascade.runs.lease import hold_lease
 from cascade.runs.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
 from cascade.runs.run import Run
 from cascade.runs.tables import BatchCounts, BatchResult
 from cascade.sky.catalogue import BrightStars
 from cascade.sky.pointing import Pointing
 from cascade.sky.raytrace import RaytraceRule, ghost_instances, predict_ghosts
-from cascade.storage.places import open_storage
+from cascade.storage import open_storage
 
 PREDICTOR = "raytrace"
 """What ``run.json`` names as the segmenting model of a run of predictions."""
@@ -108,7 +109,7 @@ def predict_run(
     fresh : bool
         Delete an earlier run in `out`.
     on_batch : callable or None
-        Told of every batch that was committed.
+        Called after each committed batch.
 
     Returns
     -------
@@ -124,26 +125,22 @@ def predict_run(
     """
     listed = json.dumps([[source.path, source.expnum, asdict(source.header)] for source in sources])
     inputs = hashlib.sha256(listed.encode()).hexdigest()
-    config = RunConfig(inputs, len(sources), None, predictor.model_id(), None, batch_size)
+    config = RunConfig(inputs, len(sources), None, predictor.model_id(), None, batch_size, classes=PAPER_RUN_CLASSES)
     storage = open_storage(out)
     check_usable(storage)
-    with hold_lease(storage):
-        run = Run.create_or_resume(storage, config, fresh=fresh, details={"rule": asdict(predictor.rule)})
+    plan = Plan(config, details={"rule": asdict(predictor.rule)}, fresh=fresh)
+    with open_session(storage, plan, Callbacks(on_batch=on_batch)) as session:
+        run = session.run
         for batch in run.pending():
-            counts = run.commit(batch, _batch(batch, sources, predictor))
-            if on_batch is not None:
-                on_batch(counts)
+            session.batch_done(run.commit(batch, _batch(batch, sources, predictor)))
         run.finish()
     return run
 
 
 def sources_of(exposures: pa.Table) -> list[Source]:
     """The exposures of a run's table, with their header fields."""
-    header = ("band", "mjd_obs", "ra", "dec", "exptime")
-    return [
-        Source(row["path"], row["expnum"], HeaderFields(**{name: row[name] for name in header}))
-        for row in exposures.sort_by("exposure").to_pylist()
-    ]
+    rows = exposures.sort_by("exposure").to_pylist()
+    return [Source(row["path"], row["expnum"], HeaderFields.of(row)) for row in rows]
 
 
 def _batch(batch: Batch, sources: Sequence[Source], predictor: Predictor) -> BatchResult:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import InputError
-from cascade.core.exposure import Artifact, Instances
+from cascade.core.exposure import Instances
+from cascade.core.fractions import fraction_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +24,8 @@ class CcdRow:
         Which CCD.
     area_fraction
         Fraction of its preview pixels under any artifact, in (0, 1].
-    bright_fraction, faint_fraction, rays_fraction
-        The same for one class; classes may overlap.
+    class_fractions
+        The same for each class, in the order of `Artifact`; classes may overlap.
     max_score
         Highest confidence of the artifacts, of any class, that touch it.
     """
@@ -31,10 +33,19 @@ class CcdRow:
     ccdnum: int
     detpos: str
     area_fraction: float
-    bright_fraction: float
-    faint_fraction: float
-    rays_fraction: float
+    class_fractions: tuple[float, ...]
     max_score: float
+
+    def columns(self) -> dict[str, float | int | str]:
+        """Its values by the names of the columns of the CCDs table."""
+        fractions = zip((fraction_column(artifact.label) for artifact in Artifact), self.class_fractions, strict=True)
+        return {
+            "ccdnum": self.ccdnum,
+            "detpos": self.detpos,
+            "area_fraction": self.area_fraction,
+            **dict(fractions),
+            "max_score": self.max_score,
+        }
 
 
 def ccd_rows(instances: Instances, camera: Camera) -> list[CcdRow]:
@@ -63,7 +74,7 @@ def ccd_rows(instances: Instances, camera: Camera) -> list[CcdRow]:
         raise InputError(msg)
     plane = instances.bit_mask()
     areas = np.maximum(camera.areas(), 1)
-    bright, faint, rays = (camera.count((plane & class_.bit) > 0) / areas for class_ in Artifact)
+    of_class = [camera.count((plane & class_.bit) > 0) / areas for class_ in Artifact]
     any_class = camera.count(plane > 0) / areas
     max_score = np.zeros(len(areas))
     for mask, score in zip(instances.masks, instances.scores, strict=True):
@@ -74,9 +85,7 @@ def ccd_rows(instances: Instances, camera: Camera) -> list[CcdRow]:
             ccdnum=ccd.ccdnum,
             detpos=ccd.detpos,
             area_fraction=float(any_class[ccd.ccdnum]),
-            bright_fraction=float(bright[ccd.ccdnum]),
-            faint_fraction=float(faint[ccd.ccdnum]),
-            rays_fraction=float(rays[ccd.ccdnum]),
+            class_fractions=tuple(float(fractions[ccd.ccdnum]) for fractions in of_class),
             max_score=float(max_score[ccd.ccdnum]),
         )
         for ccd in camera.ccds

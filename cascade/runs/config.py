@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
 from cascade.networks.model_id import ModelId
+from cascade.runs.classes import RunClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,13 @@ class RunConfig:
         Name of the camera, see `cascade.camera.Camera.load`.
     additions
         How many of the inputs were added by each later call; they fill batches of their own.
+    classes
+        The classes of artifact that can be found, by rising bit.
 
     Raises
     ------
     ConfigError
-        If a value is out of range, or threshold and screen do not fit together.
+        If a value is out of range, threshold and screen do not fit together, or there is no class or one twice.
     """
 
     inputs: str
@@ -45,9 +47,10 @@ class RunConfig:
     screen: ModelId | None
     segment: ModelId | None
     threshold: float | None
-    batch_size: int = 256
-    camera: str = "decam"
+    batch_size: int
+    camera: str = "decam"  # the first runs knew no other, and do not say it
     additions: tuple[int, ...] = ()
+    classes: tuple[RunClass, ...] = RunClass.of(Artifact)
 
     def __post_init__(self) -> None:
         for name in ("n_exposures", "batch_size"):
@@ -64,14 +67,15 @@ class RunConfig:
         if (self.screen is None) != (self.threshold is None):
             msg = f"threshold: expected one with a screen and none without, got {self.threshold} and {self.screen}"
             raise ConfigError(msg)
+        labels, bits = ([getattr(class_, name) for class_ in self.classes] for name in ("label", "bit"))
+        if not bits or bits != sorted(set(bits)) or len(set(labels)) < len(labels):
+            msg = f"classes: expected at least one and each once, by rising bit, got {self.classes}"
+            raise ConfigError(msg)
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild from `dataclasses.asdict`; raises KeyError, TypeError or ConfigError for anything else."""
-        values = {"camera": "decam", **values}  # the first runs knew no other
-        known = {f.name: values[f.name] for f in fields(cls)}
-        models = {name: known[name] and ModelId(**known[name]) for name in ("screen", "segment")}
-        return cls(**{**known, **models, "additions": tuple(known["additions"])})
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(class_.label for class_ in self.classes)
 
 
 @dataclass(frozen=True, slots=True)

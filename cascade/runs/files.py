@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from cascade.core.errors import StoreError
+from cascade.core.records import read_record
+from cascade.runs.classes import PAPER_RUN_CLASSES
+from cascade.runs.config import RunConfig
 from cascade.runs.masks import FOLDER
 from cascade.runs.tables import SCHEMAS, BatchCounts
-from cascade.storage.atomic import ASIDE_SUFFIX, parse_json
-from cascade.storage.places import LocalStorage, Storage
+from cascade.storage import Storage
+from cascade.storage.atomic import is_aside, parse_json
 
 FORMAT = "ghost-cascade run"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+_WITHOUT_CLASSES = 2
+READABLE_VERSIONS = (_WITHOUT_CLASSES, FORMAT_VERSION)
+"""Version 2 does not name the classes of artifact: they are those of the paper."""
 
 _ENTRY = re.compile(r"batch-(\d{5,})\.json")
 _PART = re.compile(r"part-\d{5,}\.parquet")
@@ -25,14 +32,14 @@ _BEFORE_RUN_JSON = {"inputs", "lease", "logs"}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """
-    A ledger entry.
+    A ledger entry: its batch is done.
 
     Attributes
     ----------
     counts
-        What came of the batch.
+        Of its exposures and artifacts, and its seconds.
     files
         sha256 of every file of the batch, by key.
     """
@@ -71,13 +78,13 @@ def listing_key(number: int) -> str:
     return f"inputs/part-{number:05d}.parquet"
 
 
-def parse_entry(data: bytes, name: str) -> Entry:
+def parse_entry(data: bytes, name: str) -> LedgerEntry:
     """Parse a ledger entry, or raise StoreError."""
     content = parse_json(data, name)
     try:
-        return Entry(BatchCounts(**content["counts"]), dict(content["files"]))
-    except (TypeError, ValueError, KeyError) as error:
-        msg = f"{name}: expected what came of a batch, got {error!r}; delete the file to process the batch again"
+        return read_record(LedgerEntry, content, where=f"{name}: invalid ledger entry", error=StoreError)
+    except StoreError as error:
+        msg = f"{error}; delete it to process the batch again"
         raise StoreError(msg) from error
 
 
@@ -91,12 +98,13 @@ def part_bytes(table: pa.Table) -> bytes:
 
 def check_usable(storage: Storage) -> None:
     """Refuse a place that is neither free nor a run, before anything is written."""
-    if isinstance(storage, LocalStorage) and storage.folder.exists() and not storage.folder.is_dir():
+    try:
+        names = storage.names()
+    except NotADirectoryError as error:
         msg = f"{storage.url}: expected a directory, got a file"
-        raise StoreError(msg)
-    names = storage.names()
+        raise StoreError(msg) from error
     # What a run leaves that was killed before its run.json was there.
-    strangers = [name for name in names if name not in _BEFORE_RUN_JSON and not _is_aside(name)]
+    strangers = [name for name in names if name not in _BEFORE_RUN_JSON and not is_aside(name)]
     if strangers and "run.json" not in names:
         msg = f"{storage.url}: expected a run or an empty directory, got {strangers[0]} in it; choose another directory"
         raise StoreError(msg)
@@ -110,11 +118,23 @@ def find_run_json(storage: Storage) -> dict[str, Any] | None:
         return None
     name = f"{storage.url}/run.json"
     content = parse_json(data, name)
-    found = (content.get("format"), content.get("format_version"))
-    if found != (FORMAT, FORMAT_VERSION) or "status" not in content:
-        msg = f"{name}: expected format {FORMAT!r} version {FORMAT_VERSION}, got {found[0]!r} version {found[1]!r}"
+    version = content.get("format_version")
+    if content.get("format") != FORMAT or version not in READABLE_VERSIONS or "status" not in content:
+        expected = " or ".join(map(str, READABLE_VERSIONS))
+        got = f"{content.get('format')!r} version {version!r}"
+        msg = f"{name}: expected format {FORMAT!r} version {expected}, got {got}{_hint(content)}"
         raise StoreError(msg)
     return content
+
+
+def _hint(content: Mapping[str, Any]) -> str:
+    """Which version of the code can read a run of a newer format."""
+    version = content.get("format_version")
+    if content.get("format") != FORMAT or not isinstance(version, int) or version <= FORMAT_VERSION:
+        return ""
+    versions = content.get("versions")
+    writer = versions.get("ghost-cascade") if isinstance(versions, dict) else None
+    return f"; ghost-cascade {writer or 'of the version that wrote it'} or newer can read it"
 
 
 def read_run_json(storage: Storage) -> dict[str, Any]:
@@ -126,26 +146,40 @@ def read_run_json(storage: Storage) -> dict[str, Any]:
     return content
 
 
-def _is_aside(name: str) -> bool:
-    """Whether a name is that of a file being written."""
-    return name.startswith(".") and name.endswith(ASIDE_SUFFIX)
+def parse_config(run_json: Mapping[str, Any], storage: Storage) -> RunConfig:
+    """The configuration in a ``run.json``, or StoreError."""
+    values = run_json.get("config")
+    if run_json.get("format_version") == _WITHOUT_CLASSES and isinstance(values, dict):
+        values = {**values, "classes": [asdict(class_) for class_ in PAPER_RUN_CLASSES]}
+    return read_record(RunConfig, values, where=f"{storage.url}/run.json: config", error=StoreError)
+
+
+def now() -> str:
+    """The time as ``run.json`` has it: UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def half_written(storage: Storage) -> list[str]:
-    """Files that a killed run was writing; object stores have none."""
-    if not isinstance(storage, LocalStorage):
+    """Files that a killed run was writing."""
+    if not storage.writes_aside:
         return []
     places = [
         f"{folder}/{name}" for folder in (*SCHEMAS, "ledger", "inputs", "lease") for name in storage.names(folder)
     ]
     places += [*storage.names(), *storage.files_below(FOLDER)]
-    return [key for key in places if _is_aside(key.rsplit("/", 1)[-1])]
+    return [key for key in places if is_aside(key.rsplit("/", 1)[-1])]
+
+
+def clear_half_written(storage: Storage) -> None:
+    """Delete what killed processes were writing."""
+    for key in half_written(storage):
+        storage.delete(key)
 
 
 def delete_contents(storage: Storage) -> None:
     """Delete what a run wrote except ``run.json``; the ledger first, so that no batch is named without its parts."""
     for folder, pattern in (("ledger", _ENTRY), *((name, _PART) for name in (*SCHEMAS, "inputs"))):
         for name in storage.names(folder):
-            if pattern.fullmatch(name) or _is_aside(name):
+            if pattern.fullmatch(name) or is_aside(name):
                 storage.delete(f"{folder}/{name}")
     storage.delete_below(FOLDER)

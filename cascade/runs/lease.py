@@ -22,8 +22,8 @@ from typing import Any
 from uuid import uuid4
 
 from cascade.core.errors import CascadeError, StoreError
+from cascade.storage import Storage
 from cascade.storage.atomic import json_bytes, parse_json
-from cascade.storage.places import Storage
 
 logger = getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Lease:
                 logger.warning("the lease could not be released: %s", error)
 
     def _renew(self) -> None:
-        """Renew the lease until it ends or is lost; a store that is away is tried again."""
+        """Renew the lease until it ends or is lost; where the store is unavailable, it is retried."""
         while not self._ended.wait(_RENEWED_EVERY_S):
             try:
                 number, holder = _newest(self._storage)

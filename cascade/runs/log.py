@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from datetime import UTC, datetime
-from errno import ENOSPC
 from logging import getLogger
-from pathlib import Path
 
 from cascade.core.errors import CascadeError
-from cascade.storage.places import LocalStorage, Storage
+from cascade.storage import Storage
 
 logger = getLogger(__name__)
 
@@ -46,7 +43,7 @@ class RunLog:
         with self._lock:
             self._lines.append(line)
             late = time.monotonic() - self._uploaded >= _SECONDS_BETWEEN_UPLOADS
-            if isinstance(self._storage, LocalStorage) or late:
+            if self._storage.can_append or late:
                 self._flush()
 
     def close(self) -> None:
@@ -57,22 +54,12 @@ class RunLog:
     def _flush(self) -> None:
         """Bring the lines to where they are kept."""
         try:
-            if isinstance(self._storage, LocalStorage):
-                path = self._storage.folder / self._key
-                path.parent.mkdir(parents=True, exist_ok=True)
-                _append(path, "".join(self._lines).encode())
+            data = "".join(self._lines).encode()
+            if self._storage.can_append:
+                self._storage.append(self._key, data)
                 self._lines.clear()
             else:
-                self._storage.write(self._key, "".join(self._lines).encode())
+                self._storage.write(self._key, data)
         except (OSError, CascadeError) as error:
             logger.warning("the log could not be written: %s", error)
         self._uploaded = time.monotonic()
-
-
-def _append(path: Path, data: bytes) -> None:
-    """Append all of it or nothing: a full disk takes a part, and what comes later must begin on a line of its own."""
-    with path.open("ab", buffering=0) as file:
-        start = file.seek(0, os.SEEK_END)
-        if file.write(data) != len(data):
-            file.truncate(start)
-            raise OSError(ENOSPC, os.strerror(ENOSPC), str(path))

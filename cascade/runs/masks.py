@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import google_crc32c
@@ -14,8 +15,9 @@ from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from cascade.core.errors import StoreError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, UInt8Array
-from cascade.storage.places import LocalStorage, Storage, patiently
+from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
+from cascade.runs.classes import RunClass
+from cascade.storage import Storage
 
 FOLDER = "masks.zarr"
 """The Zarr group in a run directory."""
@@ -50,9 +52,8 @@ def encode_shard(planes: UInt8Array, batch_size: int) -> bytes:
     return b"".join([*chunks, index.tobytes(), checksum])
 
 
-def create_masks(storage: Storage, n_positions: int, batch_size: int) -> None:
+def create_masks(storage: Storage, n_positions: int, batch_size: int, classes: Sequence[RunClass]) -> None:
     """Write the metadata of an array of (n_positions, 400, 400); shards that are there stay."""
-    bits = [class_.bit for class_ in Artifact]
     written: dict[str, Buffer] = {}
     zarr.create_group(MemoryStore(written)).create_array(
         _ARRAY,
@@ -64,7 +65,10 @@ def create_masks(storage: Storage, n_positions: int, batch_size: int) -> None:
         compressors=ZstdCodec(level=_ZSTD_LEVEL),
         dimension_names=("exposure", "y", "x"),
         # CF conventions, section 3.5: bits that may be set together.
-        attributes={"flag_masks": bits, "flag_meanings": " ".join(class_.label for class_ in Artifact)},
+        attributes={
+            "flag_masks": [class_.bit for class_ in classes],
+            "flag_meanings": " ".join(class_.label for class_ in classes),
+        },
     )
     for key, value in written.items():  # the group's first, the array's last
         storage.write(f"{FOLDER}/{key}", value.to_bytes())
@@ -104,11 +108,10 @@ def read_planes(storage: Storage, start: int, stop: int) -> UInt8Array:
     StoreError
         If the array is missing or damaged.
     OutageError
-        If the store is away.
+        If the store is unavailable.
     """
 
     def read() -> UInt8Array:
         return np.asarray(open_masks(storage)[start:stop], np.uint8)
 
-    # Zarr asks a store once only.
-    return read() if isinstance(storage, LocalStorage) else patiently(read, f"{storage.url}/{FOLDER}")
+    return storage.retried(read, f"{storage.url}/{FOLDER}")  # which Zarr does not

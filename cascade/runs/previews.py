@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.core.errors import CascadeError
 from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
@@ -13,7 +13,9 @@ from cascade.inputs import Reader, open_inputs
 from cascade.inputs.listing import list_inputs, order_as
 from cascade.inputs.order import reordered
 from cascade.runs.files import read_run_json
-from cascade.runs.run import Run
+
+if TYPE_CHECKING:
+    from cascade.runs.run import Run
 
 logger = logging.getLogger(__name__)
 

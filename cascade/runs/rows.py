@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pycocotools import mask as coco_mask
 
 from cascade.camera import Camera
-from cascade.core.errors import InputError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Float32Array, Instances, Source, UInt8Array, tight_boxes
+from cascade.core.artifact import Artifact
+from cascade.core.errors import InputError, StoreError
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances, Source, UInt8Array, tight_boxes
+from cascade.core.run_lengths import decode_mask, encode_masks
 from cascade.runs.ccds import CcdRow, ccd_rows
 from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult
 
@@ -68,7 +70,6 @@ def check_finite(scores: Float32Array) -> None:
 def _artifact_rows(instances: Instances) -> list[dict[str, Any]]:
     """Rows of the artifacts table, without the exposure."""
     boxes = tight_boxes(instances.masks)  # the network's own may be looser
-    encoded = coco_mask.encode(np.asfortranarray(instances.masks.transpose(1, 2, 0), np.uint8))
     return [
         {
             "artifact": number,
@@ -76,12 +77,28 @@ def _artifact_rows(instances: Instances) -> list[dict[str, Any]]:
             "score": float(score),
             **dict(zip(("y0", "x0", "y1", "x1"), map(int, box), strict=True)),
             "area_px": int(np.count_nonzero(mask)),
-            "rle": rle["counts"].decode("ascii"),
+            "rle": rle.decode("ascii"),
         }
         for number, (class_, score, box, mask, rle) in enumerate(
-            zip(instances.classes, instances.scores, boxes, instances.masks, encoded, strict=True)
+            zip(instances.classes, instances.scores, boxes, instances.masks, encode_masks(instances.masks), strict=True)
         )
     ]
+
+
+def row_mask(row: Mapping[str, Any]) -> BoolArray:
+    """
+    The (H, W) bool mask of a row of the artifacts table.
+
+    Raises
+    ------
+    StoreError
+        If the row holds none.
+    """
+    try:
+        return decode_mask(row["rle"])
+    except InputError as error:
+        msg = f"artifact {row['artifact']} of exposure {row['exposure']}: {error}; the run is damaged"
+        raise StoreError(msg) from error
 
 
 def mask_planes(outcomes: list[Outcome], camera: Camera) -> UInt8Array | None:
@@ -110,7 +127,7 @@ def batch_tables(outcomes: list[Outcome]) -> dict[str, pa.Table]:
         key = {"exposure": outcome.exposure, "expnum": outcome.source.expnum}
         if outcome.finding is not None:
             rows["artifacts"] += [key | row for row in outcome.finding.artifacts]
-            rows["ccds"] += [key | asdict(row) for row in outcome.finding.ccds]
+            rows["ccds"] += [key | row.columns() for row in outcome.finding.ccds]
         if outcome.failure is not None:
             stage, error = outcome.failure
             rows["failures"].append(key | {"path": _text(outcome.source.path), "stage": stage, "error": _text(error)})

@@ -3,12 +3,12 @@ The run directory: written batch by batch, resumable, and readable with any Parq
 
 ::
 
-    RUN/                            a folder, or s3://bucket/prefix
-      run.json                      configuration, status, counts, seconds per stage, versions
+    RUN/                            a folder, or a URL such as s3://bucket/prefix
+      run.json                      configuration, classes, status, counts, seconds per stage, versions
       inputs/part-00000.parquet     what the run was given, and a part for what was added by each later call
       exposures/part-00000.parquet, artifacts/, ccds/, failures/     one part per batch
       masks.zarr/mask               (exposure, y, x) uint8, one shard per batch
-      ledger/batch-00000.json       what came of a batch and the hashes of its files; written last, and only once
+      ledger/batch-00000.json       counts of a batch and hashes of its files; written last, and only once
       lease/, logs/                 who is working on it; what happened, as JSON lines
 
 A batch is done when its ledger entry is there. A run that was killed may leave parts that the ledger does not name:
@@ -18,44 +18,44 @@ same exposures give the same bytes, and one ledger entry.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import perf_counter
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import zarr
 
-from cascade.core.errors import ConfigError, StoreError
-from cascade.core.exposure import PREVIEW_SHAPE
+from cascade.core.errors import StoreError
+from cascade.core.exposure import UInt8Array
 from cascade.core.versions import installed_versions
+from cascade.runs import views
+from cascade.runs.commit import commit
 from cascade.runs.config import Batch, RunConfig, batches
+from cascade.runs.create import create_or_resume
 from cascade.runs.files import (
-    FORMAT,
-    FORMAT_VERSION,
-    Entry,
-    check_usable,
-    delete_contents,
+    LedgerEntry,
+    clear_half_written,
     entry_indices,
     entry_key,
     find_run_json,
-    half_written,
     listing_key,
+    now,
+    parse_config,
     parse_entry,
-    part_bytes,
     part_key,
     read_part,
     read_run_json,
 )
-from cascade.runs.masks import create_masks, encode_shard, is_created, open_masks, shard_key
-from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary
+from cascade.runs.masks import open_masks
+from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary, schemas
+from cascade.storage import Storage, open_storage
 from cascade.storage.atomic import json_bytes
-from cascade.storage.places import LocalStorage, Storage, open_storage
 
-_OF_A_FINISHED_RUN = {"finished", "seconds", "counts", "last_session"}
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Run:
     @property
     def path(self) -> Path | str:
         """The folder, or the URL on an object store."""
-        return self.storage.folder if isinstance(self.storage, LocalStorage) else self.storage.url
+        return self.storage.path
 
     @classmethod
     def create_or_resume(
@@ -90,7 +90,7 @@ class Run:
         details: Mapping[str, Any] | None = None,
     ) -> Self:
         """
-        Create a run directory, or go on with the one that is there.
+        Create a run directory, or go on with the one that is there; a ``run.json`` of format 2 becomes one of format 3.
 
         Parameters
         ----------
@@ -113,32 +113,8 @@ class Run:
             nothing is changed then.
         """
         storage = open_storage(place)
-        check_usable(storage)
-        header = find_run_json(storage)
-        if header is not None and not fresh:
-            run = cls(storage, open_run(storage).config)
-            if config != run.config:
-                run._check_grown(config)
-                run = cls(storage, config)
-                run._write_listing(listing)
-                kept = {key: header[key] for key in header.keys() - _OF_A_FINISHED_RUN}
-                kept |= {
-                    "status": "running",
-                    "config": asdict(config),
-                    "details": dict(details or kept.get("details", {})),
-                }
-                storage.write("run.json", json_bytes(kept))
-            run._prepare()
-            return run
-        if header is not None:
-            delete_contents(storage)
-        run = cls(storage, config)
-        run._write_listing(listing)
-        header = {"format": FORMAT, "format_version": FORMAT_VERSION, "status": "running", "started": _now()}
-        header |= {"versions": installed_versions(), "config": asdict(config), "details": dict(details or {})}
-        storage.write("run.json", json_bytes(header))
-        run._prepare()
-        return run
+        create_or_resume(storage, config, listing=listing, fresh=fresh, details=details)
+        return cls(storage, config)
 
     def batches(self) -> list[Batch]:
         """All batches of the run."""
@@ -175,28 +151,7 @@ class Run:
         StoreError
             If `result` does not hold what belongs into this batch of this run.
         """
-        self._check_result(batch, result)
-        if (entry := self._find_entry(batch.index)) is not None:
-            return entry.counts
-        start = perf_counter()
-        written = {part_key(name, batch.index): part_bytes(result.tables[name]) for name in SCHEMAS}
-        if result.masks is None:
-            self.storage.delete(shard_key(batch.index))  # which a killed attempt may have left
-        else:
-            written[shard_key(batch.index)] = encode_shard(result.masks, self.config.batch_size)
-        for key, data in written.items():
-            self.storage.write(key, data)
-        counts = replace(result.counts, seconds={**result.counts.seconds, "store": perf_counter() - start})
-        entry = Entry(counts, {key: hashlib.sha256(data).hexdigest() for key, data in written.items()})
-        if self.storage.create(entry_key(batch.index), json_bytes(asdict(entry))):
-            return counts
-        first = self._find_entry(batch.index)
-        if first is not None and first.files == entry.files:
-            return first.counts
-        # Another process came first, and engines that round otherwise made its files differ from ours, which now lie
-        # there: so the entry must be ours, too.
-        self.forget(batch.index)
-        return self.commit(batch, result)
+        return commit(self, batch, result)
 
     def forget(self, index: int) -> None:
         """Take a batch out of the ledger, so that it is processed again."""
@@ -215,10 +170,10 @@ class Run:
         if n_pending:
             msg = f"{self.path}: expected every batch to be done, got {n_pending} pending; resume the run"
             raise StoreError(msg)
-        self._clear_half_written()
+        clear_half_written(self.storage)
         summary = replace(self.summary(), status="complete")
         counts = asdict(summary.counts)
-        outcome = {"status": "complete", "finished": _now(), "seconds": counts.pop("seconds"), "counts": counts}
+        outcome = {"status": "complete", "finished": now(), "seconds": counts.pop("seconds"), "counts": counts}
         self.annotate(**outcome, versions=installed_versions())
         return summary
 
@@ -241,7 +196,7 @@ class Run:
         status = read_run_json(self.storage)["status"] if len(counts) == n_batches else "running"
         return RunSummary(status, n_batches, len(counts), BatchCounts.total(counts))
 
-    def entries(self, indices: Iterable[int]) -> list[Entry]:
+    def entries(self, indices: Iterable[int]) -> list[LedgerEntry]:
         """
         Read ledger entries.
 
@@ -269,7 +224,7 @@ class Run:
             If there is no such table, or a part is missing or damaged.
         """
         parts = list(self.parts(name))
-        return pa.concat_tables([SCHEMAS[name].empty_table(), *parts])
+        return pa.concat_tables([schemas(self.config.labels)[name].empty_table(), *parts])
 
     def parts(self, name: str) -> Iterator[pa.Table]:
         """Read a table as `table` does, a finished batch at a time."""
@@ -279,7 +234,7 @@ class Run:
         keys = [part_key(name, index) for index in self.done()]
         try:
             for key, data in zip(keys, self.storage.read_many(keys), strict=True):
-                yield read_part(data, SCHEMAS[name], f"{self.storage.url}/{key}")
+                yield read_part(data, schemas(self.config.labels)[name], f"{self.storage.url}/{key}")
         except OSError as error:
             msg = f"{self.path}: expected a part of the run, got {error}; `cascade verify` says what to process again"
             raise StoreError(msg) from error
@@ -314,63 +269,73 @@ class Run:
         """
         return open_masks(self.storage)
 
-    def _find_entry(self, index: int) -> Entry | None:
-        """The ledger entry of a batch, or None if it is not done."""
-        key = entry_key(index)
-        try:
-            data = self.storage.read(key)
-        except FileNotFoundError:
-            return None
-        return parse_entry(data, f"{self.storage.url}/{key}")
+    def frame(self, name: str) -> pandas.DataFrame:
+        """
+        Read a table as a pandas data frame; `table` gives it as a pyarrow table.
 
-    def _prepare(self) -> None:
-        """Make what is missing of a new or killed run, and clear away half-written files."""
-        self._clear_half_written()
-        n_positions = self.batches()[-1].stop
-        if not is_created(self.storage, n_positions):
-            create_masks(self.storage, n_positions, self.config.batch_size)
+        Parameters
+        ----------
+        name : str
+            ``exposures``, ``artifacts``, ``ccds`` or ``failures``.
 
-    def _clear_half_written(self) -> None:
-        """Delete what killed processes were writing."""
-        for key in half_written(self.storage):
-            self.storage.delete(key)
+        Raises
+        ------
+        StoreError
+            If there is no such table, or it is damaged.
+        ConfigError
+            If pandas is not installed.
+        """
+        return views.frame(self, name)
 
-    def _write_listing(self, listing: pa.Table | None) -> None:
-        """Keep the inputs that the newest addition, or the first call, brought."""
-        if listing is not None:
-            n_new = self.config.additions[-1] if self.config.additions else self.config.n_exposures
-            data = part_bytes(listing.slice(len(listing) - n_new))
-            self.storage.write(listing_key(len(self.config.additions)), data)
+    def dataset(self) -> xarray.Dataset:
+        """
+        Give the masks as an xarray dataset, whose variable ``mask`` (exposure, y, x) is read as it is indexed.
 
-    def _check_grown(self, config: RunConfig) -> None:
-        """Refuse to go on with another configuration, unless it only adds inputs."""
-        n_more = config.n_exposures - self.config.n_exposures
-        grown = config.additions == (*self.config.additions, n_more)
-        for f in fields(config):
-            if grown and f.name in ("inputs", "n_exposures", "additions"):
-                continue
-            expected, got = getattr(self.config, f.name), getattr(config, f.name)
-            if expected != got:
-                msg = (
-                    f"{self.path}: holds a run of another configuration: expected {f.name} {expected!r}, got {got!r}; "
-                    "choose another directory, or --fresh to start anew"
-                )
-                raise StoreError(msg)
+        `masks` is the same as a Zarr array.
 
-    def _check_result(self, batch: Batch, result: BatchResult) -> None:
-        """Refuse a result that would damage the run."""
-        if batch not in self.batches()[batch.index : batch.index + 1]:
-            msg = f"{self.path}: expected a batch of this run, got {batch}"
-            raise StoreError(msg)
-        for name, schema in SCHEMAS.items():
-            if not result.tables[name].schema.equals(schema):
-                msg = f"{self.path}: expected the schema of {name}, got {result.tables[name].schema}"
-                raise StoreError(msg)
-        n_rows = result.tables["exposures"].num_rows
-        shape = (n_rows, *PREVIEW_SHAPE) if result.masks is None else result.masks.shape
-        if n_rows != len(batch) or shape != (len(batch), *PREVIEW_SHAPE):
-            msg = f"{self.path}: expected {len(batch)} exposures in {batch}, got {n_rows} rows and masks {shape}"
-            raise StoreError(msg)
+        Raises
+        ------
+        ConfigError
+            If xarray is not installed.
+        """
+        return views.dataset(self)
+
+    def mask(self, expnum: int) -> UInt8Array:
+        """
+        Read the (400, 400) uint8 mask plane of `Artifact.bit` flags of an exposure.
+
+        Raises
+        ------
+        InputError
+            If the run has no such exposure; of several, the first counts.
+        """
+        return views.mask(self, expnum)
+
+    def plot(self, expnum: int, *, ax: Axes | None = None) -> Axes:
+        """
+        Draw an exposure: its preview, if the inputs are where they were, the masks by class and the vetoed CCDs.
+
+        Parameters
+        ----------
+        expnum : int
+            Exposure number; of several exposures, the first counts.
+        ax : matplotlib Axes or None
+            Where to draw; None: in a new figure.
+
+        Returns
+        -------
+        Axes
+
+        Raises
+        ------
+        InputError
+            If the run has no such exposure.
+        """
+        return views.plot(self, expnum, ax)
+
+    def _repr_html_(self) -> str:
+        """Say what it is, as notebooks show it."""
+        return views.html(self)
 
 
 def open_run(place: Storage | Path | str) -> Run:
@@ -388,20 +353,11 @@ def open_run(place: Storage | Path | str) -> Run:
         If it is not a run, or its ``run.json`` is damaged.
     """
     storage = open_storage(place)
-    content = read_run_json(storage)
-    try:
-        return Run(storage, RunConfig.from_json(content["config"]))
-    except (KeyError, TypeError, ConfigError) as error:
-        msg = f"{storage.url}/run.json: expected the configuration of a run, got {error!r}"
-        raise StoreError(msg) from error
+    return Run(storage, parse_config(read_run_json(storage), storage))
 
 
 def find_run(place: Storage | Path | str) -> Run | None:
     """Open a run if there is one, else None; errors as `open_run`'s."""
     storage = open_storage(place)
-    return None if find_run_json(storage) is None else open_run(storage)
-
-
-def _now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    run_json = find_run_json(storage)
+    return None if run_json is None else Run(storage, parse_config(run_json, storage))

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 
 import pyarrow as pa
 
+from cascade.core.artifact import Artifact
+from cascade.core.errors import StoreError
 from cascade.core.exposure import UInt8Array
+from cascade.core.fractions import ANY_CLASS, fraction_column, fraction_labels
+from cascade.inputs.headers import HEADER_SCHEMA
 
 
 def _column(name: str, type_: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
@@ -16,7 +21,9 @@ def _column(name: str, type_: pa.DataType, meaning: str, *, nullable: bool = Fal
 
 
 _EXPOSURE = _column("exposure", pa.int64(), "position in the run, and in masks.zarr")
-_EXPNUM = _column("expnum", pa.int64(), "exposure number; null if unknown, may repeat", nullable=True)
+_EXPNUM, *_HEADER = HEADER_SCHEMA
+_CLASS = _column("class", pa.string(), "one of those of the run")
+_ANY_CLASS = _column(ANY_CLASS, pa.float32(), "fraction of the CCD that any artifact covers")
 _PATH = _column("path", pa.string(), "the input, as a person would name it")
 
 EXPOSURES = pa.schema(
@@ -24,11 +31,7 @@ EXPOSURES = pa.schema(
         _EXPOSURE,
         _EXPNUM,
         _PATH,
-        _column("band", pa.string(), "filter", nullable=True),
-        _column("mjd_obs", pa.float64(), "start of the exposure, MJD in days", nullable=True),
-        _column("ra", pa.float64(), "pointing, degrees, ICRS", nullable=True),
-        _column("dec", pa.float64(), "pointing, degrees, ICRS", nullable=True),
-        _column("exptime", pa.float64(), "exposure time, s", nullable=True),
+        *_HEADER,
         _column("screen_score", pa.float32(), "score in [0, 1]; null if the screen gave none", nullable=True),
         _column("flagged", pa.bool_(), "went to the segmenter"),
         _column("n_artifacts", pa.int32(), "artifacts found"),
@@ -43,12 +46,12 @@ EXPOSURES = pa.schema(
     metadata={"table": "exposures", "rows": "one per input, good or bad"},
 )
 
-ARTIFACTS = pa.schema(
+_ARTIFACTS = pa.schema(
     [
         _EXPOSURE,
         _EXPNUM,
         _column("artifact", pa.int32(), "number within the exposure, from 0"),
-        _column("class", pa.string(), "bright, faint or rays"),
+        _CLASS,
         _column("score", pa.float32(), "confidence in [0, 1]"),
         _column("y0", pa.int32(), "first row of the mask, px"),
         _column("x0", pa.int32(), "first column of the mask, px"),
@@ -60,16 +63,13 @@ ARTIFACTS = pa.schema(
     metadata={"table": "artifacts", "rows": "one per instance; instances may overlap"},
 )
 
-CCDS = pa.schema(
+_CCDS = pa.schema(
     [
         _EXPOSURE,
         _EXPNUM,
         _column("ccdnum", pa.int16(), "number of the CCD, from 1"),
         _column("detpos", pa.string(), "name of the CCD's position"),
-        _column("area_fraction", pa.float32(), "fraction of the CCD that any artifact covers"),
-        _column("bright_fraction", pa.float32(), "fraction that bright artifacts cover"),
-        _column("faint_fraction", pa.float32(), "fraction that faint artifacts cover"),
-        _column("rays_fraction", pa.float32(), "fraction that rays cover"),
+        _ANY_CLASS,
         _column("max_score", pa.float32(), "highest confidence of the artifacts, of any class, that touch the CCD"),
     ],
     metadata={"table": "ccds", "rows": "one per exposure and CCD touched by at least one pixel"},
@@ -86,13 +86,65 @@ FAILURES = pa.schema(
     metadata={"table": "failures", "rows": "one per exposure that could not be processed"},
 )
 
-SCHEMAS: Mapping[str, pa.Schema] = {
-    "exposures": EXPOSURES,
-    "artifacts": ARTIFACTS,
-    "ccds": CCDS,
-    "failures": FAILURES,
-}
-"""Schema of every table of a run, by the name of its folder."""
+
+@cache
+def schemas(labels: tuple[str, ...]) -> Mapping[str, pa.Schema]:
+    """
+    Schema of every table of a run, by the name of its folder.
+
+    Parameters
+    ----------
+    labels : tuple of str
+        Names of the classes that the run tells apart, by rising bit.
+    """
+    *others, last = labels
+    named = f"{', '.join(others)} or {last}" if others else last
+    artifacts = _ARTIFACTS.set(_ARTIFACTS.get_field_index(_CLASS.name), _column(_CLASS.name, _CLASS.type, named))
+    ccds, at = _CCDS, _CCDS.get_field_index(ANY_CLASS) + 1
+    for label in reversed(labels):
+        whose = label if label.endswith("s") else f"{label} artifacts"
+        ccds = ccds.insert(at, _column(fraction_column(label), pa.float32(), f"fraction that {whose} cover"))
+    return {"exposures": EXPOSURES, "artifacts": artifacts, "ccds": ccds, "failures": FAILURES}
+
+
+SCHEMAS: Mapping[str, pa.Schema] = schemas(tuple(artifact.label for artifact in Artifact))
+"""Those of a run that tells all classes apart."""
+
+CCDS = SCHEMAS["ccds"]
+
+
+def in_classes(tables: Mapping[str, pa.Table], labels: tuple[str, ...], where: object) -> dict[str, pa.Table]:
+    """
+    Bring the tables of a batch, which have a column for each class that the code knows, to the classes of a run.
+
+    Raises
+    ------
+    StoreError
+        If there are artifacts of a class that the run does not have.
+    """
+    strangers = set(tables["artifacts"]["class"].unique().to_pylist()) - set(labels)
+    if strangers:
+        msg = f"{where}: expected artifacts of {', '.join(labels)}, got also {', '.join(sorted(strangers))}"
+        raise StoreError(msg)
+    left_out = [fraction_column(label) for label in fraction_labels(tables["ccds"]) if label not in labels]
+    brought = {**tables, "ccds": tables["ccds"].drop_columns(left_out)}
+    return {name: _with_meanings(table, schemas(labels)[name]) for name, table in brought.items()}
+
+
+def _with_meanings(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with the meanings that a schema gives its columns, if it has these."""
+    return table.cast(schema) if table.schema.equals(schema) else table
+
+
+def with_fractions(ccds: pa.Table, labels: Iterable[str]) -> pa.Table:
+    """A CCDs table with a column for each of some more classes, of which there is nothing on any CCD yet."""
+    known = fraction_labels(ccds)
+    names = (*known, *(label for label in labels if label not in known))
+    for label in names[len(known) :]:
+        none = pa.nulls(len(ccds), pa.float32()).fill_null(0)
+        ccds = ccds.append_column(fraction_column(label), none)
+    schema = schemas(names)["ccds"]
+    return ccds.select(schema.names).cast(schema)
 
 
 @dataclass(frozen=True, slots=True)

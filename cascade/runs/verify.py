@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pycocotools import mask as coco_mask
 
-from cascade.core.errors import StoreError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, UInt8Array
+from cascade.core.errors import InputError, StoreError
+from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
 from cascade.runs.config import Batch
-from cascade.runs.files import Entry, part_key, read_part
+from cascade.runs.files import LedgerEntry, part_key, read_part
 from cascade.runs.masks import read_planes, shard_key
+from cascade.runs.rows import row_mask
 from cascade.runs.run import Run
-from cascade.runs.tables import SCHEMAS
+from cascade.runs.tables import SCHEMAS, schemas
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
     run : Run
         It may still be running.
     on_batch : callable or None
-        Told of the exposures in every batch that was read.
+        Called with the number of exposures after each batch that was read.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
     StoreError
         If ``run.json`` is damaged.
     OutageError
-        If the store is away.
+        If the store is unavailable.
     """
     try:
         paths = run.listing()["path"]
@@ -67,7 +67,7 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
                 msg = f"expected a batch below {len(known)}"
                 raise StoreError(msg)
             _verify_batch(run, batch, paths)
-        except (StoreError, OSError, ValueError, KeyError) as error:
+        except (StoreError, InputError, OSError, ValueError, KeyError) as error:
             damages.append(Damage(index, str(error) or repr(error)))
         if on_batch is not None and batch is not None:
             on_batch(len(batch))
@@ -79,7 +79,7 @@ def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None) -> None
     (entry,) = run.entries([batch.index])
     content = _verified_files(run, batch, entry)
     tables = {}
-    for name, schema in SCHEMAS.items():
+    for name, schema in schemas(run.config.labels).items():
         key = part_key(name, batch.index)
         tables[name] = read_part(content[key], schema, key)
     exposures = tables["exposures"]
@@ -97,11 +97,11 @@ def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None) -> None
     rows = (len(statuses), len(of["ghosted"]), len(of["failed"]), tables["artifacts"].num_rows)
     _expect("counts", (counts.n_exposures, counts.n_ghosted, counts.n_failed, counts.n_artifacts), rows)
     planes = read_planes(run.storage, batch.start, batch.stop)
-    wrong = np.flatnonzero((planes != _drawn(batch, tables["artifacts"])).any(axis=(1, 2)))
+    wrong = np.flatnonzero((planes != _drawn(run, batch, tables["artifacts"])).any(axis=(1, 2)))
     _expect("masks that differ from the artifacts", [], (batch.start + wrong).tolist())
 
 
-def _verified_files(run: Run, batch: Batch, entry: Entry) -> dict[str, bytes]:
+def _verified_files(run: Run, batch: Batch, entry: LedgerEntry) -> dict[str, bytes]:
     """The files of a batch, which must be those of the ledger."""
     shard = shard_key(batch.index)
     parts = {part_key(name, batch.index) for name in SCHEMAS}
@@ -119,12 +119,13 @@ def _verified_files(run: Run, batch: Batch, entry: Entry) -> dict[str, bytes]:
     return content
 
 
-def _drawn(batch: Batch, artifacts: pa.Table) -> UInt8Array:
+def _drawn(run: Run, batch: Batch, artifacts: pa.Table) -> UInt8Array:
     """The mask planes of a batch, from its artifacts table."""
+    bits = {class_.label: class_.bit for class_ in run.config.classes}
+    _expect("classes that the run does not have", [], sorted(set(artifacts["class"].unique().to_pylist()) - set(bits)))
     planes = np.zeros((len(batch), *PREVIEW_SHAPE), np.uint8)
     for row in artifacts.to_pylist():
-        mask = coco_mask.decode({"size": list(PREVIEW_SHAPE), "counts": row["rle"].encode("ascii")}).astype(bool)
-        planes[row["exposure"] - batch.start][mask] |= Artifact.from_label(row["class"]).bit
+        planes[row["exposure"] - batch.start][row_mask(row)] |= bits[row["class"]]
     return planes
 
 

@@ -1,7 +1,7 @@
 """
-Draw the previews on which engines are compared with Keras: ``python -m cascade.simulate.build_parity_previews``.
+Simulate the previews of the parity check of engines: ``python -m cascade.simulate.build_parity_previews``.
 
-They are shipped, so that neither loading a model nor the networks need the simulator.
+They are shipped, so that loading a model does not need the simulator.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.data_files import write_npz
-from cascade.core.exposure import Artifact
 from cascade.simulate import simulate_exposure
 
 _SHIPPED = Path(__file__).parents[1] / "networks" / "engines" / "parity_previews.npz"
@@ -22,7 +22,7 @@ _DRAWN = ((Artifact.BRIGHT,), (Artifact.FAINT,), (Artifact.RAYS,), (Artifact.BRI
 
 
 def build(out: Path) -> None:
-    """Draw and write them."""
+    """Simulate and write the previews."""
     rng, camera = np.random.default_rng(_SEED), Camera.decam()
     previews = np.array([simulate_exposure(kinds, camera, rng) for kinds in _DRAWN])
     drawn = ["+".join(kind.label for kind in kinds) or "clean" for kinds in _DRAWN]

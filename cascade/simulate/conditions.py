@@ -1,4 +1,4 @@
-"""What differs between exposures before any ghost is drawn: band, depth, stretch, and the survey's processing."""
+"""Observing conditions of an exposure: band, depth, stretch, and the survey's processing."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _SHIFT_SCATTER_PX = (0.10, 0.33)
 _HEIGHT_SCATTER_PX = 0.25  # of the lit area of all CCDs, at their lower edge
 _ROTATION_SCATTER = 0.0018  # radians: mosaics are projected with the exposure's own WCS
 
-# Meshes a CCD and bias that leave of annotated circles the profiles measured along them: best (5, 10) and 0.35.
+# Meshes per CCD and bias, fitted to radial profiles along annotated circles: best (5, 10) and 0.35.
 _MESHES = ((4, 8), (5, 10), (6, 12))
 _MESH_BIAS = (0.15, 0.6)
 
-_NOISE_SHARE = 0.0042  # of the sky, in g: what makes ghosts as bright as real ones (prototype)
+_NOISE_SHARE = 0.0042  # of the sky, in g: matches the brightness of real ghosts (prototype)
 _NOISE_SHARE_SCATTER = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
     """
-    What exposures are drawn from; anything but the defaults asks networks for what they were not trained on.
+    Parameter ranges of the simulator; beyond the defaults, exposures are out of distribution for the shipped models.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Ranges:
     star_density
         Factor on the number of stars.
     filter_offsets_mm
-        Places of the filter: slots of the filter changer, inferred from real ghosts.
+        Filter positions: slots of the filter changer, inferred from real ghosts.
     """
 
     sky_level: tuple[float, float] = (36.0, 64.0)
@@ -64,25 +64,25 @@ class Conditions:
     noise
         Standard deviation of the pixel noise in grey levels.
     noise_share
-        The same noise as a share of the light of the sky: small in deep exposures, where ghosts stand out.
+        The same noise as a fraction of the sky's light: small in deep exposures, where ghosts stand out.
     star_density
         Number of stars relative to the median exposure.
     ccd_scatter
         Standard deviation of the sky level from CCD to CCD, grey levels.
     shift_px
-        (row, column) offset of the mosaic from its nominal place.
+        (row, column) offset of the mosaic from its nominal position.
     rotation
         Rotation of the mosaic, radians.
     height_px
-        By how much CCDs reach further down than their nominal size.
+        Excess of the height of CCDs over the nominal one, at their lower edge.
     ccd_2_dead
         Whether CCD 2 was dark, as from November 2013 to December 2016.
     meshes
         Number of meshes of the survey's background along the rows and the columns of a CCD.
     mesh_bias
-        How far the background lies under the mean where light is uneven; see `Mosaic.background`.
+        Bias of the background below the mean where light is uneven; see `Mosaic.background`.
     jpeg_quality
-        Of the JPEG that the preview was kept as.
+        JPEG quality of the stored preview.
     """
 
     band: str
@@ -100,13 +100,13 @@ class Conditions:
     jpeg_quality: int = 75
 
     def grey_of_star(self, magnitude: float) -> float:
-        """Light of a whole star, in grey levels summed over pixels."""
+        """Flux of a star, in grey levels summed over pixels."""
         in_sky = 10 ** (-0.4 * (magnitude - SKY_MAG[self.band])) / PIXEL_ARCSEC2
         return float(in_sky * self.noise / self.noise_share)
 
 
 def draw_conditions(rng: np.random.Generator, ranges: Ranges) -> Conditions:
-    """Conditions as different as those of the real exposures, and somewhat more."""
+    """Draw conditions that vary somewhat more than those of real exposures."""
     band = str(rng.choice(BANDS))
     low, high = ranges.sky_level
     sky_level = low + (high - low) * rng.random() ** 0.75

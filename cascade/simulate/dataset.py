@@ -1,4 +1,4 @@
-"""A season on disk: previews, labels as VIA and COCO, and tables of the truth."""
+"""A season on disk: previews, labels as VIA and COCO, and ground-truth tables."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from pycocotools import mask as coco_mask
 from threadpoolctl import threadpool_limits
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact, coco_categories
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import Artifact, tight_boxes
+from cascade.core.exposure import tight_boxes
+from cascade.core.run_lengths import encode_masks
 from cascade.core.versions import installed_versions
 from cascade.core.via import via_document
 from cascade.simulate.synthetic_exposure import SimulatedExposure, Simulator
@@ -40,9 +41,7 @@ _EXPOSURE_SCHEMA = pa.schema(
         ("file", pa.string()),
         ("band", pa.string()),
         ("ghosted", pa.bool_()),
-        ("n_bright", pa.int32()),
-        ("n_faint", pa.int32()),
-        ("n_rays", pa.int32()),
+        *((f"n_{artifact.label}", pa.int32()) for artifact in Artifact),
         ("n_stars", pa.int32()),
         ("sky_level", pa.float32()),
         ("noise", pa.float32()),
@@ -50,7 +49,7 @@ _EXPOSURE_SCHEMA = pa.schema(
         ("star_density", pa.float32()),
     ]
 )
-# One row per ghost drawn, seen or not, and one per beam that is seen; null where it does not apply.
+# One row per rendered ghost, visible or not, and one per visible beam; null where it does not apply.
 _TRUTH_SCHEMA = pa.schema(
     [
         ("expnum", pa.int64()),
@@ -94,19 +93,19 @@ def write_season(
     ----------
     season : Season
     out : Path
-        Folder to make; one that an earlier call wrote is replaced. It gets ``previews.zarr`` or ``previews/*.jpg``,
+        Folder to write; one of an earlier call is overwritten. It gets ``previews.zarr`` or ``previews/*.jpg``,
         ``via.json``, ``coco.json``, ``exposures.parquet``, ``truth.parquet`` and ``season.json``.
     format : {"zarr", "jpeg"}
         Of the previews.
     n_workers : int
-        Processes; what is written does not depend on it.
+        Processes; the output does not depend on it.
     advance : callable
-        Told after each batch how many more exposures are done.
+        Called after each batch with the number of exposures written.
 
     Raises
     ------
     ConfigError
-        If `out` holds anything else, there is nothing to draw, or `n_workers` is not positive.
+        If `out` holds anything else, or `season.n_exposures` or `n_workers` is not positive.
     """
     if season.n_exposures < 1 or n_workers < 1:
         msg = f"simulate: expected one or more exposures and workers, got {season.n_exposures}, {n_workers}"
@@ -130,7 +129,7 @@ def write_season(
 
 
 def _claim(out: Path) -> None:
-    """Refuse a folder that holds anything but an earlier season, and clear one that does."""
+    """Create the folder or clear one of an earlier season; refuse any other."""
     names = {_MARK, _VIA, _COCO, _EXPOSURES, _TRUTH, "previews", "previews.zarr", "gallery.png"}
     found = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if (out.exists() and not out.is_dir()) or (found and _MARK not in found) or found - names:
@@ -143,7 +142,7 @@ def _claim(out: Path) -> None:
 
 
 def _batches(season: Season, n_workers: int) -> Iterator[list[SimulatedExposure]]:
-    """Exposures in order, a batch at a time, however many processes draw them."""
+    """Exposures in order, one batch at a time, whatever the number of processes."""
     starts = range(0, season.n_exposures, BATCH)
     if n_workers == 1:
         yield from (_draw_batch(season, start) for start in starts)
@@ -159,15 +158,15 @@ def _batches(season: Season, n_workers: int) -> Iterator[list[SimulatedExposure]
 
 
 def _draw_batch(season: Season, start: int) -> list[SimulatedExposure]:
-    """One batch; the simulator is made anew, for it costs little."""
+    """Draw one batch; a new simulator is cheap."""
     simulator = Simulator(Camera.decam(), ranges=season.ranges)
-    # The matrices are small: more threads only get in the way of other processes.
+    # The matrices are small: more threads would only oversubscribe the cores.
     with threadpool_limits(1):
         return [season.draw(n, simulator) for n in range(start, min(start + BATCH, season.n_exposures))]
 
 
 def _zarr_writer(out: Path, season: Season) -> Callable[[int, list[SimulatedExposure]], None]:
-    """Write whole shards, one writer: `previews.zarr` with the arrays that `cascade run` reads."""
+    """Writer of whole shards to `previews.zarr`, with the arrays that `cascade run` reads."""
     import zarr  # here, since importing it takes a quarter of a second
 
     n = season.n_exposures
@@ -185,7 +184,7 @@ def _zarr_writer(out: Path, season: Season) -> Callable[[int, list[SimulatedExpo
 
 
 def _jpeg_writer(out: Path) -> Callable[[int, list[SimulatedExposure]], None]:
-    """Write one JPEG an exposure, of the quality that the previews went through already."""
+    """Writer of one JPEG per exposure, at the quality that its preview was simulated with."""
     folder = out / "previews"
     folder.mkdir(exist_ok=True)
 
@@ -198,20 +197,20 @@ def _jpeg_writer(out: Path) -> Callable[[int, list[SimulatedExposure]], None]:
 
 
 def _note(pages: _Pages, exposure: SimulatedExposure, name: str) -> None:
-    """Keep the labels and rows of one exposure."""
+    """Collect the labels and rows of one exposure."""
     pages.via[name] = [label.region for label in exposure.labels]
     pages.coco_images.append({"id": exposure.expnum, "file_name": name, "height": 400, "width": 400})
     for label in exposure.labels:
         y0, x0, y1, x1 = (int(side) for side in tight_boxes(label.mask[None])[0])
-        rle = coco_mask.encode(np.asfortranarray(label.mask, np.uint8))
+        (counts,) = encode_masks(label.mask[None])
         pages.coco_labels.append(
             {
                 "id": len(pages.coco_labels) + 1,
                 "image_id": exposure.expnum,
-                "category_id": int(label.region.artifact) + 1,
+                "category_id": label.region.artifact.category_id,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": int(label.mask.sum()),
-                "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")},
+                "segmentation": {"size": list(label.mask.shape), "counts": counts.decode("ascii")},
                 "iscrowd": 0,
                 "drawn_share": round(label.drawn_share, 3),
             }
@@ -236,7 +235,7 @@ def _note(pages: _Pages, exposure: SimulatedExposure, name: str) -> None:
 
 
 def _truth_rows(exposure: SimulatedExposure) -> list[dict[str, Any]]:
-    """Every ghost that was drawn and every beam that is seen."""
+    """Rows of every rendered ghost and of every visible beam."""
     rows = []
     labels = {(label.star, label.origin): label for label in exposure.labels}
     for number, star in enumerate(exposure.stars):
@@ -268,11 +267,11 @@ def _truth_rows(exposure: SimulatedExposure) -> list[dict[str, Any]]:
 
 
 def _coco_document(pages: _Pages) -> dict[str, Any]:
-    """COCO instances: bbox (x, y, width, height), category_id 1 bright, 2 faint, 3 rays; and who would draw them."""
+    """COCO instances: bbox (x, y, width, height), `Artifact.category_id`; and who would draw them."""
     return {
         "images": pages.coco_images,
         "annotations": pages.coco_labels,
-        "categories": [{"id": int(artifact) + 1, "name": artifact.label} for artifact in Artifact],
+        "categories": coco_categories(),
     }
 
 

@@ -1,4 +1,4 @@
-"""Synthetic exposures at full resolution, as FITS files with the layouts and headers of real ones."""
+"""Synthetic full-resolution exposures, as FITS files with the layouts and headers of real ones."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _RAW_SHAPE = (4146, 2160)
 @dataclass(frozen=True, slots=True)
 class FullExposure:
     """
-    What an exposure at full resolution shows.
+    Content of a full-resolution exposure.
 
     Attributes
     ----------
     expnum, band, ra, dec, exptime
-        For its headers; degrees and seconds.
+        Header values; degrees and seconds.
     sky, noise
-        Level and standard deviation of a pixel of sky, electrons; those of 100 s in g by default.
+        Mean and standard deviation of the sky per pixel, electrons; by default those of 100 s in g.
     light
-        (H, W) light on the camera's preview grid in the grey levels of a preview, over the sky; None for sky alone.
+        (H, W) light above the sky on the camera's preview grid, in grey levels of a preview; None: sky only.
     seed
-        The same seed draws the same noise.
+        Of the noise.
     """
 
     expnum: int
@@ -54,7 +54,7 @@ class FullExposure:
     seed: int = 1
 
     def pixels(self, ccd: Ccd, camera: Camera) -> Float32Array:
-        """All pixels of a CCD, FITS axes 2 and 1, in electrons."""
+        """Pixels of a whole CCD, (FITS axis 2, FITS axis 1), in electrons."""
         rng = np.random.default_rng((self.seed, ccd.ccdnum))
         height, width = camera.ccd_shape
         image = rng.standard_normal((height, width), dtype=np.float32)
@@ -86,20 +86,20 @@ def write_exposure(
     ----------
     exposure : FullExposure
     folder : Path
-        Where to; it must exist.
+        Existing output folder.
     camera : Camera
     layout : {"instcal", "raw", "immasked"}
-        One trimmed float image a CCD (Community Pipeline); one 16-bit image with overscan (DECam only); one file a CCD
-        with image, mask and weight (DES).
+        One trimmed float image per CCD (Community Pipeline); one 16-bit image with overscan (DECam only); one file per
+        CCD with image, mask and weight (DES).
     ccdnums : sequence of int or None
         CCDs to write, in this order; None: all but the dead ones.
     compress : bool
-        Tile by tile with Rice, as the archives keep them.
+        Rice tile compression, as in the archives.
 
     Returns
     -------
     list of Path
-        The files: one, or one a CCD.
+        One file, or one per CCD.
     """
     from astropy.io import fits
 
@@ -116,7 +116,7 @@ def write_exposure(
     for ccdnum in ccdnums:
         ccd = camera.ccd(ccdnum)
         make = _raw if layout == "raw" else _instcal
-        with fits.open(path, mode="append") as file:  # anew for each CCD, so that one is in memory at a time
+        with fits.open(path, mode="append") as file:  # reopened per CCD, so that only one is in memory
             file.append(_hdu(*make(exposure, ccd, camera), compress=compress))
     return [path]
 
@@ -149,7 +149,7 @@ def wcs_cards(exposure: FullExposure, ccd: Ccd, camera: Camera, origin: tuple[in
 
 
 def _header_cards(exposure: FullExposure, camera: Camera) -> dict[str, Any]:
-    """The cards of a primary header that matter."""
+    """The relevant cards of a primary header."""
     hours = exposure.ra / 15
     mjd = _MJD_EPOCH_EXPNUM[0] + (exposure.expnum - _MJD_EPOCH_EXPNUM[1]) * 120 / 86400
     return {
@@ -176,7 +176,7 @@ def _instcal(exposure: FullExposure, ccd: Ccd, camera: Camera) -> tuple[Any, dic
 
 
 def _raw(exposure: FullExposure, ccd: Ccd, camera: Camera) -> tuple[Any, dict[str, Any]]:
-    """Counts of DECam with overscan, where the headers of raw exposures say that it lies on N and S CCDs."""
+    """Raw counts of DECam; the overscan of N and S CCDs lies where the headers of real raw exposures have it."""
     north = ccd.detpos.startswith("N")
     rows = (0, 4096) if north else (50, 4146)
     left, right = ("A", "B") if north else ("B", "A")
@@ -194,14 +194,14 @@ def _raw(exposure: FullExposure, ccd: Ccd, camera: Camera) -> tuple[Any, dict[st
     for amp, half, bias in ((left, slice(0, 1024), slice(0, 1080)), (right, slice(1024, 2048), slice(1080, 2160))):
         k = "AB".index(amp)
         image[:, bias] += _BIAS[k]
-        # The noise of the light holds that of the readout.
+        # The noise of the light includes the read noise.
         image[rows[0] : rows[1], 56 + half.start : 56 + half.stop] = _BIAS[k] + light[:, half] / _GAINS[k]
     counts = np.clip(np.rint(image), 0, 65535).astype(np.uint16)
     return counts, cards | wcs_cards(exposure, ccd, camera, (-rows[0], -56))
 
 
 def _write_immasked(exposure: FullExposure, folder: Path, camera: Camera, ccd: Ccd, ending: str) -> Path:
-    """One CCD in a file of its own: image, mask, weight."""
+    """Write a file of one CCD: image, mask, weight."""
     from astropy.io import fits
 
     image = exposure.pixels(ccd, camera)

@@ -1,24 +1,24 @@
 """
-Labels as annotators draw them: one filled outline an artifact, a class by its looks, and only what a person would see.
+Labels as annotators draw them: one filled outline per artifact, classified by appearance, if it is visible.
 
 **Visibility.** A ghost or a beam is labelled if its signal-to-noise ratio
 
     S/N = sqrt(sum over lit pixels of (band-passed light)²) / noise
 
 is at least `MIN_GHOST_SNR` or `MIN_RAYS_SNR`, and at least `MIN_SHARE` of that of the highest-S/N artifact in the
-exposure, beside which nobody draws the weakest. The band pass is a mean over 3 pixels, for nobody sees stripes of
-single pixels, less one over 9, which stands for the survey's sky mesh: of a ghost it leaves only edges. The noise
-includes unresolved stars. The limit comes from real exposures: along the circles and ellipses that annotators drew, a
+exposure, since annotators skip the weakest beside it. The band pass is a mean over 3 pixels, since stripes of single
+pixels are invisible, minus one over 9, which emulates the survey's sky mesh: of a ghost it leaves only edges. The noise
+includes unresolved stars. The limit is set from real exposures: along the circles and ellipses that annotators drew, a
 fitted step has an S/N of 8.7 or more in nine of ten ghosts under 25 px of radius, 7.3 from 25 to 50 px and 5.4 beyond
 (4.7 in the median at random places, since the fit looks for the best step nearby). Of the simulated ghosts that the
 rule labels, nine of ten reach 8.9, 7.8 and 6.1; see benchmarks/simulator.md.
 
 **Shape.** What annotators draw around a ghost is the image of the pupil's rim, as a circle or an ellipse, or as a
-polygon where a lens edge cuts it off. Holes, vanes and gaps between CCDs are not left out. A beam of Rays gets the
-convex hull of where it stands out.
+polygon where a lens edge cuts it off. It includes holes, vanes and gaps between CCDs. A beam of Rays gets the convex
+hull of where it stands out.
 
-**Class.** Bright is compact with a high surface brightness, Faint large or weak; between people the border is close to
-subjective. See `cascade.sky.brightness.ghost_class`.
+**Class.** Bright is compact with a high surface brightness, Faint large or weak; annotators disagree on the boundary.
+See `cascade.sky.brightness.ghost_class`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage import measure, morphology
 
-from cascade.core.exposure import Artifact, BoolArray, Float32Array
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray, Float32Array
 from cascade.core.via import Region
 
 MIN_GHOST_SNR = 10.0
-"""Least signal-to-noise ratio of a ghost that a person sees."""
+"""Minimum signal-to-noise ratio of a visible ghost."""
 
 MIN_RAYS_SNR = 14.0
-"""The same for a beam of Rays, whose texture is harder to tell from stars than a smooth edge."""
+"""The same for a beam of Rays, whose texture is easier to confuse with stars than a smooth edge."""
 
 MIN_SHARE = 0.1
-"""Least S/N relative to the highest-S/N artifact of the exposure."""
+"""Minimum S/N relative to the highest-S/N artifact of the exposure."""
 
 _FINE_PX = 3
 _HIGH_PASS_PX = 9  # about two meshes of the survey's background
@@ -48,10 +49,10 @@ _TEXTURE_PX = 9
 _RAYS_CONTRAST = 0.5  # local rms over noise at which annotators end a beam
 _MIN_AREA_PX = 70
 _CIRCLE_RATIO = 1.12  # rounder ellipses are drawn as circles
-_CUT_SHARE = 0.86  # of the outline's ellipse that must be lit for it to be drawn as one
+_CUT_SHARE = 0.86  # lit fraction of the outline's ellipse below which it is drawn as a polygon
 _SAME_OVERLAP = 0.62  # two outlines this alike are drawn once
 
-# Share of annotators who draw an artifact: 1 / (1 + (half / S/N)**_DRAWN_POWER). Measured on the 66 rings and discs
+# Fraction of annotators who draw an artifact: 1 / (1 + (half / S/N)**_DRAWN_POWER). Measured on the 66 rings and discs
 # that anyone drew on the 25 dev exposures: of small ones (to 30 px of radius) 0.62 to 0.77 of the eight annotators drew
 # those with a fitted step of 7 to 12, of large ones (from 60 px) 0.12 did up to 9, 0.7 from 12 to 16; simulated ones
 # have such steps at these S/N. Rays were not measured: half at their limit.
@@ -68,11 +69,11 @@ class Label:
     Attributes
     ----------
     region
-        Its outline and class.
+        Outline and class.
     mask
         (400, 400) bool, the filled outline.
     snr
-        Signal-to-noise ratio by which it is seen.
+        Signal-to-noise ratio; see the module's docstring.
     origin
         Surface pair of a ghost, or kind of a beam.
     star
@@ -87,7 +88,7 @@ class Label:
 
     @property
     def drawn_share(self) -> float:
-        """Share of annotators who would draw it, in [0, 1]; see `_DRAWN_HALF_SNR`."""
+        """Fraction of annotators who would draw it, in [0, 1]; see `_DRAWN_HALF_SNR`."""
         half = MIN_RAYS_SNR
         if self.region.artifact != Artifact.RAYS:
             radius = float(np.sqrt(np.count_nonzero(self.mask) / np.pi))
@@ -96,7 +97,7 @@ class Label:
 
 
 def band_passed(light: Float32Array) -> Float32Array:
-    """Light meaned over 3x3 pixels, less its mean over about two meshes."""
+    """Light averaged over 3x3 pixels, minus its mean over about two meshes."""
     fine: Float32Array = ndimage.uniform_filter(light, _FINE_PX, mode="nearest")
     smooth: Float32Array = ndimage.uniform_filter(light, _HIGH_PASS_PX, mode="nearest")
     return fine - smooth
@@ -111,17 +112,17 @@ def visibility(light: Float32Array, lit: BoolArray, noise: float) -> float:
     light : ndarray of float32, shape (h, w)
         Its light in grey levels.
     lit : ndarray of bool, shape (h, w)
-        Pixels on CCDs at work, and not hidden by a saturated star.
+        Pixels on live CCDs that no saturated star hides.
     noise : float
         Grey levels.
     """
-    # Beyond 6 times the noise a pixel is as plain as it can be.
+    # Beyond 6 times the noise a pixel is no more visible.
     clipped = np.clip(band_passed(light)[lit] / np.float32(noise), -6, 6)
     return float(np.sqrt(np.dot(clipped, clipped)))
 
 
 def ellipse_region(artifact: Artifact, row: float, column: float, major: float, minor: float, theta: float) -> Region:
-    """A circle if it is nearly round, else an ellipse; `theta` from +column towards +row, radians."""
+    """A circle if nearly round, else an ellipse; `theta` from +column towards +row, radians."""
     if major < _CIRCLE_RATIO * minor:
         radius = float(np.sqrt(major * minor))
         return Region(artifact, "circle", (row,), (column,), (radius, radius))
@@ -158,13 +159,13 @@ def rays_extent(light: Float32Array, lit: BoolArray, noise: float) -> BoolArray:
 
 
 def cut_off(footprint: BoolArray, ellipse: BoolArray) -> bool:
-    """Whether a lens edge takes so much off a ghost that its outline is no ellipse."""
+    """Whether a lens edge vignettes so much of a ghost that its outline is not an ellipse."""
     area = int(ellipse.sum())
     return area == 0 or int((footprint & ellipse).sum()) < _CUT_SHARE * area
 
 
 def merged(labels: list[Label]) -> list[Label]:
-    """Labels by falling S/N, without those that nearly repeat a plainer one of either class."""
+    """Labels by falling S/N, without near-duplicates of one of higher S/N, of any class."""
     kept: list[Label] = []
     least = MIN_SHARE * max((label.snr for label in labels), default=0.0)
     labels = [label for label in labels if label.snr >= least]

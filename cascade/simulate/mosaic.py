@@ -16,14 +16,14 @@ from cascade.camera import Camera
 from cascade.core.exposure import BoolArray, Float32Array, UInt8Array
 from cascade.simulate.conditions import GAP_LEVEL, Conditions
 
-_WINDOW = (33, 63)  # pixels around a CCD that hold it under any shift
+_WINDOW = (33, 63)  # pixels around a CCD that contain it under any shift
 _HALF_PX = (14.32, 28.88)  # of the lit area of a CCD (measured)
 _OFFSET_PX = (0.27, 0.0)  # of its centre from the lattice (measured)
-_JITTER_PX = (0.06, 0.12)  # of its place from CCD to CCD (measured)
+_JITTER_PX = (0.06, 0.12)  # of its position from CCD to CCD (measured)
 _MEDIAN_OF = 3  # meshes each way
 _LOBE = 0.04  # the resampling of the previews overshoots at edges
 _EDGE_GLOW = (0.4, 0.1)  # grey levels that the outer three pixels of a CCD lie above its middle (measured)
-_GRADIENT_SCATTER = 0.6  # grey levels from the middle of a CCD to its rim, left over by the mesh
+_GRADIENT_SCATTER = 0.6  # grey levels from the middle of a CCD to its rim, residual of the mesh
 
 _MeshMaps = tuple[Float32Array, Float32Array, Float32Array, Float32Array]
 _Bounds = tuple[slice, slice]
@@ -39,7 +39,7 @@ class Blank:
     ccdnum
         Of the CCD.
     rows, columns
-        First and last position in the CCD, as shares of its height and width.
+        First and last position in the CCD, as fractions of its height and width.
     """
 
     ccdnum: int
@@ -50,7 +50,7 @@ class Blank:
 @dataclass(frozen=True, eq=False)
 class Mosaic:
     """
-    The CCDs of a camera on its preview, and what the survey does to the light on each.
+    The CCDs of a camera on its preview, and the survey's processing of each.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Mosaic:
         return np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
 
     def _mesh_maps(self, meshes: tuple[int, int]) -> _MeshMaps:
-        """Matrices that average pixels into meshes and interpolate meshes to pixels; made once."""
+        """Matrices that average pixels into meshes and interpolate meshes to pixels; cached."""
         if meshes not in self._maps:
             averages, splines = [], []
             for axis in (0, 1):
@@ -99,7 +99,7 @@ class Mosaic:
 
     @cached_property
     def _edge_glow(self) -> npt.NDArray[np.float32]:
-        """(N, h, w) grey levels that the rim of a CCD lies above its middle."""
+        """(N, h, w) excess grey levels towards the rim of a CCD."""
         glows = []
         for axis in (0, 1):
             depth = _HALF_PX[axis] - np.abs(
@@ -115,10 +115,10 @@ class Mosaic:
 
     def background(self, cells: Float32Array, meshes: tuple[int, int], bias: float) -> Float32Array:
         """
-        Estimate what the survey takes for sky.
+        Emulate the survey's estimate of the sky background.
 
         Means over the meshes of a CCD, lowered where the light within a mesh is uneven, a 3x3 median over them, and
-        bicubic interpolation, as SExtractor does. A ghost larger than some meshes is thereby lost but for its edges.
+        bicubic interpolation, as SExtractor does. Of a ghost larger than some meshes this leaves only the edges.
 
         Parameters
         ----------
@@ -127,7 +127,7 @@ class Mosaic:
         meshes : tuple of int
             Number of meshes along the rows and the columns of a CCD.
         bias : float
-            Standard deviations of the light within a mesh by which its mean is lowered: stands for the clipping.
+            Standard deviations of the light within a mesh by which its mean is lowered: emulates sigma clipping.
 
         Returns
         -------
@@ -144,7 +144,7 @@ class Mosaic:
 
     @cached_property
     def _windows(self) -> list[tuple[_Bounds, _Bounds]]:
-        """Of each CCD, its window in the image and the part of the window that is inside it."""
+        """Window of each CCD in the image, and the part of the window inside the image."""
         windows = []
         for corner in self._corners:
             first = np.maximum(corner, 0)
@@ -163,18 +163,18 @@ class Mosaic:
         blanks: tuple[Blank, ...] = (),
     ) -> UInt8Array:
         """
-        Put light through mesh, soft edges, dead areas, stretch and JPEG.
+        Apply sky mesh, soft edges, dead areas, stretch and JPEG to the light.
 
         Parameters
         ----------
         extended : ndarray of float32, shape (400, 400)
-            Light that the mesh sees, grey levels over the sky: ghosts, Rays, halos.
+            Light that biases the mesh, grey levels above the sky: ghosts, Rays, halos.
         sharp : ndarray of float32, shape (400, 400)
-            Light and noise that it clips: ordinary stars, trails.
+            Light and noise that the mesh clips: ordinary stars, trails.
         conditions : Conditions
         rng : numpy.random.Generator
         blanks : tuple of Blank
-            Parts of CCDs that were masked.
+            Masked parts of CCDs.
 
         Returns
         -------
@@ -199,7 +199,7 @@ class Mosaic:
         return _jpeg(levels, conditions.jpeg_quality)
 
     def _covered(self, conditions: Conditions, rng: np.random.Generator) -> tuple[Float32Array, Float32Array]:
-        """Share of each row (N, h) and column (N, w) of a window that is lit CCD; edges fall within pixels."""
+        """Lit fraction of each row (N, h) and column (N, w) of a window; edges fall within pixels."""
         turn = np.array([[0, conditions.rotation], [-conditions.rotation, 0]])
         middle = np.array(self.camera.shape) / 2
         centres = self.centres - self._corners + conditions.shift_px + (self.centres - middle) @ turn.T
@@ -217,7 +217,7 @@ class Mosaic:
     def _blank(
         self, rows: Float32Array, cells: Float32Array, conditions: Conditions, blanks: tuple[Blank, ...]
     ) -> None:
-        """Turn dead CCDs, dead halves and masked parts off, in place."""
+        """Blank dead CCDs, dead halves and masked parts, in place."""
         index = {ccd.ccdnum: n for n, ccd in enumerate(self.camera.ccds)}
         dead = [Blank(2, (0, 1), (0, 1))] if conditions.ccd_2_dead else []
         for area in self.camera.dead:
@@ -230,12 +230,12 @@ class Mosaic:
             for axis, ends in ((0, blank.rows), (1, blank.columns)):
                 edge = self.centres[n, axis] - self._corners[n, axis] - _HALF_PX[axis]
                 first, last = (round(float(edge + 2 * _HALF_PX[axis] * end)) for end in ends)
-                # Whatever reaches the edge of the CCD takes its soft edge along.
+                # A part at the edge of the CCD includes its soft edge.
                 spans.append(slice(first if ends[0] > 0 else 0, last if ends[1] < 1 else _WINDOW[axis]))
             cells[n, spans[0], spans[1]] = 0
 
     def ccd_at(self, row: float, column: float) -> tuple[int, float, float] | None:
-        """The CCD at a position, and the position in it as shares of its height and width; None in the gaps."""
+        """The CCD at a position, and the position in it as fractions of its height and width; None in the gaps."""
         offset = (np.array([row, column]) - self.centres) / _HALF_PX
         n = int(np.argmin(np.abs(offset).max(axis=1)))
         if np.abs(offset[n]).max() > 1:
@@ -244,7 +244,7 @@ class Mosaic:
 
 
 def _jpeg(levels: Float32Array, quality: int) -> UInt8Array:
-    """Round to 8 bits and through JPEG, as the real previews were kept; networks notice where its marks are missing."""
+    """Quantise to 8 bits and compress as JPEG, as real previews were stored: networks respond to JPEG artifacts."""
     buffer = io.BytesIO()
     Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=quality)
     image: UInt8Array = np.array(Image.open(buffer))

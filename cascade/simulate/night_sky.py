@@ -1,4 +1,4 @@
-"""The night sky without artifacts: noise, stars, galaxies, trails, and what saturated stars do to a CCD."""
+"""The night sky without artifacts: noise, stars, galaxies, trails, and saturation effects."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _N_STARS = 160_000 * 0.0104 * (100 / _FAINTEST) ** _STAR_SLOPE
 _BEND = 120.0  # grey levels; brighter peaks grow more slowly with flux
 _BEND_POWER = 0.60
 _SPILL_POWER = 1.0
-_BRIGHTEST_POINT = 330.0  # beyond it stars grow into discs
+_BRIGHTEST_POINT = 330.0  # brighter stars are discs
 _CLUMP_SHARE = 0.36  # of the noise: unresolved, clustered galaxies and wings of stars
 _CLUMP_PX = 2.0
-_SPILLS_FROM = 40.0  # grey levels; fainter ones lie in one pixel, for what they spill is lost in the noise
-_SMEAR_PX = 0.25  # half width of a star, seeing and tracking and the JPEG's resampling together
+_SPILLS_FROM = 40.0  # grey levels; fainter stars fill one pixel, their wings being lost in the noise
+_SMEAR_PX = 0.25  # half width of a star: seeing, tracking and the resampling of the preview
 
 # Saturated discs: 124 areas of 1 px and more, 12 of 4, 3.2 of 9 and 1.0 of 16 on 100,000 pixels of real CCDs; their
 # number falls tenfold a pixel of radius.
@@ -32,7 +32,7 @@ _N_DISCS = 31.0
 _SMALLEST_DISC_PX = 0.95
 _DISC_DECADE_PX = 1.12
 _LARGEST_DISC_PX = 4.6
-_DISC_LEVEL = 205.0  # grey levels over the sky at the rim of a saturated disc
+_DISC_LEVEL = 205.0  # grey levels above the sky at the rim of a saturated disc
 _BLEED_FROM_PX = 1.9
 
 _N_GALAXIES = 170.0
@@ -46,14 +46,14 @@ _BANDING_SHARE = 0.12
 @dataclass(frozen=True, slots=True)
 class Saturated:
     """
-    A star so bright that its glare, bleed trail and masks leave a mark.
+    A star with visible glare, bleed trail and masked area.
 
     Attributes
     ----------
     row, column
-        Its place in pixels.
+        Position in pixels.
     flux
-        Its light in grey levels summed over pixels.
+        Flux in grey levels summed over pixels.
     """
 
     row: float
@@ -74,7 +74,7 @@ def draw_sky(conditions: Conditions, mosaic: Mosaic, rng: np.random.Generator) -
     Returns
     -------
     ndarray of float32, shape (400, 400)
-        Grey levels over the sky; none of it feeds the mesh.
+        Grey levels above the sky; none of it biases the mesh.
     """
     shape = mosaic.camera.shape
     light = rng.standard_normal(shape, dtype=np.float32)
@@ -93,7 +93,7 @@ def draw_sky(conditions: Conditions, mosaic: Mosaic, rng: np.random.Generator) -
 
 @cache
 def _clump_tile() -> Float32Array:
-    """Smooth noise of unit variance, larger than a preview; drawn once."""
+    """Smooth noise of unit variance, larger than a preview; cached."""
     rough = np.random.default_rng(20210916).standard_normal((768, 768))
     smooth = gaussian_filter(rough, _CLUMP_PX, mode="wrap")
     tile: Float32Array = (smooth / smooth.std()).astype(np.float32)
@@ -109,16 +109,16 @@ def _clumps(shape: tuple[int, int], rng: np.random.Generator) -> Float32Array:
 
 
 def _bent(flux: npt.NDArray[np.float64], power: float) -> npt.NDArray[np.float64]:
-    """Light that grows with a lower power beyond the bend."""
+    """Flux compressed by a lower power beyond the bend."""
     return np.where(flux > _BEND, _BEND * (flux / _BEND) ** power, flux)
 
 
 def _add_points(light: Float32Array, conditions: Conditions, rng: np.random.Generator) -> None:
-    """Unresolved stars: nearly one pixel each, spilling over where they fall near its edge."""
+    """Add unresolved stars: nearly one pixel each, spilling over near its edges."""
     shape = light.shape
     n_stars = rng.poisson(_N_STARS * conditions.star_density)
     flux = np.minimum(_FAINTEST * rng.random(n_stars) ** (-1 / _STAR_SLOPE), 1e4)
-    # What spills over grows faster with the light of a star than its peak, which saturates.
+    # The spill grows faster with the flux of a star than its peak, which saturates.
     spilt = np.minimum(_bent(flux, _SPILL_POWER), 2 * _BRIGHTEST_POINT)
     flux = np.minimum(_bent(flux, _BEND_POWER), _BRIGHTEST_POINT)
     place = rng.random((2, n_stars)) * (np.array(shape)[:, None] - 2) + 1
@@ -141,14 +141,14 @@ def _add_points(light: Float32Array, conditions: Conditions, rng: np.random.Gene
             weights.append(weight[hit])
     spread = np.bincount(np.concatenate(pixels), np.concatenate(weights), light.size)
     light += spread.reshape(shape).astype(np.float32)
-    # The median of the sky is what the survey calls sky.
+    # The survey's sky is the median.
     light -= np.float32(_FAINTEST * 0.5 * conditions.star_density)
 
 
 def _stamp(
     light: Float32Array, row: float, column: float, reach: int
 ) -> tuple[Float32Array, Float32Array, Float32Array]:
-    """A view of `light` around a place, and the distances of its pixels in rows and columns."""
+    """A view of `light` around a position, and the distances of its pixels in rows and columns."""
     top, left = max(int(row) - reach, 0), max(int(column) - reach, 0)
     view = light[top : int(row) + reach + 1, left : int(column) + reach + 1]
     y = np.arange(top, top + view.shape[0], dtype=np.float32)[:, None] + np.float32(0.5 - row)
@@ -157,7 +157,7 @@ def _stamp(
 
 
 def _add_galaxies(light: Float32Array, rng: np.random.Generator) -> None:
-    """Resolved galaxies: exponential ellipses, few of them large."""
+    """Add resolved galaxies: exponential ellipses, few of them large."""
     n_galaxies = rng.poisson(_N_GALAXIES)
     place = rng.random((2, n_galaxies)) * np.array(light.shape)[:, None]
     scale = 0.40 + rng.exponential(0.20, n_galaxies)
@@ -181,7 +181,7 @@ def _add_galaxies(light: Float32Array, rng: np.random.Generator) -> None:
 
 
 def _add_discs(light: Float32Array, conditions: Conditions, mosaic: Mosaic, rng: np.random.Generator) -> None:
-    """Stars that saturate the preview: a flat disc with exponential wings, and a bleed trail from the larger ones."""
+    """Add stars that saturate the preview: flat discs with exponential wings, the larger ones with a bleed trail."""
     n_discs = rng.poisson(_N_DISCS * conditions.star_density)
     radii = _SMALLEST_DISC_PX + rng.exponential(_DISC_DECADE_PX / np.log(10), n_discs)
     places = rng.random((n_discs, 2)) * light.shape
@@ -199,7 +199,7 @@ def _add_discs(light: Float32Array, conditions: Conditions, mosaic: Mosaic, rng:
 def _add_bleed(
     light: Float32Array, row: float, column: float, radius: float, mosaic: Mosaic, rng: np.random.Generator
 ) -> None:
-    """A thin bright line along the CCD's columns, its image by crosstalk, and the band that the amplifier sinks by."""
+    """Add a thin bright trail along the CCD's columns, its crosstalk image, and a band of depressed amplifier bias."""
     place = mosaic.ccd_at(row, column)
     if place is None:
         return
@@ -220,7 +220,7 @@ def _add_bleed(
 
 
 def _add_trail(light: Float32Array, rng: np.random.Generator) -> None:
-    """A satellite's or an aircraft's trail: thin and even, or dashed, or doubled; across the field or a part of it."""
+    """Add the trail of a satellite or aircraft: thin and even, dashed, or double; across the field or a part of it."""
     height, width = light.shape
     angle = rng.uniform(0, np.pi)
     through = rng.uniform(0.1, 0.9, 2) * light.shape
@@ -249,7 +249,7 @@ def _add_trail(light: Float32Array, rng: np.random.Generator) -> None:
 
 
 def _add_banding(light: Float32Array, mosaic: Mosaic, rng: np.random.Generator) -> None:
-    """Weak stripes across CCDs, as some exposures show."""
+    """Add weak stripes across CCDs, as in some exposures."""
     stripes = rng.standard_normal(mosaic.camera.shape[1]).astype(np.float32)
     light += stripes * np.float32(rng.uniform(1, 3))
 
@@ -270,11 +270,11 @@ def saturated_light(
     Returns
     -------
     extended : ndarray of float32, shape (400, 400)
-        Its spiky halo, in grey levels; feeds the mesh.
+        Halo with spikes, in grey levels; biases the mesh.
     sharp : ndarray of float32, shape (400, 400)
-        Its core and bleed trail.
+        Core and bleed trail.
     blanks : tuple of Blank
-        What the survey masked around it.
+        Areas that the survey masks around it.
     """
     shape = mosaic.camera.shape
     extended, sharp = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -290,14 +290,14 @@ def saturated_light(
     if place is None:
         return extended, sharp, ()
     on_ccd = mosaic.camera.labels == place[0]
-    if rng.random() < 0.6:  # the core ends with its CCD: the next one is read by other amplifiers
+    if rng.random() < 0.6:  # the core ends at the edge of its CCD: the next one has other amplifiers
         sharp *= on_ccd
     _add_wide_bleed(sharp, star, core, on_ccd, rng)
     return extended, sharp, _masked(place, core, rng)
 
 
 def core_radius(flux: float) -> float:
-    """Radius in pixels within which a star saturates the preview: 2.4 at magnitude 7, 7.7 at 2, judged from counts."""
+    """Radius in pixels within which a star saturates the preview: 2.4 at magnitude 7, 7.7 at 2, from number counts."""
     return float(np.clip(1.15 * (flux / 3e5) ** 0.25, 0.8, 11))
 
 
@@ -317,20 +317,20 @@ def _around(rng: np.random.Generator, distance: Float32Array, angle: Float32Arra
 def _add_wide_bleed(
     sharp: Float32Array, star: Saturated, core: float, on_ccd: npt.NDArray[np.bool_], rng: np.random.Generator
 ) -> None:
-    """The bleed trail of a very bright star: a few rows high, within its CCD."""
+    """Add the bleed trail of a very bright star: a few rows high, within its CCD."""
     columns, rows = (np.flatnonzero(on_ccd.any(axis=axis)) for axis in (0, 1))
     reach = core * rng.uniform(1.0, 2.2) + rng.exponential(6)
     left, right = max(int(star.column - reach), columns[0]), min(int(star.column + reach) + 1, columns[-1] + 1)
     half = 0.07 * core
     top, bottom = max(int(star.row - half), rows[0]), min(int(star.row + half) + 1, rows[-1] + 1)
     sharp[top:bottom, left:right] += np.float32(rng.uniform(20, 160))
-    if rng.random() < _BAND_SHARE:  # the amplifier sinks, to one side
+    if rng.random() < _BAND_SHARE:  # depressed amplifier bias, on one side
         side = slice(columns[0], int(star.column)) if rng.random() < 0.5 else slice(int(star.column), columns[-1] + 1)
         sharp[max(top - 1, rows[0]) : bottom + 1, side] -= np.float32(rng.uniform(5, 28))
 
 
 def _masked(place: tuple[int, float, float], core: float, rng: np.random.Generator) -> tuple[Blank, ...]:
-    """Half of the CCD, from top or bottom to its middle, dark over all of its width or on one side of the star."""
+    """Blank half of the CCD, upper or lower, over its full width or on one side of the star."""
     if rng.random() > min(0.12 * core, 0.75) - 0.15:
         return ()
     ccdnum, down, across = place

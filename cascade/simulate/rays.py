@@ -1,9 +1,9 @@
 """
-Rays: light scattered in past the baffles, as an empirical model.
+Rays: light scattered past the baffles, as an empirical model.
 
-No ray-traced ghost looks like them (the stars that make them lie outside the field), so what is drawn here is what the
-real ones look like: wedges of fine straight striae that enter at the rim of the field, crossed near the mouth by broken
-arcs, parted by dark gaps, saturated at the mouth and fading inwards; and patches of bare arcs or curls at the rim.
+No ray-traced ghost resembles them (their stars lie outside the field), so this model imitates the appearance of real
+ones: wedges of fine straight striae that enter at the rim of the field, crossed near the mouth by broken
+arcs, split by dark gaps, saturated at the mouth and fading inwards; and patches of arcs or curls alone at the rim.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Beam:
     light
         Grey levels in its box.
     box
-        Where in the preview, rows and columns.
+        Rows and columns in the preview.
     kind
         ``"beam"``, ``"arcs"`` or ``"curls"``.
     """
@@ -45,7 +45,7 @@ class Beam:
 
 def draw_rays(noise: float, camera: Camera, rng: np.random.Generator) -> list[Beam]:
     """
-    Draw the beams that one star outside the field scatters in.
+    Draw the beams scattered from one star outside the field.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def draw_rays(noise: float, camera: Camera, rng: np.random.Generator) -> list[Be
 def _beam(
     kind: str, azimuth: float, slant: float, size: float, level: float, camera: Camera, rng: np.random.Generator
 ) -> Beam | None:
-    """One beam, or None if no pixel of it meets the preview."""
+    """One beam, or None if it lies outside the preview."""
     rim = _rim_radius(azimuth)
     # The mouth: where the axis of the beam meets the rim of the field.
     mouth = np.array(camera.shape) / 2 - rim * np.array([np.sin(azimuth), np.cos(azimuth)])
@@ -100,9 +100,9 @@ def _beam(
 
 
 def _compressed(light: Float32Array, level: float) -> Float32Array:
-    """Light whose peaks are held back, for exponentials of noise have too long a tail."""
-    held: Float32Array = light / (1 + light / np.float32(6 * level + 150))
-    return held
+    """Soft-clipped light, since exponentials of noise have too long a tail."""
+    clipped: Float32Array = light / (1 + light / np.float32(6 * level + 150))
+    return clipped
 
 
 def _rim_radius(azimuth: float) -> float:
@@ -138,7 +138,7 @@ def _noise(rng: np.random.Generator, n: int, finest: float, slope: float, coarse
 
 
 def _striae(rng: np.random.Generator, n_across: int, n_along: int, pixel: float) -> Float32Array:
-    """(across, along) texture of straight striae that come and go on their way inwards; `pixel` in samples."""
+    """(across, along) texture of straight striae of varying brightness along the beam; `pixel` in samples."""
     texture = np.zeros((n_across, n_along), np.float32)
     place = np.linspace(0, 1, n_along, dtype=np.float32)
     for _ in range(4):
@@ -148,7 +148,7 @@ def _striae(rng: np.random.Generator, n_across: int, n_along: int, pixel: float)
         start, spread = rng.uniform(-0.1, 0.8), rng.uniform(0.25, 0.9)
         texture += line[:, None] * np.exp(-(((place - start) / spread) ** 2))[None, :]
     texture /= texture.mean()
-    # No stria is even along its way.
+    # No stria is uniform along its length.
     ripple = rng.standard_normal((n_across, n_along)).astype(np.float32)
     ripple = gaussian_filter1d(gaussian_filter1d(ripple, 5.0, axis=1), 0.4 * pixel, axis=0)
     striae: Float32Array = texture * np.exp(0.6 * ripple / ripple.std())
@@ -156,7 +156,7 @@ def _striae(rng: np.random.Generator, n_across: int, n_along: int, pixel: float)
 
 
 def _gaps(rng: np.random.Generator, n_across: int, pixel: float) -> Float32Array:
-    """Share of the light that passes across the beam: dark gaps with sharp sides, some doubled."""
+    """Transmission across the beam: dark gaps with sharp edges, some double."""
     passed = np.ones(n_across, np.float32)
     t = np.arange(n_across, dtype=np.float32)
     for _ in range(int(rng.choice([0, 1, 2, 3], p=[0.2, 0.35, 0.3, 0.15]))):
@@ -189,7 +189,7 @@ def _striated(
     across = (t + bend) * ((n_across - 1) / 3.2) + (n_across - 1) / 2
     onward = np.clip(along / (2.6 * length), 0, 1) * (n_along - 1)
     light = map_coordinates(texture * profile[:, None], [across, onward], order=1, mode="constant", prefilter=False)
-    # Each part of the beam has a length of its own, so that it ends in fingers.
+    # The length varies across the beam, so that it ends in fingers.
     reach = np.exp(rng.uniform(0.1, 0.35) * _noise(rng, n_across, 4 * pixel, 1.5))
     reach = np.take(reach, np.clip(across, 0, n_across - 1).astype(np.intp)) * length
     depth = np.clip(along, 0, None) / reach
@@ -222,7 +222,7 @@ def _arc_family(along: Float32Array, aside: Float32Array, half_width: float, rng
     distance = np.hypot(along + np.float32(radius), off_axis) - abs(radius)
     n = 1024  # samples, 4 a pixel
     rings = np.exp(rng.uniform(0.6, 1.1) * _noise(rng, n, rng.uniform(3, 10), rng.uniform(0, 1.2), 80))
-    # Along an arc the light comes and goes within some pixels, and otherwise on each arc.
+    # The brightness varies along each arc over a few pixels, independently between arcs.
     side = np.clip(off_axis * 2 + 128, 0, 255).astype(np.intp)
     shift = 4 * rng.uniform(0, 2.5) * _noise(rng, 256, 12, 1.5)
     ring = np.clip(distance * 4 + n / 2 + shift[side], 0, n - 1).astype(np.intp)
@@ -260,7 +260,7 @@ def _curls(
     level: float,
     rng: np.random.Generator,
 ) -> Float32Array:
-    """Thin bent filaments at the rim, as of light caught in a caustic."""
+    """Thin curved filaments at the rim, like caustics."""
     light = np.zeros(np.broadcast_shapes(along.shape, aside.shape), np.float32)
     for _ in range(int(rng.integers(1, 5))):
         centre = rng.uniform(0, 0.8) * length, rng.normal(0, 0.5) * half_width

@@ -1,4 +1,4 @@
-"""One synthetic exposure: sky, ghosts of bright stars, Rays, and the labels that a person would draw."""
+"""One synthetic exposure: sky, ghosts of bright stars, Rays, and the labels that annotators would draw."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray, Float32Array, Instances, UInt8Array
 from cascade.core.via import region_instances
 from cascade.optics.ghost_optics import GhostOptics
 from cascade.simulate.conditions import Conditions, Ranges, draw_conditions
@@ -21,26 +22,25 @@ from cascade.simulate.rays import Beam, draw_rays
 
 Kind = Literal["clean", "ghosts", "rays", "both"]
 
-_UNRESOLVED = 1.35  # stars too faint to see make the noise of the sky this much larger than that of the pixels
-_HIDDEN_LEVEL = 150.0  # grey levels of a saturated star, within which nobody sees a ghost
+_UNRESOLVED = 1.35  # factor on the pixel noise from unresolved stars
 _TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class StarTruth:
     """
-    A star bright enough to make ghosts, and what came of it.
+    Ground truth of a star bright enough to make ghosts.
 
     Attributes
     ----------
     magnitude
         In the band of the exposure.
     field_angle_deg, azimuth_deg
-        Its place; see `cascade.optics.ghost_optics.Star`.
+        Its position; see `cascade.optics.ghost_optics.Star`.
     filter_offset_mm
-        Place of the filter.
+        Filter position.
     pairs
-        Surface pairs whose ghosts were drawn.
+        Surface pairs of the rendered ghosts.
     snrs
         Signal-to-noise ratio of each, by the rule of `cascade.simulate.labels`.
     """
@@ -61,13 +61,13 @@ class SimulatedExposure:
     Attributes
     ----------
     expnum
-        Made-up exposure number.
+        Synthetic exposure number.
     image
         (400, 400) uint8.
     labels
-        What a person would draw; empty if it is clean.
+        What annotators would draw; empty if clean.
     stars
-        The bright stars in it, whether or not their ghosts are seen.
+        The bright stars, whether or not their ghosts are visible.
     conditions
         Band, depth and stretch.
     """
@@ -80,7 +80,7 @@ class SimulatedExposure:
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
-        """Classes of the labels, each once, in order."""
+        """Distinct classes of the labels, sorted."""
         return tuple(sorted({label.region.artifact for label in self.labels}))
 
     @cached_property
@@ -91,14 +91,14 @@ class SimulatedExposure:
 
 class Simulator:
     """
-    Draws exposures; holds the optics and the static fields of the camera.
+    Draws exposures; caches the optics and the static fields of the camera.
 
     Parameters
     ----------
     camera : Camera or None
         On a 400x400 grid; None: DECam.
     optics : GhostOptics or None
-        None: the bank of the package.
+        None: the shipped bank.
     ranges : Ranges or None
         None: those that networks are trained on.
     """
@@ -117,8 +117,8 @@ class Simulator:
         Parameters
         ----------
         kind : {"clean", "ghosts", "rays", "both"}
-            Clean exposures carry no label, though they may hold saturated stars, trails and ghosts too weak to see;
-            the others carry at least one.
+            Clean exposures have no label, but may contain saturated stars, trails and invisibly weak ghosts; the others
+            have at least one.
         rng : numpy.random.Generator
         expnum : int
 
@@ -154,8 +154,8 @@ class Simulator:
         conditions: Conditions,
         rng: np.random.Generator,
     ) -> tuple[Blank, ...]:
-        """Add the star that makes the ghosts, if its image is on the preview."""
-        row, column = ghosts.place
+        """Add the star of the ghosts, if its direct image is on the preview."""
+        row, column = ghosts.position
         if not (0 <= row < extended.shape[0] and 0 <= column < extended.shape[1]):
             return ()
         star = Saturated(row, column, conditions.grey_of_star(ghosts.magnitude))
@@ -165,7 +165,7 @@ class Simulator:
         return blanks
 
     def _add_rays(self, extended: Float32Array, lit: BoolArray, noise: float, rng: np.random.Generator) -> list[Label]:
-        """Add beams, at least one of which can be seen; their labels."""
+        """Add beams, at least one of them visible; returns their labels."""
         for _ in range(_TRIES):
             beams = draw_rays(noise, self.mosaic.camera, rng)
             labels = [label for beam in beams if (label := _rays_label(beam, lit, noise)) is not None]
@@ -177,7 +177,7 @@ class Simulator:
 
 
 def _rays_label(beam: Beam, lit: BoolArray, noise: float) -> Label | None:
-    """The label of a beam, or None if nobody would see it."""
+    """The label of a beam, or None if it is not visible."""
     inside = lit[beam.box]
     snr = visibility(beam.light, inside, noise)
     if snr < MIN_RAYS_SNR:
@@ -189,7 +189,7 @@ def _rays_label(beam: Beam, lit: BoolArray, noise: float) -> Label | None:
 
 
 def _truth(ghosts: Ghosts) -> StarTruth:
-    """The row of the truth table of one star."""
+    """Ground truth of one star."""
     star = ghosts.star
     return StarTruth(
         ghosts.magnitude,

@@ -1,4 +1,4 @@
-"""Seasons of synthetic exposures, each drawn from the seed and its own number alone."""
+"""Seasons of synthetic exposures, each determined by the seed and its index alone."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from functools import cache
 import numpy as np
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import Artifact, UInt8Array
+from cascade.core.exposure import UInt8Array
 from cascade.simulate.conditions import Ranges
 from cascade.simulate.synthetic_exposure import Kind, SimulatedExposure, Simulator
 
 FIRST_EXPNUM = 900001
 """Exposure number of the first synthetic exposure; no DECam exposure of a survey has it."""
 
-# Of the annotated DES images 1025 hold ghosts alone, 646 Rays alone and 298 both.
+# Of the annotated DES images 1025 show ghosts alone, 646 Rays alone and 298 both.
 _KINDS: tuple[tuple[Kind, Kind, Kind], tuple[float, float, float]] = (("ghosts", "rays", "both"), (0.52, 0.33, 0.15))
 _TRIES = 40
 
@@ -32,18 +33,18 @@ class Season:
     n_exposures
         Their number.
     ghosted_share
-        Share of exposures with artifacts, in [0, 1]; rounded to whole exposures, spread evenly.
+        Fraction of exposures with artifacts, in [0, 1]; rounded to whole exposures, spread evenly.
     seed
         The same seed draws the same season.
     first_expnum
         Exposure number of the first.
     ranges
-        What they are drawn from.
+        Parameter ranges of the simulator.
 
     Raises
     ------
     ConfigError
-        If a number is negative or the share is outside [0, 1].
+        If a number is negative or the fraction is outside [0, 1].
     """
 
     n_exposures: int
@@ -57,16 +58,16 @@ class Season:
             msg = f"season: expected a number of exposures and a seed of 0 or more, got {self.n_exposures}, {self.seed}"
             raise ConfigError(msg)
         if not 0 <= self.ghosted_share <= 1:
-            msg = f"ghosted share: expected a share in [0, 1], got {self.ghosted_share}"
+            msg = f"ghosted share: expected a fraction in [0, 1], got {self.ghosted_share}"
             raise ConfigError(msg)
 
     def ghosted(self, n: int) -> bool:
-        """Whether exposure n is to hold an artifact."""
+        """Whether exposure n has an artifact."""
         n_ghosted = round(self.n_exposures * self.ghosted_share)
         return (n + 1) * n_ghosted // self.n_exposures > n * n_ghosted // self.n_exposures
 
     def draw(self, n: int, simulator: Simulator) -> SimulatedExposure:
-        """Draw exposure n with a simulator of the same ranges; it does not depend on those drawn before."""
+        """Draw exposure n with a simulator of the same ranges; independent of earlier draws."""
         rng = np.random.default_rng([self.seed, n])
         kind: Kind = "clean"
         if self.ghosted(n):
@@ -122,7 +123,7 @@ def simulate_exposure(artifacts: tuple[Artifact, ...], camera: Camera, rng: np.r
     Raises
     ------
     ConfigError
-        If chance does not bring the classes together.
+        If no draw within the tries has these classes.
     """
     ghosts, rays = set(artifacts) - {Artifact.RAYS}, Artifact.RAYS in artifacts
     kind: Kind = ("both" if rays else "ghosts") if ghosts else ("rays" if rays else "clean")
@@ -137,5 +138,5 @@ def simulate_exposure(artifacts: tuple[Artifact, ...], camera: Camera, rng: np.r
 
 @cache
 def _simulator(camera: Camera) -> Simulator:
-    """The static fields of a camera, made once a process."""
+    """The simulator of a camera, cached per process."""
     return Simulator(camera)

@@ -1,1 +1,1 @@
-"""What the sky predicts without pixels: bright stars, pointings and the ghosts that they make."""
+"""Predictions without pixels: bright stars, pointings and the ghosts that they make."""

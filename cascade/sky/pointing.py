@@ -1,4 +1,4 @@
-"""From the sky to the focal plane: where the light of a star lands for a pointing of DECam."""
+"""From the sky to the focal plane: field angles and azimuths of stars for a pointing of DECam."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 @dataclass(frozen=True, slots=True)
 class Pointing:
     """
-    Where a camera looks, when, and through what.
+    Pointing of a camera: direction, band, date and rotation.
 
     Attributes
     ----------
@@ -25,9 +25,9 @@ class Pointing:
     band
         u, g, r, i, z, Y or VR.
     mjd_obs
-        Modified Julian date in days; None: stars stay where they were in 1991.25.
+        Modified Julian date in days; None: no proper motion since 1991.25.
     rotation_deg
-        Turn of the camera from north towards east. DECam sits on an equatorial mount: always 0, up to 0.1 degrees.
+        Rotation of the camera from north through east. DECam is on an equatorial mount: always 0, up to 0.1 degrees.
 
     Raises
     ------
@@ -50,7 +50,7 @@ class Pointing:
             msg = f"pointing: expected a declination in [-90, 90] degrees, got {self.dec}"
             raise ConfigError(msg)
 
-    def place(self, stars: Floats) -> tuple[Floats, Floats]:
+    def project(self, stars: Floats) -> tuple[Floats, Floats]:
         """
         Field angles and azimuths of stars.
 

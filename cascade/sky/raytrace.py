@@ -1,4 +1,4 @@
-"""Ray-tracing predictor: a pointing and a catalogue of bright stars in, ghosts on the focal plane out."""
+"""Ray-tracing predictor: ghosts on the focal plane from a pointing and a catalogue of bright stars."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Instances, tight_boxes
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Instances, tight_boxes
 from cascade.optics.ghost_optics import MAX_FIELD_ANGLE_DEG, GhostOptics, Reflectivity, Star
 from cascade.sky.brightness import PIXEL_ARCSEC2, SKY_MAG, ghost_class
 from cascade.sky.catalogue import BrightStars
 from cascade.sky.pointing import Pointing
 
 PREVIEW_NOISE_SHARE = 0.0042
-"""Noise of a preview pixel as a share of the sky in a DES exposure (estimate); sets Bright apart from Faint."""
+"""Noise of a preview pixel as a fraction of the sky in a DES exposure (estimate); separates Bright from Faint."""
 
 _MIN_AREA_PX = 30
 _SKY_MAG = {**SKY_MAG, "u": 22.6, "VR": 21.5}  # the last two are assumed
@@ -29,15 +30,15 @@ class RaytraceRule:
     Attributes
     ----------
     min_contrast
-        Least surface brightness as a share of the sky's, above 0.
+        Minimum surface brightness as a fraction of the sky's, above 0.
     faintest
-        Faintest stars, Hp, that are looked at.
+        Limiting magnitude Hp of the stars.
     reflectivity
-        Of the surfaces; assumed, so that the contrast is good to a factor of about 3.
+        Of the surfaces; assumed, so that the contrast is uncertain by a factor of about 3.
     filter_offset_mm
-        Place of the filter relative to batoid's model; it differs between exposures and no header tells it.
+        Filter position relative to batoid's model; it differs between exposures and is in no header.
     sky_mag
-        Surface brightness of the sky by band, mag/arcsec2; a band left out has that of a dark night.
+        Surface brightness of the sky by band, mag/arcsec2; bands not listed have that of a dark sky.
 
     Raises
     ------
@@ -53,7 +54,7 @@ class RaytraceRule:
 
     def __post_init__(self) -> None:
         if not self.min_contrast > 0:
-            msg = f"min_contrast: expected a share of the sky above 0, got {self.min_contrast}"
+            msg = f"min_contrast: expected a fraction above 0, got {self.min_contrast}"
             raise ConfigError(msg)
 
     def sky(self, band: str) -> float:
@@ -80,7 +81,7 @@ class PredictedGhost:
     pair
         The surfaces.
     contrast
-        Typical surface brightness as a share of the sky's.
+        Typical surface brightness as a fraction of the sky's.
     artifact
         Bright or Faint, by size and contrast.
     mask
@@ -112,7 +113,7 @@ def predict_ghosts(
     Returns
     -------
     list of PredictedGhost
-        By falling contrast; those that miss the preview are left out.
+        By falling contrast; those outside the preview are omitted.
 
     Raises
     ------
@@ -122,7 +123,7 @@ def predict_ghosts(
     sky = rule.sky(pointing.band)
     # Proper motions since 1991 are under 0.2 degrees.
     near = stars.near(pointing.ra, pointing.dec, MAX_FIELD_ANGLE_DEG + 0.2, rule.faintest)
-    angles, azimuths = pointing.place(stars.places(near, pointing.mjd_obs))
+    angles, azimuths = pointing.project(stars.positions(near, pointing.mjd_obs))
     found = []
     for index, magnitude, angle, azimuth in zip(
         near, stars.magnitudes(near, pointing.band), angles, azimuths, strict=True
@@ -130,10 +131,10 @@ def predict_ghosts(
         if angle > MAX_FIELD_ANGLE_DEG:
             continue
         star = Star(float(angle), float(azimuth), pointing.band, rule.filter_offset_mm)
-        sky_share = 10 ** (-0.4 * (magnitude - sky)) / PIXEL_ARCSEC2  # of all the star's light on one pixel
-        levels = optics.surface_brightness(star, rule.reflectivity, cutoff=rule.min_contrast / sky_share)
+        sky_fraction = 10 ** (-0.4 * (magnitude - sky)) / PIXEL_ARCSEC2  # if all the star's light fell on one pixel
+        levels = optics.surface_brightness(star, rule.reflectivity, cutoff=rule.min_contrast / sky_fraction)
         for pair, level in levels.items():
-            contrast = float(level * sky_share)
+            contrast = float(level * sky_fraction)
             outline, mask = optics.outline(pair, star), optics.footprint(pair, star)
             if outline is None or mask.sum() < _MIN_AREA_PX:
                 continue
@@ -146,9 +147,9 @@ def predict_ghosts(
 
 def ghost_instances(ghosts: list[PredictedGhost], rule: RaytraceRule) -> Instances:
     """
-    The predictions in the form in which the networks give theirs.
+    Convert predictions to instances, the format of network detections.
 
-    The score rises with the contrast from 0.5 at the rule's limit towards 1; it is no probability.
+    The score rises with the contrast from 0.5 at the rule's limit towards 1; it is not a probability.
     """
     if not ghosts:
         return Instances.empty(PREVIEW_SHAPE)

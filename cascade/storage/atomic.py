@@ -12,8 +12,17 @@ from uuid import uuid4
 
 from cascade.core.errors import StoreError
 
-ASIDE_SUFFIX = ".aside"
-"""End of the name of a file that is still being written; such names start with a dot, which Parquet readers skip."""
+_ASIDE_SUFFIX = ".aside"
+
+
+def aside_of(path: Path) -> Path:
+    """A free name, in the same folder, for a file that is still being written; Parquet readers skip its dot."""
+    return path.with_name(f".{path.name}.{uuid4().hex}{_ASIDE_SUFFIX}")
+
+
+def is_aside(name: str) -> bool:
+    """Whether a name is that of a file that is still being written, or was when the process was killed."""
+    return name.startswith(".") and name.endswith(_ASIDE_SUFFIX)
 
 
 @contextmanager
@@ -34,7 +43,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     if not path.parent.is_dir():
         msg = f"{path}: expected a folder to write into, got none called {path.parent}"
         raise StoreError(msg)
-    aside = path.with_name(f".{path.name}.{uuid4().hex}{ASIDE_SUFFIX}")
+    aside = aside_of(path)
     try:
         yield aside
         sync(aside)
@@ -62,7 +71,7 @@ def parse_json(data: bytes | str, name: str) -> dict[str, Any]:
     """Parse a JSON object, or raise StoreError about the file called `name`."""
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter is JSON nested without end
         msg = f"{name}: expected JSON, got {error}; the file is damaged"
         raise StoreError(msg) from error
     if not isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""Real exposures and what annotators drew on them."""
+"""Real exposures and their annotations."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
 from cascade.core.exposure import BoolArray, Instances, UInt8Array
 from cascade.core.via import read_via, region_instances
 from cascade.inputs import open_inputs
 
-_FOLD_GAP = 1000  # DECam takes 200-400 exposures a night; expnums this close may share one, so they stay together
+_FOLD_GAP = 1000  # DECam takes 200-400 exposures per night; expnums this close may be of the same night
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedSet:
     """
-    N exposures, each annotated by the same J people.
+    N exposures, each annotated by the same J annotators.
 
     Attributes
     ----------
     expnums
-        Of each exposure, rising.
+        Exposure numbers, increasing.
     images
         (N, 400, 400) uint8.
     annotators
-        Name of the annotation file of each of the J annotators.
+        Stem of the annotation file of each of the J annotators.
     instances
-        What annotator j drew on exposure n: ``instances[n][j]``.
+        Annotations of exposure n by annotator j: ``instances[n][j]``.
     """
 
     expnums: tuple[int, ...]
@@ -44,7 +45,7 @@ class AnnotatedSet:
         return len(self.expnums)
 
     def select(self, indices: Sequence[int]) -> AnnotatedSet:
-        """The exposures at some indices, in that order."""
+        """The exposures at these indices, in this order."""
         return AnnotatedSet(
             tuple(self.expnums[n] for n in indices),
             self.images[list(indices)],
@@ -54,14 +55,14 @@ class AnnotatedSet:
 
     def votes(self) -> BoolArray:
         """
-        What each annotator marked, whatever the number of instances.
+        Pixels marked by each annotator, by class.
 
         Returns
         -------
-        ndarray of bool, shape (J, N, 3, 400, 400)
-            Union of masks by class.
+        ndarray of bool, shape (J, N, C, 400, 400)
+            Union of masks by class, in the order of `Artifact`.
         """
-        votes = np.zeros((len(self.annotators), len(self), 3, *self.images.shape[1:]), bool)
+        votes = np.zeros((len(self.annotators), len(self), len(Artifact), *self.images.shape[1:]), bool)
         for n, by_annotator in enumerate(self.instances):
             for j, found in enumerate(by_annotator):
                 for class_, mask in zip(found.classes, found.masks, strict=True):
@@ -83,7 +84,7 @@ def load_annotated(images: Path, annotations: Path) -> AnnotatedSet:
     images : Path
         Folder, zip or other input of exposures.
     annotations : Path
-        Folder of VIA files, one an annotator, matched to the exposures by file name.
+        Folder of VIA files, one per annotator, matched to the exposures by file name.
 
     Raises
     ------
@@ -117,14 +118,14 @@ def load_annotated(images: Path, annotations: Path) -> AnnotatedSet:
 
 def folds_by_night(expnums: Sequence[int], n_folds: int) -> list[npt.NDArray[np.intp]]:
     """
-    Split exposures into folds of similar size that never part a night.
+    Split exposures into folds of similar size, grouped by night.
 
-    Exposures whose expnums lie within 1000 of each other count as one night, since no dates are at hand.
+    Exposures whose expnums lie within 1000 of each other count as one night, since dates are not available.
 
     Parameters
     ----------
     expnums : sequence of int
-        Rising.
+        Increasing.
     n_folds : int
         At most the number of nights.
 
@@ -141,10 +142,10 @@ def folds_by_night(expnums: Sequence[int], n_folds: int) -> list[npt.NDArray[np.
     starts = np.flatnonzero(np.diff(expnums, prepend=-_FOLD_GAP - 1) > _FOLD_GAP)
     nights = np.split(np.arange(len(expnums)), starts[1:])
     if len(nights) < n_folds:
-        msg = f"cross-validation: expected at least {n_folds} nights, one a fold, got {len(nights)}"
+        msg = f"cross-validation: expected at least {n_folds} nights, one per fold, got {len(nights)}"
         raise ConfigError(msg)
     folds: list[list[npt.NDArray[np.intp]]] = [[] for _ in range(n_folds)]
-    # Large nights first, each to the smallest fold; in between, dealing by turns mixes early and late exposures.
+    # Largest nights first, each to the smallest fold, which mixes early and late exposures.
     for night in sorted(nights, key=len, reverse=True):
         min(folds, key=lambda fold: sum(map(len, fold))).append(night)
     return [np.sort(np.concatenate(fold)) for fold in folds]

@@ -1,4 +1,4 @@
-"""Changes to an exposure that leave the pattern of the CCDs true."""
+"""Augmentations of an exposure that preserve the pattern of the CCDs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GAP = 24
 
 _SKY = 53.0
 _SMOOTH_PX = 5
-_DARK = 30.0  # smoothed, nothing lit is this dark, and no gap is brighter
+_DARK = 30.0  # smoothed grey level between lit pixels and gaps
 _DEAD_SHARE = 0.15
 _CONTRAST_SCATTER = 0.15  # of the logarithm
 _MAX_NOISE = 5.0
@@ -28,20 +28,20 @@ _SKY_SCATTER = 3.0
 _ZOOM_SCATTER = 0.12  # of the logarithm
 _SHIFT_SCATTER_PX = 12.0
 _MIN_AREA_PX = 40
-_MIN_AREA_SHARE = 0.25  # of an artifact that must still be in the picture to count
+_MIN_AREA_SHARE = 0.25  # of an artifact that must remain in the image
 
 
 @dataclass(frozen=True, slots=True)
 class Warp:
     """
-    Where each pixel of a new picture comes from, by nearest neighbour, so that the noise keeps its grain.
+    Geometric transform by nearest neighbour, which preserves the noise.
 
     Attributes
     ----------
     rows, columns
         (H, W) source pixel of each pixel.
     inside
-        (H, W) bool: whether the source lies within the picture.
+        (H, W) bool: whether the source pixel lies within the image.
     zoom
         Factor by which lengths grow.
     """
@@ -53,7 +53,7 @@ class Warp:
 
     @classmethod
     def random(cls, shape: tuple[int, int], rng: np.random.Generator) -> Warp:
-        """Turn about the middle by any angle, zoom and shift a little: a ghost follows its star around the field."""
+        """Random rotation, and a small zoom and shift: ghosts move around the field with their stars."""
         angle, zoom = rng.uniform(0, 2 * np.pi), float(np.exp(rng.normal(0, _ZOOM_SCATTER)))
         middle = (np.array(shape) - 1) / 2
         shifted = middle + rng.normal(0, _SHIFT_SCATTER_PX, 2)
@@ -75,9 +75,9 @@ class Warp:
 
     def sample(self, sample: Sample, image: UInt8Array, field: BoolArray) -> Sample:
         """
-        What annotators said of a sample, for its warped `image`.
+        Transform the annotations of a sample to its warped `image`.
 
-        Artifacts of which little is left in the field of the CCDs, (H, W) bool, do not count any more.
+        Artifacts that leave most of the `field` of the CCDs, (H, W) bool, are dropped.
         """
         found = sample.found
         masks = self.mask(found.masks)
@@ -91,16 +91,16 @@ class Warp:
 
 def augmented(sample: Sample, on_ccds: BoolArray, rng: np.random.Generator) -> Sample:
     """
-    Mirror an exposure at random, change its contrast, noise and sky, and let a CCD die now and then.
+    Flip an exposure at random, and change its contrast, noise and sky.
 
-    Mirrored up and down or left and right, the lattice of the CCDs falls on itself.
+    The lattice of the CCDs is symmetric under vertical and horizontal flips.
 
     Parameters
     ----------
     sample : Sample
-        The annotators outline artifacts across dead CCDs, so that what they say stays as it is.
+        Only flips change its annotations.
     on_ccds : ndarray of bool, shape (H, W)
-        Pixels on CCDs, symmetric like the lattice; gaps keep their grey level.
+        Pixels on CCDs; gaps keep their grey level.
     rng : numpy.random.Generator
     """
     down, across = (slice(None, None, int(step)) for step in rng.choice([-1, 1], size=2))
@@ -110,14 +110,14 @@ def augmented(sample: Sample, on_ccds: BoolArray, rng: np.random.Generator) -> S
     levels = rng.standard_normal(image.shape, dtype=np.float32)
     levels *= np.float32(rng.uniform(0, _MAX_NOISE))
     levels += np.float32(contrast) * image + np.float32(sky - contrast * _SKY)
-    # Not pixel by pixel: the dark edges of ghosts go below the level of the gaps.
+    # Smoothed, since single pixels at the dark edges of ghosts are below the level of the gaps.
     lit = on_ccds & (uniform_filter(image.astype(np.float32), _SMOOTH_PX, mode="nearest") > _DARK)
     image = np.where(lit, np.clip(np.rint(levels), 0, 255).astype(np.uint8), image)
     return Sample(image, found, sample.marked[:, down, across])
 
 
 def with_dead_ccd(image: UInt8Array, camera: Camera, rng: np.random.Generator) -> UInt8Array:
-    """An (H, W) image, now and then with one CCD as dark as the gaps."""
+    """An (H, W) image, with a random CCD dead at a probability of 15 %; annotations ignore dead CCDs."""
     if rng.random() >= _DEAD_SHARE:
         return image
     ccdnum = camera.ccds[int(rng.integers(len(camera.ccds)))].ccdnum

@@ -1,13 +1,15 @@
-"""Training batches, drawn on the fly: step k of seed s is the same on every machine."""
+"""Training batches, generated on the fly: step k of seed s is the same on every machine."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.exposure import BoolArray, Float32Array
 from cascade.networks.nets.classifier import ScreenTraining
 from cascade.networks.nets.mask_rcnn import LOSSES
@@ -18,40 +20,43 @@ from cascade.training.sample import Sample
 from cascade.training.sources import Source
 
 MAX_INSTANCES = 16
-"""Instances an image in training; the annotators drew 13 at most."""
+"""Maximum number of instances per training image; annotators drew up to 13."""
 
 EPOCH_STEPS = 50
-"""Gradient steps between two checkpoints, which Keras calls an epoch."""
+"""Gradient steps between checkpoints: an epoch of Keras."""
 
-_LOADERS = 2  # threads that draw images while the network computes
+_LOADERS = 2  # prefetching threads
 
 
 class Batches(keras.utils.PyDataset):
     """
-    Base of the training sets: draws an exposure from one of two sources, with what one annotator saw on it.
+    Base of the training sets: samples an exposure from one of two sources, with the labels of one annotator.
 
     Parameters
     ----------
     real, synthetic : Source or None
         At least one of them.
     real_share : float
-        How often the first is asked, in [0, 1].
+        Fraction of images from `real`, in [0, 1].
     camera : Camera
     fit : FitConfig
+    classes : sequence of Artifact
+        What the network tells apart, in the order of its outputs.
 
     Attributes
     ----------
     epoch
-        Which run of `EPOCH_STEPS` batches comes next; whoever fits moves it on.
+        Index of the next `EPOCH_STEPS` batches; advanced by the fit loop.
     """
 
     def __init__(
-        self, real: Source | None, synthetic: Source | None, real_share: float, camera: Camera, fit: FitConfig
-    ) -> None:
+        self, real: Source | None, synthetic: Source | None, real_share: float, camera: Camera, fit: FitConfig,
+        classes: Sequence[Artifact] = tuple(Artifact),
+    ) -> None:  # fmt: skip
         super().__init__(workers=_LOADERS, max_queue_size=4)
         self.epoch = 0
         self._real, self._synthetic, self._real_share = real, synthetic, real_share
-        self._camera, self._fit = camera, fit
+        self._camera, self._fit, self._classes = camera, fit, tuple(classes)
         self._on_ccds: BoolArray = camera.labels > 0
 
     def __len__(self) -> int:
@@ -63,21 +68,21 @@ class Batches(keras.utils.PyDataset):
 
     def _draw(self, rng: np.random.Generator) -> Sample:
         """One augmented exposure."""
-        asks_real = rng.random() < self._real_share
-        source = self._real if asks_real else self._synthetic
+        is_real = rng.random() < self._real_share
+        source = self._real if is_real else self._synthetic
         if source is None:
-            msg = f"training: no source of {'real' if asks_real else 'synthetic'} exposures"
+            msg = f"training: no source of {'real' if is_real else 'synthetic'} exposures"
             raise ValueError(msg)
-        sample = augmented(source.draw(rng), self._on_ccds, rng)
+        sample = augmented(source.draw(rng), self._on_ccds, rng).of_classes(self._classes)
         return Sample(with_dead_ccd(sample.image, self._camera, rng), sample.found, sample.marked)
 
     def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:
-        """Stack what was drawn into network inputs and targets."""
+        """Stack samples into network inputs and targets."""
         raise NotImplementedError
 
 
 class ScreenBatches(Batches):
-    """The dict that `ScreenTraining` takes, and dummies for the losses that it computes."""
+    """Inputs of `ScreenTraining`, and dummy targets for its losses."""
 
     def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:
         ghosted = np.array([[len(sample.found) > 0] for sample in samples], np.float32)
@@ -86,7 +91,7 @@ class ScreenBatches(Batches):
 
 
 class SemanticBatches(Batches):
-    """The dict that `SemanticTraining` takes, and a dummy for the loss that it computes."""
+    """Inputs of `SemanticTraining`, and a dummy target for its loss."""
 
     def _batch(self, samples: list[Sample]) -> tuple[Any, Any]:
         return {"image": _stacked(samples), "shares": _shares(samples)}, {
@@ -95,7 +100,7 @@ class SemanticBatches(Batches):
 
 
 class SegmentBatches(Batches):
-    """The dict that `MaskRCNNTraining` takes, and dummies for the losses that it computes."""
+    """Inputs of `MaskRCNNTraining`, and dummy targets for its losses."""
 
     losses: tuple[str, ...] = LOSSES
 
@@ -105,7 +110,7 @@ class SegmentBatches(Batches):
 
 def segment_batch(samples: list[Sample], losses: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
     """
-    Stack samples into what `MaskRCNNTraining` takes.
+    Stack samples into the inputs of `MaskRCNNTraining`.
 
     Parameters
     ----------
@@ -116,9 +121,9 @@ def segment_batch(samples: list[Sample], losses: tuple[str, ...]) -> tuple[dict[
     Returns
     -------
     inputs : dict of ndarray
-        See `MaskRCNNTraining`; of more than `MAX_INSTANCES` the first are taken.
+        See `MaskRCNNTraining`; at most the first `MAX_INSTANCES` instances.
     dummies : dict of ndarray
-        Zeros for each loss, since Keras wants something to compare with.
+        Zeros for each loss, since Keras requires targets.
     """
     n_images = len(samples)
     boxes = np.zeros((n_images, MAX_INSTANCES, 4), np.float32)
@@ -144,7 +149,7 @@ def _stacked(samples: list[Sample]) -> np.ndarray:
 
 
 def _shares(samples: list[Sample]) -> Float32Array:
-    """Share of the annotators, and of each cell, that marked each class, (B, 100, 100, 4)."""
+    """Fraction of annotators who marked each class, averaged over cells, (B, 100, 100, C + 1)."""
     marked = np.stack([sample.marked for sample in samples])
     # Far faster than a mean over reshaped axes.
     rows = np.add.reduce([marked[:, :, k::CELL_PX] for k in range(CELL_PX)])

@@ -1,11 +1,11 @@
 """
-Fitting what `cascade.networks.calibration` applies: probabilities, and thresholds that keep a recall with confidence.
+Fit the calibrations of `cascade.networks.calibration`: probabilities, and thresholds with a guaranteed recall.
 
-**The guarantee.** Of n labelled ghosted exposures let s_(k) be the k-th lowest score. The share of all such exposures
-that score s_(k) or more is at least R with probability P(Binomial(n, 1 - R) >= k) whatever the distribution of scores:
-Wilks' one-sided tolerance limit (Wilks 1941, Ann. Math. Stat. 12, 91), which is the exact (Clopper and Pearson 1934,
-Biometrika 26, 404) bound on the recall, taken at an order statistic. The highest threshold with enough probability is
-taken. It holds for exposures drawn as the labelled ones were, and for nothing else.
+**The guarantee.** Of n labelled ghosted exposures let s_(k) be the k-th lowest score. The fraction of all such
+exposures with a score of s_(k) or more is at least R with probability P(Binomial(n, 1 - R) >= k), whatever the
+distribution of scores: Wilks' one-sided tolerance limit (Wilks 1941, Ann. Math. Stat. 12, 91), which is the exact
+(Clopper and Pearson 1934, Biometrika 26, 404) lower confidence bound on the recall at an order statistic. The highest
+threshold with the required confidence is chosen. It holds only for exposures sampled like the labelled ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cascade.core.via import read_via
 from cascade.networks.calibration import Calibration, Guarantee
 
 MIN_LABELLED = 50
-"""Fewest labelled exposures of each kind from which probabilities are fitted."""
+"""Minimum number of labelled exposures of each class to fit probabilities."""
 
 _N_FOLDS = 5
 _MAX_KNOTS = 200
@@ -37,14 +37,14 @@ _MAX_LABEL_BYTES = 2**30
 @dataclass(frozen=True, slots=True)
 class Fit:
     """
-    A calibration and how it was chosen.
+    A calibration and its model selection.
 
     Attributes
     ----------
     calibration
         The better of both kinds.
     log_loss
-        Cross-validated loss of each kind, and of the scores as they are (``"none"``).
+        Cross-validated log loss of each kind, and of the raw scores (``"none"``).
     """
 
     calibration: Calibration
@@ -53,7 +53,7 @@ class Fit:
 
 def read_labels(path: Path) -> dict[int, bool]:
     """
-    Read which exposures people call ghosted.
+    Read the labels of exposures, ghosted or clean.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def read_labels(path: Path) -> dict[int, bool]:
     Raises
     ------
     InputError
-        If it cannot be read, lacks a column, or names an exposure twice.
+        If it cannot be read, lacks a column, or has an exposure twice.
     """
     if path.suffix == ".json":
         drawn = read_via(path)
@@ -120,7 +120,7 @@ def labelled_scores(exposures: pa.Table, labels: dict[int, bool]) -> tuple[Float
     Raises
     ------
     ConfigError
-        If no labelled exposure was scored, or one was several times.
+        If no labelled exposure was scored, or one more than once.
     """
     scored = exposures.filter(pc.and_(pc.is_valid(exposures["screen_score"]), pc.is_valid(exposures["expnum"])))
     rows = [
@@ -138,34 +138,34 @@ def labelled_scores(exposures: pa.Table, labels: dict[int, bool]) -> tuple[Float
 
 
 def n_needed(recall: float, confidence: float) -> int:
-    """Fewest labelled ghosted exposures from which a recall can be promised: those of which not one may be missed."""
+    """Minimum number of labelled ghosted exposures for a guaranteed recall, none of them missed."""
     return math.ceil(math.log(1 - confidence) / math.log(recall))
 
 
 def guaranteed(scores: Float32Array, recall: float, confidence: float, labels: str) -> Guarantee:
     """
-    Choose the highest threshold that keeps a recall with confidence; see the module's docstring.
+    Choose the highest threshold with a lower confidence bound on recall; see the module's docstring.
 
     Parameters
     ----------
     scores : ndarray of float32, shape (N,)
-        Of labelled ghosted exposures, drawn independently.
+        Of labelled ghosted exposures, sampled independently.
     recall, confidence : float
         In (0, 1).
     labels : str
-        Where they came from.
+        Origin of the labels.
 
     Raises
     ------
     ConfigError
-        If there are too few to promise that.
+        If there are too few exposures for this guarantee.
     """
     from scipy.stats import binom
 
     needed = n_needed(recall, confidence)
     if len(scores) < needed:
         msg = (
-            f"labels: expected at least {needed} ghosted exposures to promise recall {recall:g} with confidence "
+            f"labels: expected at least {needed} ghosted exposures to guarantee recall {recall:g} at confidence "
             f"{confidence:g}, got {len(scores)}"
         )
         raise ConfigError(msg)
@@ -176,7 +176,7 @@ def guaranteed(scores: Float32Array, recall: float, confidence: float, labels: s
 
 def fit_calibration(scores: Float32Array, ghosted: BoolArray, prevalence: float | None = None) -> Fit:
     """
-    Fit probabilities, by Platt's method and by isotonic regression, and keep what does better on held-out fifths.
+    Fit probabilities by Platt scaling and by isotonic regression, and keep the better one in 5-fold cross-validation.
 
     Parameters
     ----------
@@ -184,13 +184,13 @@ def fit_calibration(scores: Float32Array, ghosted: BoolArray, prevalence: float 
         In [0, 1].
     ghosted : ndarray of bool, shape (N,)
     prevalence : float or None
-        Share of ghosted exposures where the probabilities are to hold, in (0, 1); the labelled ones are weighted to it.
-        None: their own share.
+        Prevalence of ghosted exposures for which to calibrate, in (0, 1); the labelled ones are weighted to it. None:
+        their own prevalence.
 
     Raises
     ------
     ConfigError
-        If there are too few exposures of one kind.
+        If there are too few exposures of one class.
     """
     from sklearn.metrics import log_loss
     from sklearn.model_selection import StratifiedKFold
@@ -216,7 +216,7 @@ def fit_calibration(scores: Float32Array, ghosted: BoolArray, prevalence: float 
 
 
 def _platt(scores: Float32Array, ghosted: BoolArray, weights: npt.NDArray[np.float64]) -> Calibration:
-    """Logistic regression on the logit, as good as unregularised."""
+    """Logistic regression on the logit, with negligible regularisation."""
     from sklearn.linear_model import LogisticRegression
 
     inner = np.clip(scores.astype(np.float64), _TINY, 1 - _TINY)
@@ -225,7 +225,7 @@ def _platt(scores: Float32Array, ghosted: BoolArray, weights: npt.NDArray[np.flo
 
 
 def _isotonic(scores: Float32Array, ghosted: BoolArray, weights: npt.NDArray[np.float64]) -> Calibration:
-    """Isotonic regression, thinned to a bounded number of knots."""
+    """Isotonic regression, reduced to a bounded number of knots."""
     from sklearn.isotonic import IsotonicRegression
 
     model = IsotonicRegression(y_min=0.0, y_max=1.0).fit(scores, ghosted, weights)

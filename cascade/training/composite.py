@@ -1,4 +1,4 @@
-"""Mosaics of real CCDs: clean exposures, and ghosted ones with another sky around the artifact."""
+"""Mosaics of real CCDs: clean exposures, and ghosted ones with another background."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from cascade.core.errors import ConfigError
 from cascade.core.exposure import BoolArray, UInt8Array
 from cascade.training.augment import LIT, Warp
 
-_FULL_WIDTH = 0.9  # CCDs cut by the image border are narrower than this share of a whole one
-_OWN_SHARE = 0.5  # how often a CCD is filled from its own exposure, where there are enough clean CCDs
+_FULL_WIDTH = 0.9  # CCDs cut off by the image border are narrower than this fraction of a whole one
+_OWN_SHARE = 0.5  # probability to fill a CCD from its own exposure, if that has enough clean CCDs
 _MIN_OWN = 12
 
 
 class Compositor:
     """
-    Rebuild exposures from CCDs that nobody marked.
+    Recompose exposures from unmarked CCDs.
 
-    A replaced CCD comes from the same exposure or from the one most like it in noise, mirrored within its cell at
-    random, and scaled to the noise of the exposure that it enters. Few sources an image keep the seams faint; still, a
-    network may learn to see them, so ghosted exposures must be recomposed as well as clean ones.
+    A replaced CCD comes from the same exposure or from one of similar noise, is flipped within its cell at random, and
+    scaled to the noise of the target. Few sources per image keep the seams faint; as a network may still learn them,
+    ghosted exposures must be recomposed like clean ones.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Compositor:
     Raises
     ------
     ConfigError
-        If no exposure has enough clean CCDs to give.
+        If no exposure has enough clean CCDs.
     """
 
     def __init__(self, images: UInt8Array, marked: BoolArray, camera: Camera) -> None:
@@ -54,68 +54,66 @@ class Compositor:
             ]
             for n, image in enumerate(images)
         ]
-        self._gives = np.array([len(donors) >= _MIN_OWN for donors in self._donors])
-        if not self._gives.any():
+        self._is_donor = np.array([len(donors) >= _MIN_OWN for donors in self._donors])
+        if not self._is_donor.any():
             most = max(map(len, self._donors), default=0)
-            msg = (
-                f"clean mosaics: expected an exposure with {_MIN_OWN} whole CCDs that nobody marked, got {most} at most"
-            )
+            msg = f"clean mosaics: expected an exposure with {_MIN_OWN} whole unmarked CCDs, got {most} at most"
             raise ConfigError(msg)
         self._sky, self._noise = np.array([_sky_and_noise(donors) for donors in self._donors]).T
 
     def clean(self, index: int, rng: np.random.Generator) -> UInt8Array:
-        """Exposure `index` with every marked CCD replaced and some of the others."""
+        """Exposure `index` with all marked CCDs and a random subset of the others replaced."""
         return self._rebuilt(index, self._marked[index] | self._some(rng), rng)
 
-    def regrounded(self, index: int, rng: np.random.Generator) -> UInt8Array:
-        """Exposure `index` with every marked CCD kept and some of the others replaced."""
+    def with_other_background(self, index: int, rng: np.random.Generator) -> UInt8Array:
+        """Exposure `index` with a random subset of the unmarked CCDs replaced."""
         return self._rebuilt(index, self._some(rng) & ~self._marked[index], rng)
 
     def transplanted(self, index: int, warp: Warp, region: BoolArray, rng: np.random.Generator) -> UInt8Array:
         """
-        Part of exposure `index`, warped, on another sky.
+        Paste part of exposure `index`, warped, onto a clean mosaic of another.
 
-        Pixels that fall into a gap are lost, and gaps of the source are filled with the other sky.
+        Pixels in gaps of the target are lost; gaps of the source show the target.
 
         Parameters
         ----------
         index : int
-            The exposure to take from.
+            Source exposure.
         warp : Warp
-            Where its pixels go.
+            Geometric transform.
         region : ndarray of bool, shape (400, 400)
-            The part of it to take, before warping.
+            Part of the source, before warping.
         rng : numpy.random.Generator
-            Chooses the other sky.
+            Chooses the target.
         """
         target = int(rng.integers(len(self._images)))
-        taken = warp.mask(region & self._lit[index]) & self._lit[target]
+        pasted = warp.mask(region & self._lit[index]) & self._lit[target]
         image = self.clean(target, rng)
-        image[taken] = self._matched(warp.image(self._images[index]), index, target)[taken]
+        image[pasted] = self._matched(warp.image(self._images[index]), index, target)[pasted]
         return image
 
     def injected(self, image: UInt8Array, region: BoolArray, rng: np.random.Generator) -> UInt8Array:
         """
-        Part of an exposure of another origin on a clean mosaic, at the mosaic's sky and noise.
+        Paste part of a foreign exposure onto a clean mosaic, at the mosaic's sky and noise.
 
         Parameters
         ----------
         image : ndarray of uint8, shape (400, 400)
         region : ndarray of bool, shape (400, 400)
-            The part of it to take.
+            Part to paste.
         rng : numpy.random.Generator
-            Chooses the mosaic.
+            Chooses the target.
         """
         target = int(rng.integers(len(self._images)))
         mosaic = self.clean(target, rng)
         rest = image[self._on_ccds & ~region]
         sky, noise = _sky_and_noise([rest] if rest.size else [])
-        taken = region & self._lit[target]
-        mosaic[taken] = self._levels(image[taken], sky, noise, target)
+        pasted = region & self._lit[target]
+        mosaic[pasted] = self._levels(image[pasted], sky, noise, target)
         return mosaic
 
     def _some(self, rng: np.random.Generator) -> BoolArray:
-        """A random share of all CCDs, from none to all."""
+        """A random subset of the CCDs, of random size."""
         some: BoolArray = np.less(rng.random(self._marked.shape[1]), rng.random())
         return some
 
@@ -125,32 +123,32 @@ class Compositor:
         other = self._similar(index, rng)
         for ccdnum, cell in self._cells.items():
             if replaced[ccdnum] and self._alive[index, ccdnum]:
-                own = self._gives[index] and rng.random() < _OWN_SHARE
+                own = self._is_donor[index] and rng.random() < _OWN_SHARE
                 image[cell] = self._patch(index if own else other, index, image[cell].shape, rng)
         image[self._always_dark] = self._images[index][self._always_dark]
         return image
 
     def _similar(self, index: int, rng: np.random.Generator) -> int:
-        """One of the three other exposures closest in noise that have CCDs to give."""
-        n_giving = int(self._gives.sum())
+        """One of the three donor exposures closest in noise."""
+        n_donors = int(self._is_donor.sum())
         distance = np.abs(np.log(self._noise / self._noise[index]))
-        distance[~self._gives] = np.inf
-        distance[index] = np.inf if n_giving > 1 else distance[index]
-        return int(rng.choice(np.argsort(distance)[: min(3, max(n_giving - 1, 1))]))
+        distance[~self._is_donor] = np.inf
+        distance[index] = np.inf if n_donors > 1 else distance[index]
+        return int(rng.choice(np.argsort(distance)[: min(3, max(n_donors - 1, 1))]))
 
     def _patch(self, source: int, target: int, shape: tuple[int, ...], rng: np.random.Generator) -> UInt8Array:
-        """One donor CCD, mirrored at random, cut or stretched by a pixel to `shape`, at the target's noise."""
+        """One donor CCD, flipped at random, cropped or padded to `shape`, at the target's noise."""
         donor = self._donors[source][rng.integers(len(self._donors[source]))]
         donor = donor[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])][: shape[0], : shape[1]]
         donor = np.pad(donor, [(0, full - got) for full, got in zip(shape, donor.shape, strict=True)], mode="edge")
         return self._matched(donor, source, target)
 
     def _matched(self, pixels: UInt8Array, source: int, target: int) -> UInt8Array:
-        """Pixels of one exposure at the sky level and noise of another."""
+        """Pixels of one exposure, rescaled to the sky level and noise of another."""
         return self._levels(pixels, self._sky[source], self._noise[source], target)
 
     def _levels(self, pixels: UInt8Array, sky: float, noise: float, target: int) -> UInt8Array:
-        """Pixels of some sky level and noise at those of an exposure."""
+        """Pixels of given sky level and noise, rescaled to those of an exposure."""
         gain = self._noise[target] / noise
         levels = self._sky[target] + gain * (pixels.astype(np.float32) - sky)
         matched: UInt8Array = np.clip(np.rint(levels), 0, 255).astype(np.uint8)

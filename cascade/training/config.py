@@ -1,146 +1,133 @@
-"""Training configurations: TOML files beside the models that they make."""
+"""Training configurations, as TOML files."""
 
 from __future__ import annotations
 
 import math
 import os
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
-from cascade.core.errors import ConfigError
+from cascade.core.artifact import Artifact
+from cascade.core.errors import ConfigError, InputError
+from cascade.core.records import Range, parse_toml, read_record, shown
 from cascade.networks.nets.presets import PRESETS
 
-T = TypeVar("T")
-
-_RANGES: Mapping[str, tuple[float, float]] = {
-    "threshold": (0, 1),
-    "semantic": (1e-3, 1),
-    "share": (0, 1),
-    "clean_share": (0, 1),
-    "warp_share": (0, 1),
-    "injected_share": (0, 1),
-    "n_exposures": (1, math.inf),
-    "ghosted_share": (0, 1),
-    "steps": (1, math.inf),
-    "batch": (1, math.inf),
-    "learning_rate": (0, math.inf),
-    "weight_decay": (0, math.inf),
-    "average": (0, 0.99999),
-    "validate_every": (0, math.inf),
-    "patience": (1, math.inf),
-    "seed": (0, 2**32 - 1),  # what numpy.random.seed takes
-}
-"""Smallest and largest value of each number."""
+Share = Annotated[float, Range(0, 1)]
+Positive = Annotated[int, Range(1, math.inf)]
+NonNegative = Annotated[float, Range(0, math.inf)]
+Level = Annotated[float, Range(1e-3, 1)]  # of a map of probabilities
+Seed = Annotated[int, Range(0, 2**32 - 1)]  # what numpy.random.seed takes
 
 DATA_VARIABLE = "CASCADE_DATA"
-"""Environment variable that names the folder to which data paths are relative; default ``../shared/data``."""
+"""Environment variable with the root of data paths; default ``../shared/data``."""
 
 
 @dataclass(frozen=True, slots=True)
 class RealConfig:
     """
-    Real exposures to learn from.
+    Real training exposures.
 
     Attributes
     ----------
     images, annotations
         Exposures and the folder of VIA files, relative to ``$CASCADE_DATA``.
     share
-        Share of the training images that come from them, in [0, 1]; the rest are synthetic.
+        Fraction of training images from real exposures, in [0, 1]; the rest are synthetic.
     clean_share
-        Share of those that are clean mosaics of unmarked CCDs, in [0, 1].
+        Fraction of those that are clean mosaics of unmarked CCDs, in [0, 1].
     injected_share
-        Share of those that are clean mosaics with synthetic artifacts, in [0, 1].
+        Fraction of those that are clean mosaics with synthetic artifacts, in [0, 1].
     warp_share
-        Share of the remaining ones that are turned by any angle and put on another sky, in [0, 1].
+        Fraction of the remaining ones that are rotated and pasted onto another background, in [0, 1].
     """
 
     images: str
     annotations: str
-    share: float
-    clean_share: float
-    injected_share: float
-    warp_share: float
+    share: Share
+    clean_share: Share
+    injected_share: Share
+    warp_share: Share
 
 
 @dataclass(frozen=True, slots=True)
 class SeasonConfig:
     """
-    Synthetic exposures to learn from; see `cascade simulate`.
+    Synthetic training exposures; see `cascade simulate`.
 
     Attributes
     ----------
     n_exposures, ghosted_share, seed
-        As they were drawn.
+        Arguments of the simulation.
     """
 
-    n_exposures: int
-    ghosted_share: float
-    seed: int
+    n_exposures: Positive
+    ghosted_share: Share
+    seed: Seed
 
     @property
     def drawn(self) -> dict[str, float]:
-        """The same as `season.json` has it."""
+        """The same keys as in `season.json`."""
         return {"n_exposures": self.n_exposures, "ghosted_share": self.ghosted_share, "seed": self.seed}
 
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
     """
-    How to learn.
+    Optimisation.
 
     Attributes
     ----------
     steps, batch
-        Gradient steps, rounded up to a multiple of 50 (a checkpoint), and images a step.
+        Gradient steps, rounded up to a multiple of 50 (a checkpoint), and images per step.
     learning_rate, weight_decay
-        Peak rate and decay of AdamW; the rate warms up over 5 % of the steps and falls to 0 as a cosine.
+        Peak learning rate and weight decay of AdamW; linear warm-up over 5 % of the steps, then cosine decay to 0.
     average
-        Of the weights: the share of the old mean that each step keeps, in [0, 1); 0: no mean. The mean is validated and
-        shipped.
+        Momentum of the exponential moving average of the weights, in [0, 1); 0: no averaging. The average is validated
+        and shipped.
     validate_every
-        Steps between two validations on the synthetic season's last exposures; the best weights are kept. 0: never.
+        Steps between validations on held-out exposures of the synthetic season; the best weights are kept. 0: never.
     patience
-        Validations without improvement after which training stops.
+        Validations without improvement before early stopping.
     precision
         Keras dtype policy, ``"float32"`` or ``"mixed_bfloat16"``.
     seed
-        Of everything random.
+        Random seed.
     """
 
-    steps: int
-    batch: int
-    learning_rate: float
-    weight_decay: float
-    average: float
-    validate_every: int
-    patience: int
+    steps: Positive
+    batch: Positive
+    learning_rate: NonNegative
+    weight_decay: NonNegative
+    average: Annotated[float, Range(0, 0.99999)]
+    validate_every: Annotated[int, Range(0, math.inf)]
+    patience: Positive
     precision: str
-    seed: int
+    seed: Seed
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """
-    A whole training, as its file says.
+    A complete training configuration.
 
     Attributes
     ----------
     architecture
-        Network name and parameters, as in a `model.toml`; a file may name a `preset` instead, and change some of them.
+        Network name and parameters, as in a `model.toml`; a file may name a `preset` instead, and override some.
     threshold
-        Score of the default decision, in [0, 1].
+        Default score threshold, in [0, 1].
     semantic
-        Probability from which a semantic map makes artifacts, in (0, 1]; a file need not say it.
+        Minimum probability of the semantic map, in (0, 1]; optional in a file.
     real, season
-        What to learn from; one of them may be None.
+        Training data; one of them may be None.
     fit
-        How.
+        Optimisation.
     text
-        The file itself, to be recorded with the model.
+        The file itself, recorded with the checkpoint.
+    classes
+        Classes of the network, in the order of its outputs; a file that names none means all.
     """
 
     architecture: Mapping[str, Any]
@@ -150,6 +137,20 @@ class TrainConfig:
     season: SeasonConfig | None
     fit: FitConfig
     text: str
+    classes: tuple[Artifact, ...] = tuple(Artifact)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """A file as it stands."""
+
+    architecture: Mapping[str, Any]
+    threshold: Share
+    fit: FitConfig
+    semantic: Level = 0.5
+    real: RealConfig | None = None
+    season: SeasonConfig | None = None
+    classes: tuple[str, ...] = tuple(artifact.label for artifact in Artifact)
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -162,89 +163,67 @@ def read_config(path: Path) -> TrainConfig:
         If it is missing, is not TOML, or a key is missing, unknown, of the wrong type or out of range.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
+        data = path.read_bytes()
     except OSError as error:
         msg = f"{path}: cannot read the training configuration: {error.strerror}"
         raise ConfigError(msg) from error
-    except ValueError as error:
-        msg = f"{path}: expected TOML: {error}"
-        raise ConfigError(msg) from error
-    required, optional = {"architecture", "threshold", "fit"}, {"real", "season"}
-    semantic = tables.pop("semantic", 0.5)
-    if not required <= set(tables) <= required | optional or not optional & set(tables):
-        msg = (
-            f"{path}: expected the keys {', '.join(sorted(required))} and one or both of "
-            f"{', '.join(sorted(optional))}, got {', '.join(sorted(tables))}"
-        )
-        raise ConfigError(msg)
-    for key in sorted(set(tables) - {"threshold"}):
-        if not isinstance(tables[key], dict):
-            msg = f"{path}: {key}: expected a table, got {tables[key]!r}"
-            raise ConfigError(msg)
-    _check("threshold", "float", tables["threshold"], where=f"{path}")
-    _check("semantic", "float", semantic, where=f"{path}")
-    config = TrainConfig(
-        architecture=_architecture(tables["architecture"], where=f"{path}: [architecture]"),
-        threshold=float(tables["threshold"]),
-        semantic=float(semantic),
-        real=_table(RealConfig, tables["real"], where=f"{path}: [real]") if "real" in tables else None,
-        season=_table(SeasonConfig, tables["season"], where=f"{path}: [season]") if "season" in tables else None,
-        fit=_table(FitConfig, tables["fit"], where=f"{path}: [fit]"),
-        text=text,
+    where = str(path)
+    tables = read_record(_Tables, parse_toml(data, where=where, error=ConfigError), where=where, error=ConfigError)
+    _check_mix(tables, where)
+    return TrainConfig(
+        architecture=_architecture(tables.architecture, where),
+        threshold=tables.threshold,
+        semantic=tables.semantic,
+        real=tables.real,
+        season=tables.season,
+        fit=tables.fit,
+        text=data.decode("utf-8").replace("\r\n", "\n"),  # checkpoints know the file by it, on whatever system
+        classes=_classes(tables.classes, where),
     )
-    _check_mix(config, where=f"{path}")
-    return config
 
 
-def _check_mix(config: TrainConfig, where: str) -> None:
-    """Refuse shares that ask for synthetic exposures without any, or for more than everything."""
-    real, season = config.real, config.season
+def _classes(labels: tuple[str, ...], where: str) -> tuple[Artifact, ...]:
+    """The classes of these names."""
+    try:
+        classes = tuple(Artifact.from_label(label) for label in labels)
+    except InputError as error:
+        msg = f"{where}: key classes: {error}"
+        raise ConfigError(msg) from error
+    if not classes or len(set(classes)) < len(classes):
+        msg = f"{where}: key classes: expected artifact classes, each once, got {shown(', '.join(labels))}"
+        raise ConfigError(msg)
+    return classes
+
+
+def _check_mix(tables: _Tables, where: str) -> None:
+    """Refuse data without exposures, shares that ask for synthetic ones without any, or for more than everything."""
+    real, season = tables.real, tables.season
+    if real is None and season is None:
+        msg = f"{where}: expected one or both of the tables real and season, got neither"
+        raise ConfigError(msg)
     if real is not None and season is None and (real.share < 1 or real.injected_share > 0):
-        msg = f"{where}: [real]: expected share = 1 and injected_share = 0 without a [season]"
+        msg = f"{where}: key real: expected share = 1 and injected_share = 0 without a [season]"
         raise ConfigError(msg)
     if real is not None and real.clean_share + real.injected_share > 1:
-        msg = f"{where}: [real]: expected clean_share + injected_share of 1 at most"
+        msg = f"{where}: key real: expected clean_share + injected_share of 1 at most"
         raise ConfigError(msg)
-    if season is None and config.fit.validate_every:
-        msg = f"{where}: [fit]: validate_every: expected 0 without a [season], got {config.fit.validate_every}"
+    if season is None and tables.fit.validate_every:
+        msg = f"{where}: key fit.validate_every: expected 0 without a [season], got {tables.fit.validate_every}"
         raise ConfigError(msg)
 
 
 def data_root() -> Path:
-    """Folder to which data paths are relative."""
+    """Root of data paths."""
     return Path(os.environ.get(DATA_VARIABLE, "../shared/data"))
 
 
 def _architecture(table: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """The table itself, or the preset that it names with what it changes."""
+    """The table itself, or its preset with overrides."""
     if "preset" not in table:
         return table
     changes = dict(table)
     preset = changes.pop("preset")
-    if preset not in PRESETS:
-        msg = f"{where}: preset: expected one of {', '.join(PRESETS)}, got {preset!r}"
+    if not isinstance(preset, str) or preset not in PRESETS:
+        msg = f"{where}: key architecture.preset: expected one of {', '.join(PRESETS)}, got {shown(preset)}"
         raise ConfigError(msg)
     return {**PRESETS[preset], **changes}
-
-
-def _table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
-    """Build a dataclass from a TOML table with exactly its keys and simple types."""
-    expected = {field.name: str(field.type) for field in fields(kind)}  # type: ignore[arg-type]
-    if set(table) != set(expected):
-        msg = f"{where}: expected the keys {', '.join(sorted(expected))}, got {', '.join(sorted(table))}"
-        raise ConfigError(msg)
-    for key, value in table.items():
-        _check(key, expected[key], value, where)
-    return kind(**table)
-
-
-def _check(key: str, kind: str, value: object, where: str) -> None:
-    """Refuse a value of another type, or a number out of range."""
-    accepted = {"int": (int,), "float": (int, float), "str": (str,)}[kind]
-    if not isinstance(value, accepted) or isinstance(value, bool):
-        msg = f"{where}: {key}: expected {kind}, got {value!r}"
-        raise ConfigError(msg)
-    if isinstance(value, int | float) and not _RANGES[key][0] <= value <= _RANGES[key][1]:
-        msg = f"{where}: {key}: expected a number in [{_RANGES[key][0]}, {_RANGES[key][1]}], got {value!r}"
-        raise ConfigError(msg)

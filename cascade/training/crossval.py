@@ -1,4 +1,4 @@
-"""Cross-validation: how good is a recipe on exposures that it never saw?"""
+"""Cross-validation of a training configuration on real exposures, grouped by night."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from cascade.camera import Camera
 from cascade.core.errors import ConfigError
 from cascade.core.exposure import Float32Array, UInt8Array
-from cascade.networks.engines import Answer, KerasEngine
+from cascade.networks.engines import KerasEngine, Outputs
 from cascade.networks.model_info import ModelInfo, Task, read_model
 from cascade.networks.models import load_network
 from cascade.networks.screen import NetworkScreener
@@ -57,9 +57,9 @@ def cross_validate(
     on_steps: OnSteps | None = None,
 ) -> Mapping[str, Any]:
     """
-    Train on four fifths of the nights and score the fifth, five times.
+    Train on all folds but one and evaluate on the held-out fold, in turn.
 
-    Finished folds in `out` are not trained again, so a killed run goes on.
+    Finished folds in `out` are reused, so an interrupted run resumes.
 
     Parameters
     ----------
@@ -70,23 +70,23 @@ def cross_validate(
         With real exposures.
     camera : Camera
     out : Path
-        Gets a model folder a fold and `cross_validation.json`.
+        Output folder: a model folder per fold and `cross_validation.json`.
     start : ModelInfo or None
-        What every fold starts from; it must not have seen the real exposures.
+        Initial weights of every fold; not trained on the real exposures.
     on_steps : callable or None
-        Told of the steps of every fold; see `cascade.training.fit.train`.
+        Progress callback; see `cascade.training.fit.train`.
 
     Returns
     -------
     mapping
-        The figures, as in `cross_validation.json`.
+        The metrics, as in `cross_validation.json`.
     """
     annotated = data.annotated
     if annotated is None:
         msg = "cross-validation: expected a configuration with [real] exposures"
         raise ConfigError(msg)
     if start is not None and set(start.training.get("exposures", ())) & set(annotated.expnums):
-        msg = f"cross-validation: {start.folder} has learned from exposures that are to be held out"
+        msg = f"cross-validation: {start.folder} was trained on exposures to be held out"
         raise ConfigError(msg)
     measure = _measure_screen if task == "screen" else _measure_segment
     folds = folds_by_night(annotated.expnums, N_FOLDS)
@@ -94,9 +94,9 @@ def cross_validate(
     for k, fold in enumerate(folds):
         rest = np.setdiff1d(np.arange(len(annotated)), fold)
         folder = out / f"fold-{k}"
-        logger.info("fold %d of %d: %d exposures to learn from", k + 1, N_FOLDS, len(rest))
-        learned = TrainingData(annotated.select(rest.tolist()), data.season)
-        model = train(task, config, learned, camera, folder, start=start, on_steps=on_steps)
+        logger.info("fold %d of %d: %d training exposures", k + 1, N_FOLDS, len(rest))
+        training = TrainingData(annotated.select(rest.tolist()), data.season)
+        model = train(task, config, training, camera, folder, start=start, on_steps=on_steps)
         predict = _predict_screen if task == "screen" else _predict_segment
         held_out.append(predict(model.folder, annotated.select(fold.tolist()), camera))
     figures = {
@@ -110,14 +110,14 @@ def cross_validate(
 
 @dataclass(frozen=True, slots=True)
 class _Segmented:
-    """What a network said of held-out exposures, and of clean mosaics made of nothing but them."""
+    """Outputs of a network for held-out exposures, and for clean mosaics of their CCDs."""
 
-    exposures: Answer
-    mosaics: Answer
+    exposures: Outputs
+    mosaics: Outputs
 
 
 def _predict_segment(folder: Path, annotated: AnnotatedSet, camera: Camera) -> _Segmented:
-    """Let a network look at held-out exposures."""
+    """Run a network on held-out exposures."""
     info = read_model(folder)
     engine = KerasEngine(load_network(info), info.task)
     clean, _ = _mosaics(annotated, camera)
@@ -125,28 +125,33 @@ def _predict_segment(folder: Path, annotated: AnnotatedSet, camera: Camera) -> _
 
 
 def _mosaics(annotated: AnnotatedSet, camera: Camera) -> tuple[UInt8Array, UInt8Array]:
-    """Clean and ghosted mosaics, several an exposure, always the same."""
+    """Clean and ghosted mosaics, several per exposure, with a fixed seed."""
     rng = np.random.default_rng(0)
     compositor = Compositor(annotated.images, annotated.marked_ccds(camera), camera)
     drawn = [n for n in range(len(annotated)) for _ in range(_MOSAICS_PER_EXPOSURE)]
     clean = np.stack([compositor.clean(n, rng) for n in drawn])
-    return clean, np.stack([compositor.regrounded(n, rng) for n in drawn])
+    return clean, np.stack([compositor.with_other_background(n, rng) for n in drawn])
 
 
 def _measure_segment(
     held_out: list[_Segmented], folds: list[IndexArray], annotated: AnnotatedSet, camera: Camera, config: TrainConfig
 ) -> dict[str, Any]:
     """
-    CCD figures at the setting of the configuration, over a range of them, and at one chosen without looking.
+    CCD metrics at the configured setting, over a grid of settings, and by nested cross-validation.
 
-    For the last, each fold takes the setting that is best on the other four.
+    In the last, the setting of each fold is the best one on the other folds.
     """
     order = np.argsort(np.concatenate(folds))
-    answer = {key: np.concatenate([fold.exposures[key] for fold in held_out])[order] for key in held_out[0].exposures}
+    outputs = {key: np.concatenate([fold.exposures[key] for fold in held_out])[order] for key in held_out[0].exposures}
     mosaics = {key: np.concatenate([fold.mosaics[key] for fold in held_out]) for key in held_out[0].mosaics}
     truth = affected_by_majority(annotated, camera)
-    ours = Setting(config.threshold if "boxes" in answer else NEVER, config.semantic if "semantic" in answer else NEVER)
-    guesses = {setting: affected_by(artifacts(answer, setting), camera) for setting in {ours, *settings_of(answer)}}
+    ours = Setting(
+        config.threshold if "boxes" in outputs else NEVER, config.semantic if "semantic" in outputs else NEVER
+    )
+    guesses = {
+        setting: affected_by(artifacts(outputs, setting, config.classes), camera)
+        for setting in {ours, *settings_of(outputs)}
+    }
     chosen = [best_setting(truth, guesses, np.setdiff1d(range(len(annotated)), fold).tolist()) for fold in folds]
     nested: Affected = {area: {g: np.zeros_like(ccds) for g, ccds in groups.items()} for area, groups in truth.items()}
     for fold, setting in zip(folds, chosen, strict=True):
@@ -170,20 +175,20 @@ def _measure_segment(
         },
         "n_clean_mosaics": len(next(iter(mosaics.values()))),
         "n_clean_mosaics_with_artifacts": {
-            str(setting): sum(len(found) > 0 for found in artifacts(mosaics, setting))
+            str(setting): sum(len(found) > 0 for found in artifacts(mosaics, setting, config.classes))
             for setting in sorted({ours, *chosen})
         },
     }
 
 
 def _best(truth: Affected, guesses: dict[Setting, Affected]) -> dict[str, Any]:
-    """The best setting of some, chosen on the exposures that it is measured on, with its F1."""
+    """The best setting, chosen and evaluated on the same exposures, with its F1."""
     best = best_setting(truth, guesses, range(len(truth[0.0]["All"])))
     return {**asdict(best), **{group: f["f1"] for group, f in ccd_figures(truth, guesses[best]).items()}}
 
 
 def _predict_screen(folder: Path, annotated: AnnotatedSet, camera: Camera) -> dict[str, Float32Array]:
-    """Scores of held-out exposures, and of ghosted and clean mosaics made of nothing but them."""
+    """Scores of held-out exposures, and of ghosted and clean mosaics of their CCDs."""
     screener = NetworkScreener.load(read_model(folder), engine="keras")
     clean, ghosted = _mosaics(annotated, camera)
     return {
@@ -198,10 +203,10 @@ def _measure_screen(
     config: TrainConfig,
 ) -> dict[str, Any]:  # fmt: skip
     """
-    ROC AUC, and what the threshold of the configuration flags.
+    ROC AUC, and numbers of flagged exposures at the configured threshold.
 
-    A network could tell a mosaic by its seams, so ghosted exposures are compared with clean mosaics as they are, and
-    as mosaics themselves.
+    A network could recognise a mosaic by its seams, so clean mosaics are compared both with ghosted exposures and with
+    ghosted mosaics.
     """
     del camera
     threshold = config.threshold

@@ -1,4 +1,4 @@
-"""The fit loops, and what they leave behind: a model folder."""
+"""The training loop, which writes a model folder."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from cascade.training.config import FitConfig, TrainConfig
 from cascade.training.loss_curves import EventLog, plot_losses
 from cascade.training.sources import AnnotatedExposures, TrainingData
 from cascade.training.validate import Validation, copy_weights, screen_auc, segment_f1
-from cascade.training.warm_start import take_over
+from cascade.training.warm_start import transfer_weights
 
 logger = logging.getLogger(__name__)
 
 OnSteps = Callable[[int, str], None]
-"""Told of how many more gradient steps are done, and a few words."""
+"""Progress callback: called with the number of gradient steps done since the last call, and a short message."""
 
 _WARMUP_SHARE = 0.05
 _GRADIENT_NORM = 5.0
-_LOSS_WEIGHTS = {"mask": 2.0, "semantic": 8.0, "map": 8.0}  # the CCD tables live on the masks; the rest weigh 1
+_LOSS_WEIGHTS = {"mask": 2.0, "semantic": 8.0, "map": 8.0}  # CCD tables depend on the masks; the others weigh 1
 _SEED_STATE = "seed_generator_state"  # Keras' name of the variable in a SeedGenerator
-_DRAWS_PER_EPOCH = 1_000_000  # more than EPOCH_STEPS steps take from any generator
+_DRAWS_PER_EPOCH = 1_000_000  # more than any generator draws in EPOCH_STEPS steps
 
 
 def train(
@@ -60,8 +60,8 @@ def train(
     """
     Train a network and write its model folder.
 
-    Checkpoints lie in ``out/checkpoint``; the same call after a kill goes on from the last one, and after the end
-    returns the finished model. Delete that folder to train anew.
+    Checkpoints are written to ``out/checkpoint``: repeating the call resumes from the last one, or returns the finished
+    model. Delete that folder to retrain.
 
     Parameters
     ----------
@@ -69,14 +69,14 @@ def train(
         ``"screen"`` or ``"segment"``.
     config : TrainConfig
     data : TrainingData
-        What to learn from.
+        Training data.
     camera : Camera
     out : Path
         The model folder; beside the model it gets `losses.csv`, `losses.png` and `logs` for TensorBoard.
     start : ModelInfo or None
-        A model whose parts of the same name and shape are taken over, by `cascade.training.warm_start`.
+        Initial weights for parts of the same name and shape; see `cascade.training.warm_start`.
     on_steps : callable or None
-        Told of every so many steps done, those before a restart included, and of the loss.
+        Progress callback, called with steps and loss after each epoch; steps before a restart are included.
 
     Raises
     ------
@@ -89,38 +89,39 @@ def train(
     state, finished = checkpoint / "state", checkpoint / "finished"
     _claim(checkpoint, config, data, start)
     if finished.is_file():
-        logger.info("%s: already trained; delete %s to train anew", out, checkpoint)
+        logger.info("%s: already trained; delete %s to retrain", out, checkpoint)
         if on_steps is not None:
-            on_steps(config.fit.steps, "trained before")
+            on_steps(config.fit.steps, "already trained")
         return read_model(out)
     started = time.monotonic()
     keras.utils.set_random_seed(config.fit.seed)
-    plain = build_network(config.architecture)  # float32 throughout
+    master = build_network(config.architecture, config.classes)  # float32 throughout
     check_task(config.architecture, task)
     if start is not None:
-        take_over(start, plain)  # its golden outputs are those of float32
+        transfer_weights(start, master, config.classes)  # its golden outputs are those of float32
     with _precision(config.fit.precision):
-        network = build_network(config.architecture)
-        network.set_weights(plain.get_weights())
+        network = build_network(config.architecture, config.classes)
+        network.set_weights(master.get_weights())
         trained = _compiled(task, network, config)
         batches = _batches(task, trained, config, data, camera)
-        validation = _validation(task, network, plain, config, data, camera, checkpoint)
+        validation = _validation(task, network, master, config, data, camera, checkpoint)
         callbacks = [
-            # Before the checkpoint: what a kill interrupts is done again, and a repeated validation changes nothing.
+            # Before the checkpoint: after a kill the epoch is repeated, and repeating a validation is harmless.
             *([] if validation is None else [validation]),
             _Progress(out / "losses.csv", batches, config.fit, on_steps),
-            # Two, since a kill may tear the one that is being written.
+            # Two, since a kill may corrupt the one being written.
             keras.callbacks.BackupAndRestore(state, double_checkpoint=True, delete_checkpoint=False),
         ]
         callbacks.append(EventLog(out / "logs", EPOCH_STEPS))
         trained.fit(batches, epochs=-(-config.fit.steps // EPOCH_STEPS), shuffle=False, verbose=0, callbacks=callbacks)
     if validation is not None:
-        plain.load_weights(validation.weights)
+        master.load_weights(validation.weights)
     else:
-        copy_weights(trained, network, plain)
+        copy_weights(trained, network, master)
     info = write_model(
-        out, plain, task=task, architecture=config.architecture, threshold=config.threshold,
-        semantic=config.semantic if getattr(plain, "semantic_head", None) is not None else None,
+        out, master, task=task, architecture=config.architecture, classes=config.classes,
+        threshold=config.threshold,
+        semantic=config.semantic if getattr(master, "semantic_head", None) is not None else None,
         training={
             **data.description,
             **({"start": start.name, "start_sha256": start.sha256} if start is not None else {}),
@@ -137,7 +138,7 @@ def train(
 
 
 def _compiled(task: Task, network: keras.Model, config: TrainConfig) -> keras.Model:
-    """What is to be fitted: a network with its losses."""
+    """The compiled training model: a network with its losses."""
     fit = config.fit
     n_warmup = max(1, round(_WARMUP_SHARE * fit.steps))
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -161,64 +162,66 @@ def _compiled(task: Task, network: keras.Model, config: TrainConfig) -> keras.Mo
 
 
 def _batches(task: Task, trained: keras.Model, config: TrainConfig, data: TrainingData, camera: Camera) -> Batches:
-    """The batches that a model takes."""
+    """The batches of a training model."""
     real = None
     if data.annotated is not None and config.real is not None:
         real = AnnotatedExposures(data.annotated, camera, config.real, data.season)
     share = config.real.share if config.real is not None else 0.0
     if isinstance(trained, ScreenTraining):
-        return ScreenBatches(real, data.season, share, camera, config.fit)
+        return ScreenBatches(real, data.season, share, camera, config.fit, config.classes)
     if isinstance(trained, SemanticTraining):
-        return SemanticBatches(real, data.season, share, camera, config.fit)
-    batches = SegmentBatches(real, data.season, share, camera, config.fit)
+        return SemanticBatches(real, data.season, share, camera, config.fit, config.classes)
+    batches = SegmentBatches(real, data.season, share, camera, config.fit, config.classes)
     batches.losses = trained.loss_names
     return batches
 
 
 def _validation(
-    task: Task, network: keras.Model, plain: keras.Model, config: TrainConfig, data: TrainingData, camera: Camera,
+    task: Task, network: keras.Model, master: keras.Model, config: TrainConfig, data: TrainingData, camera: Camera,
     checkpoint: Path,
 ) -> Validation | None:  # fmt: skip
-    """The validation that a configuration asks for."""
+    """The configured validation, if any."""
     season, fit = data.season, config.fit
     if not fit.validate_every or season is None:
         return None
 
     def score(scored: keras.Model) -> float:
         if task == "screen":
-            return screen_auc(scored, season)
-        return segment_f1(scored, season, camera, threshold=config.threshold, semantic=config.semantic)
+            return screen_auc(scored, season, config.classes)
+        return segment_f1(
+            scored, season, camera, threshold=config.threshold, semantic=config.semantic, classes=config.classes
+        )
 
-    return Validation(task, network, plain, score, checkpoint, fit, EPOCH_STEPS)
+    return Validation(task, network, master, score, checkpoint, fit, EPOCH_STEPS)
 
 
 def _claim(checkpoint: Path, config: TrainConfig, data: TrainingData, start: ModelInfo | None) -> None:
-    """Mark a checkpoint folder as belonging to this training, or refuse one that belongs to another."""
-    mark = checkpoint / "training.json"
-    begins = None if start is None else start.sha256
-    ours = json.dumps({"config": config.text, "start": begins, **data.description})
-    if not mark.is_file():
+    """Claim a checkpoint folder for this training, or refuse one of another."""
+    marker = checkpoint / "training.json"
+    initial = None if start is None else start.sha256
+    ours = json.dumps({"config": config.text, "start": initial, **data.description})
+    if not marker.is_file():
         if (checkpoint.parent / "model.toml").exists():
             msg = f"{checkpoint.parent}: holds a model that was not trained here; choose another --out"
             raise ConfigError(msg)
         checkpoint.mkdir(parents=True, exist_ok=True)
-        with written_aside(mark) as aside:
+        with written_aside(marker) as aside:
             aside.write_text(ours, encoding="utf-8")
-    elif mark.read_text(encoding="utf-8") != ours:
+    elif marker.read_text(encoding="utf-8") != ours:
         msg = f"{checkpoint}: holds the checkpoint of another configuration; choose another --out or delete it"
         raise ConfigError(msg)
 
 
 class _Progress(keras.callbacks.Callback):
-    """Tell all that is random which epoch it is, also after a restart, and write the mean losses to a CSV file."""
+    """Seed all random generators by epoch, also after a restart, and write the mean losses to a CSV file."""
 
     def __init__(self, path: Path, batches: Batches, fit: FitConfig, on_steps: OnSteps | None) -> None:
         super().__init__()
         self._path, self._batches, self._fit, self._on_steps = path, batches, fit, on_steps
-        self._n_told = 0
+        self._n_reported = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Move on the batches and, since no checkpoint holds them, the states of the random generators."""
+        """Set the epoch of the batches and the states of the random generators, which checkpoints do not hold."""
         del logs
         self._batches.epoch = epoch
         for variable in self.model.variables:
@@ -226,7 +229,7 @@ class _Progress(keras.callbacks.Callback):
                 variable.assign([self._fit.seed, epoch * _DRAWS_PER_EPOCH])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write one row."""
+        """Write one row and report progress."""
         step = (epoch + 1) * EPOCH_STEPS
         row = {"step": step, **{k: round(float(v), 5) for k, v in (logs or {}).items()}}
         rows = [*(old for old in self._rows() if int(old["step"]) < step), row]
@@ -237,11 +240,11 @@ class _Progress(keras.callbacks.Callback):
         logger.info("step %d of %d: loss %.4f", step, self._fit.steps, row["loss"])
         if self._on_steps is not None:
             done = min(step, self._fit.steps)
-            self._on_steps(done - self._n_told, f"loss {row['loss']:.3f}")
-            self._n_told = done
+            self._on_steps(done - self._n_reported, f"loss {row['loss']:.3f}")
+            self._n_reported = done
 
     def _rows(self) -> list[dict[str, Any]]:
-        """What was written before, also before a restart."""
+        """Rows written so far, also before a restart."""
         if not self._path.is_file():
             return []
         with self._path.open(newline="", encoding="utf-8") as file:
@@ -250,7 +253,7 @@ class _Progress(keras.callbacks.Callback):
 
 @contextmanager
 def _precision(policy: str) -> Iterator[None]:
-    """Set the Keras dtype policy for a while."""
+    """Set the Keras dtype policy temporarily."""
     before = keras.mixed_precision.dtype_policy()
     try:
         keras.mixed_precision.set_dtype_policy(policy)

@@ -1,4 +1,4 @@
-"""What a training leaves to look at: event files for TensorBoard, and its loss curves as a picture."""
+"""Training logs: event files for TensorBoard, and a plot of the loss curves."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class EventLog(keras.callbacks.Callback):
     """
     Write all losses and validation scores for TensorBoard, on any backend.
 
-    It must come after the callbacks that add to the logs.
+    Must come after the callbacks that add to the logs.
 
     Parameters
     ----------
     folder : Path
         For TensorBoard's ``--logdir``.
     epoch_steps : int
-        Steps an epoch.
+        Steps per epoch.
     """
 
     def __init__(self, folder: Path, epoch_steps: int) -> None:
@@ -32,7 +32,7 @@ class EventLog(keras.callbacks.Callback):
         self._folder, self._epoch_steps = folder, epoch_steps
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write one value each."""
+        """Write one value of each."""
         step = (epoch + 1) * self._epoch_steps
         with SummaryWriter(str(self._folder), filename_suffix=f".{step}") as writer:
             for name, value in (logs or {}).items():
@@ -41,12 +41,12 @@ class EventLog(keras.callbacks.Callback):
 
 def plot_losses(table: Path, picture: Path) -> None:
     """
-    Draw the columns of a `losses.csv` over the steps, each relative to its first value.
+    Plot the smoothed columns of a `losses.csv` over the steps.
 
     Parameters
     ----------
     table : Path
-        Columns `step`, `loss` and others; empty cells are left out.
+        Columns `step`, `loss` and others; empty cells are skipped.
     picture : Path
         PNG to write.
     """
@@ -59,10 +59,10 @@ def plot_losses(table: Path, picture: Path) -> None:
         rows = list(csv.DictReader(file))
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for name in rows[0]:
-        said = [(int(row["step"]), float(row[name])) for row in rows if name != "step" and row[name]]
-        if not said:
+        points = [(int(row["step"]), float(row[name])) for row in rows if name != "step" and row[name]]
+        if not points:
             continue
-        steps, values = np.array(said).T
+        steps, values = np.array(points).T
         kernel = np.ones(min(_SMOOTH, len(values)))
         smooth = np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
         axes.plot(steps, smooth, label=name.removesuffix("_loss"), lw=2.0 if name == "loss" else 1.0)

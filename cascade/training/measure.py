@@ -1,4 +1,4 @@
-"""How well held-out exposures were segmented: CCD figures against the annotators' majority, at many settings."""
+"""CCD metrics of held-out exposures against the annotators' majority, over a grid of thresholds."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.exposure import BoolArray, Instances
 from cascade.evaluate import GROUPS, CcdMetrics, affected_ccds, group_masks, majority
-from cascade.networks.engines import Answer
+from cascade.networks.engines import Outputs
 from cascade.networks.segment import artifacts_of
 from cascade.training.annotated import AnnotatedSet
 from cascade.training.sample import class_masks
 
 AREA_THRESHOLDS = (0.0, 0.05)
 NEVER = 1.01
-"""A threshold that nothing reaches: no instances, or no semantic map."""
+"""A threshold above all scores: disables instances or the semantic map."""
 
 _MIN_SCORES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _SEMANTIC = (0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
@@ -32,14 +33,14 @@ Affected = dict[float, dict[str, BoolArray]]
 @dataclass(frozen=True, slots=True, order=True)
 class Setting:
     """
-    From where on a network's answer counts.
+    Thresholds on a network's outputs.
 
     Attributes
     ----------
     min_score
-        Least score of an instance.
+        Minimum score of an instance.
     semantic
-        Least probability of the semantic map.
+        Minimum probability of the semantic map.
     """
 
     min_score: float
@@ -47,7 +48,7 @@ class Setting:
 
     @property
     def kind(self) -> str:
-        """What counts: ``"instances"``, ``"map"`` or ``"both"``."""
+        """Enabled outputs: ``"instances"``, ``"map"`` or ``"both"``."""
         if self.semantic >= NEVER:
             return "instances"
         return "map" if self.min_score >= NEVER else "both"
@@ -55,28 +56,31 @@ class Setting:
     def __str__(self) -> str:
         """For tables."""
         parts = (f"instances {self.min_score:g}", self.min_score), (f"map {self.semantic:g}", self.semantic)
-        return ", ".join(words for words, threshold in parts if threshold < NEVER)
+        return ", ".join(text for text, threshold in parts if threshold < NEVER)
 
 
-def settings_of(answer: Answer) -> list[Setting]:
-    """The settings worth trying: with instances alone, with the map alone, and with both."""
-    scores = (*_MIN_SCORES, NEVER) if "boxes" in answer else (NEVER,)
-    maps = (*_SEMANTIC, NEVER) if "semantic" in answer else (NEVER,)
+def settings_of(outputs: Outputs) -> list[Setting]:
+    """The grid of settings: instances only, map only, and both."""
+    scores = (*_MIN_SCORES, NEVER) if "boxes" in outputs else (NEVER,)
+    maps = (*_SEMANTIC, NEVER) if "semantic" in outputs else (NEVER,)
     return [Setting(score, level) for score in scores for level in maps if min(score, level) < NEVER]
 
 
-def artifacts(answer: Answer, setting: Setting) -> list[Instances]:
-    """The artifacts of every image at one setting."""
-    n_images = len(next(iter(answer.values())))
+def artifacts(outputs: Outputs, setting: Setting, classes: Sequence[Artifact] = tuple(Artifact)) -> list[Instances]:
+    """The artifacts of every image at one setting, of a network for some classes."""
+    n_images = len(next(iter(outputs.values())))
     if setting.semantic >= NEVER:
-        answer = {key: value for key, value in answer.items() if key != "semantic"}
+        outputs = {key: value for key, value in outputs.items() if key != "semantic"}
     if setting.min_score >= NEVER:
-        answer = {"semantic": answer["semantic"]}
-    return [artifacts_of(answer, n, min_score=setting.min_score, semantic=setting.semantic) for n in range(n_images)]
+        outputs = {"semantic": outputs["semantic"]}
+    return [
+        artifacts_of(outputs, n, min_score=setting.min_score, semantic=setting.semantic, classes=classes)
+        for n in range(n_images)
+    ]
 
 
 def affected_by(found: Iterable[Instances], camera: Camera) -> Affected:
-    """Which CCDs instances affect; one entry of `found` an exposure."""
+    """Which CCDs instances affect; one entry of `found` per exposure."""
     united = group_masks(np.stack([class_masks(instances) for instances in found]))
     return {
         area: {group: affected_ccds(masks, camera, area_threshold=area) for group, masks in united.items()}
@@ -88,7 +92,7 @@ def affected_by_majority(annotated: AnnotatedSet, camera: Camera) -> Affected:
     """
     Which CCDs are truly affected: those that more than half of the annotators' masks affect, group by group.
 
-    This convention reproduces the human figures that are known.
+    This convention reproduces the published figures of annotators.
     """
     voted = group_masks(annotated.votes())
     return {
@@ -110,13 +114,13 @@ def ccd_figures(
     area : float
         One of `AREA_THRESHOLDS`.
     exposures : sequence of int or None
-        Those that count; None: all.
+        Exposures to include; None: all.
 
     Returns
     -------
     dict
-        By group: `precision`, `recall` and `f1`, pooled over all CCDs; `f1_interval`, 95 % by resampling exposures; and
-        `f1_per_exposure`, the mean of the F1 of each exposure on which either side affects a CCD.
+        By group: `precision`, `recall` and `f1`, pooled over all CCDs; `f1_interval`, a 95 % bootstrap interval over
+        exposures; and `f1_per_exposure`, the mean F1 of the exposures with a true or predicted CCD.
     """
     chosen = slice(None) if exposures is None else list(exposures)
     figures = {}
@@ -135,7 +139,7 @@ def ccd_figures(
 
 
 def f1_interval(truth: BoolArray, guess: BoolArray) -> list[float]:
-    """95 % interval of the pooled F1 of (N, 62) CCDs: percentiles over exposures drawn anew, with replacement."""
+    """95 % percentile bootstrap interval of the pooled F1 of (N, 62) CCDs, over exposures."""
     rng = np.random.default_rng(0)
     hits, total = (truth & guess).sum(axis=1), truth.sum(axis=1) + guess.sum(axis=1)
     drawn: npt.NDArray[np.intp] = rng.integers(len(truth), size=(_N_RESAMPLED, len(truth)))

@@ -1,12 +1,14 @@
-"""One training image, and what people say of it."""
+"""One training image and its annotations."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cascade.core.exposure import Artifact, BoolArray, Float32Array, Instances, UInt8Array
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import BoolArray, Float32Array, Instances, UInt8Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +21,9 @@ class Sample:
     image
         (H, W) uint8.
     found
-        The artifacts as one annotator drew them.
+        Artifacts drawn by one annotator.
     marked
-        (4, H, W) share of the annotators, in [0, 1], who marked a pixel as each class, and as any of them.
+        (C + 1, H, W) fraction of annotators, in [0, 1], who marked a pixel as each class, and as any.
     """
 
     image: UInt8Array
@@ -35,13 +37,36 @@ class Sample:
 
     @classmethod
     def clean(cls, image: UInt8Array) -> Sample:
-        """An image in which nobody sees anything."""
+        """An image without artifacts."""
         shape = (image.shape[0], image.shape[1])
         return cls(image, Instances.empty(shape), np.zeros((len(Artifact) + 1, *shape), np.float32))
 
+    def of_classes(self, classes: Sequence[Artifact]) -> Sample:
+        """
+        What somebody would say who knows some classes alone.
+
+        Parameters
+        ----------
+        classes : sequence of Artifact
+            The C classes of a network, in the order of its outputs.
+
+        Returns
+        -------
+        Sample
+            Classes are indices among these; as many people mark any of them as mark one, or all who mark anything.
+        """
+        if tuple(classes) == tuple(Artifact):
+            return self
+        found = self.found.select(np.flatnonzero(np.isin(self.found.classes, classes)))
+        index = np.zeros(len(Artifact), np.uint8)
+        index[list(classes)] = np.arange(len(classes))
+        of_each = self.marked[list(classes)]
+        of_any = np.minimum(of_each.sum(axis=0), self.marked[-1])
+        return Sample(self.image, replace(found, classes=index[found.classes]), np.concatenate([of_each, of_any[None]]))
+
 
 def class_masks(found: Instances) -> BoolArray:
-    """Union of the instances of each class, (3, H, W)."""
+    """Union of the instances of each of the C classes, (C, H, W)."""
     masks = np.zeros((len(Artifact), *found.masks.shape[1:]), bool)
     for class_, mask in zip(found.classes, found.masks, strict=True):
         masks[class_] |= mask
@@ -50,16 +75,16 @@ def class_masks(found: Instances) -> BoolArray:
 
 def marked_share(votes: BoolArray) -> Float32Array:
     """
-    Share of the annotators who marked each pixel.
+    Fraction of annotators who marked each pixel.
 
     Parameters
     ----------
-    votes : ndarray of bool, shape (J, ..., 3, H, W)
-        What each annotator marked as each class.
+    votes : ndarray of bool, shape (J, ..., C, H, W)
+        Pixels marked by each annotator as each class.
 
     Returns
     -------
-    ndarray of float32, shape (..., 4, H, W)
+    ndarray of float32, shape (..., C + 1, H, W)
         The last entry is for any class.
     """
     anything: BoolArray = np.any(votes, axis=-3, keepdims=True)

@@ -1,4 +1,4 @@
-"""Where training images come from: annotated exposures, and synthetic ones."""
+"""Sources of training images: annotated and synthetic exposures."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Float32Array, Instances, tight_boxes
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances, tight_boxes
+from cascade.core.run_lengths import decode_mask
 from cascade.simulate.conditions import Ranges
 from cascade.training.annotated import AnnotatedSet
 from cascade.training.augment import Warp
@@ -22,34 +23,34 @@ from cascade.training.config import RealConfig, SeasonConfig
 from cascade.training.sample import Sample, marked_share
 
 N_HELD_OUT = 512
-"""Exposures at the end of a synthetic season that no training sees: what it is validated on."""
+"""Exposures at the end of a synthetic season that are held out for validation."""
 
 _GAP_PX = 7  # wider than any gap
-_MARGIN_PX = 6  # of sky around what the annotators marked, taken along
+_MARGIN_PX = 6  # of sky around annotations, pasted with them
 
 
 class Source(Protocol):
-    """Anything that gives training images."""
+    """Interface of sources of training images."""
 
     def draw(self, rng: np.random.Generator) -> Sample:
-        """One image, not yet augmented."""
+        """Sample one image, not yet augmented."""
         ...
 
 
 class SyntheticSeason:
     """
-    What `cascade simulate` wrote.
+    A season written by `cascade simulate`.
 
     Parameters
     ----------
     folder : Path
     config : SeasonConfig
-        What it must be.
+        Expected configuration of the season.
 
     Raises
     ------
     ConfigError
-        If there is no such season, or it is another one.
+        If there is no season, or one of another configuration.
     InputError
         If it is damaged.
     """
@@ -58,29 +59,30 @@ class SyntheticSeason:
         import zarr
 
         self.config = config
-        mark = folder / "season.json"
+        self._folder = folder
+        marker = folder / "season.json"
         command = (
             f"cascade simulate {config.n_exposures} --seed {config.seed} --ghosted-share {config.ghosted_share} "
             f"--out {folder}"
         )
         try:
-            made = dict(json.loads(mark.read_text(encoding="utf-8")))
+            made = dict(json.loads(marker.read_text(encoding="utf-8")))
             got = {key: made.get(key) for key in ("n_exposures", "ghosted_share", "seed", "format", "ranges")}
         except (OSError, ValueError, TypeError) as error:
-            msg = f"{mark}: expected a synthetic season; make it with `{command}`"
+            msg = f"{marker}: expected a synthetic season; make it with `{command}`"
             raise ConfigError(msg) from error
         if got != {**config.drawn, "format": "zarr", "ranges": json.loads(json.dumps(asdict(Ranges())))}:
-            msg = f"{mark}: expected the season of the configuration, got {got}; make it with `{command}`"
+            msg = f"{marker}: expected the season of the configuration, got {got}; make it with `{command}`"
             raise ConfigError(msg)
         try:
             self._previews: Any = zarr.open_array(folder / "previews.zarr" / "preview", mode="r")
             labels = json.loads((folder / "coco.json").read_text(encoding="utf-8"))
-            places = {image["id"]: n for n, image in enumerate(labels["images"])}
-            self._labels: list[list[tuple[int, float, dict[str, Any]]]] = [[] for _ in places]
+            index_of = {image["id"]: n for n, image in enumerate(labels["images"])}
+            classes = {category["id"]: Artifact.from_label(category["name"]) for category in labels["categories"]}
+            self._labels: list[list[tuple[Artifact, float, str]]] = [[] for _ in index_of]
             for label in labels["annotations"]:
-                rle = {"size": label["segmentation"]["size"], "counts": label["segmentation"]["counts"].encode()}
-                self._labels[places[label["image_id"]]].append(
-                    (label["category_id"] - 1, float(label["drawn_share"]), rle)
+                self._labels[index_of[label["image_id"]]].append(
+                    (classes[label["category_id"]], float(label["drawn_share"]), str(label["segmentation"]["counts"]))
                 )
         except (OSError, ValueError, KeyError, TypeError) as error:
             msg = f"{folder}: expected previews.zarr and coco.json of a synthetic season: {error!r}"
@@ -91,11 +93,11 @@ class SyntheticSeason:
 
     @property
     def held_out(self) -> range:
-        """Exposures that `draw` never gives."""
+        """Exposures held out from `draw`."""
         return range(max(len(self) - N_HELD_OUT, len(self) // 2), len(self))
 
     def draw(self, rng: np.random.Generator) -> Sample:
-        """One exposure; its artifacts are those that an annotator might draw, who leaves out weak ones now and then."""
+        """Sample one exposure, with the artifacts of a random annotator, who omits weak ones at times."""
         n = int(rng.integers(self.held_out.start))
         found, shares = self._labelled(n)
         marked = np.zeros((len(Artifact) + 1, *PREVIEW_SHAPE), np.float32)
@@ -111,11 +113,15 @@ class SyntheticSeason:
         return Sample.of_one(np.asarray(self._previews[n]), found.select(shares > 0.5))
 
     def _labelled(self, n: int) -> tuple[Instances, Float32Array]:
-        """The labels of exposure n, and the share of annotators who would draw each."""
+        """The labels of exposure n, and the fraction of annotators who would draw each."""
         if not self._labels[n]:
             return Instances.empty(), np.zeros(0, np.float32)
         classes, shares, rles = zip(*self._labels[n], strict=True)
-        masks = np.moveaxis(coco_mask.decode(list(rles)), -1, 0).astype(bool)
+        try:
+            masks = np.stack([decode_mask(rle) for rle in rles])
+        except InputError as error:
+            msg = f"{self._folder / 'coco.json'}: exposure {n}: {error}; make the season anew"
+            raise InputError(msg) from error
         found = Instances(np.array(classes, np.uint8), np.ones(len(classes), np.float32), tight_boxes(masks), masks)
         return found, np.array(shares, np.float32)
 
@@ -123,7 +129,7 @@ class SyntheticSeason:
 @dataclass(frozen=True)
 class TrainingData:
     """
-    What there is to learn from; not both None.
+    Training data; not both None.
 
     Attributes
     ----------
@@ -138,7 +144,7 @@ class TrainingData:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What goes into a model's description."""
+        """Provenance for the model's description."""
         described: dict[str, Any] = {}
         if self.annotated is not None:
             described |= {"exposures": list(self.annotated.expnums), "annotators": len(self.annotated.annotators)}
@@ -149,7 +155,7 @@ class TrainingData:
 
 class AnnotatedExposures:
     """
-    Real exposures with what people drew on them, and mosaics made of their CCDs.
+    Real exposures with their annotations, and mosaics of their CCDs.
 
     Parameters
     ----------
@@ -157,7 +163,7 @@ class AnnotatedExposures:
     camera : Camera
     config : RealConfig
     season : SyntheticSeason or None
-        Whose artifacts are put on clean mosaics, if the configuration wants that.
+        Source of the artifacts pasted onto clean mosaics, if configured.
 
     Raises
     ------
@@ -180,9 +186,9 @@ class AnnotatedExposures:
 
     def draw(self, rng: np.random.Generator) -> Sample:
         """
-        One exposure, in one of four ways: clean, with synthetic artifacts, with its own in another place, or as it is.
+        Sample one exposure: clean, with synthetic artifacts, with its own artifacts warped, or unchanged ones.
 
-        The last three stand on a sky whose unmarked CCDs have been shuffled.
+        The background of all is a mosaic of shuffled unmarked CCDs.
         """
         index = int(rng.integers(len(self._annotated)))
         chance = rng.random()
@@ -192,20 +198,20 @@ class AnnotatedExposures:
             return self._injected(self._season.draw(rng), rng)
         found = self._annotated.instances[index][rng.integers(len(self._annotated.annotators))]
         if rng.random() >= self._config.warp_share:
-            return Sample(self._compositor.regrounded(index, rng), found, self._marked[index])
+            return Sample(self._compositor.with_other_background(index, rng), found, self._marked[index])
         warp = Warp.random(self._annotated.images.shape[1:], rng)
         region = self._region[index] | (rng.random() < 0.5)  # with or without the rest of the exposure
         image = self._compositor.transplanted(index, warp, region, rng)
         return warp.sample(Sample(image, found, self._marked[index]), image, self._field)
 
     def _injected(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """A synthetic exposure's artifacts on a clean mosaic of real CCDs."""
+        """Paste a synthetic exposure's artifacts onto a clean mosaic of real CCDs."""
         region = _with_margin(sample.marked[-1:] > 0)[0]
         image = self._compositor.injected(sample.image, region, rng)
         return Sample(image, sample.found, sample.marked)
 
 
 def _with_margin(masks: BoolArray) -> BoolArray:
-    """Masks (N, H, W), grown by a few pixels."""
+    """Masks (N, H, W), dilated by a few pixels."""
     ball = np.hypot(*np.ogrid[-_MARGIN_PX : _MARGIN_PX + 1, -_MARGIN_PX : _MARGIN_PX + 1]) <= _MARGIN_PX
     return np.stack([ndimage.binary_dilation(mask, ball) for mask in masks])

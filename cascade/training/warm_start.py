@@ -1,10 +1,12 @@
-"""Starting a training from the weights of another network."""
+"""Warm start: initialise a network with the weights of another."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ModelError
 from cascade.networks.model_info import ModelInfo
 from cascade.networks.models import load_network
@@ -15,43 +17,50 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PARTS = ("pyramid", "semantic_head", "rpn_head", "box_head", "mask_head")
-"""Parts that networks share by name; a screen is one part."""
+"""Parts of networks by name; a screen is a single part."""
+
+_CLASSLESS = ("pyramid", "rpn_head")
 
 
-def take_over(start: ModelInfo, network: keras.Model) -> tuple[str, ...]:
+def transfer_weights(
+    start: ModelInfo, network: keras.Model, classes: Sequence[Artifact] = tuple(Artifact)
+) -> tuple[str, ...]:
     """
     Copy the weights of the parts that two networks have in common.
 
-    A part is taken over if all its weights have the same shapes; a semantic net thus becomes the trunk of a Mask R-CNN.
+    A part is copied if all its weights have the same shapes and, where it depends on classes, these are the same; a
+    semantic net thus initialises a Mask R-CNN.
 
     Parameters
     ----------
     start : ModelInfo
     network : keras.Model
         Changed in place.
+    classes : sequence of Artifact
+        What it tells apart.
 
     Returns
     -------
     tuple of str
-        The parts taken over.
+        The copied parts.
 
     Raises
     ------
     ModelError
-        If there is none.
+        If no part matches.
     """
     old = load_network(start)
-    taken = []
+    copied = []
     for name in PARTS if hasattr(network, "pyramid") else ("",):
         ours, theirs = (getattr(net, name, None) if name else net for net in (network, old))
-        if ours is None or theirs is None:
+        if ours is None or theirs is None or (name not in _CLASSLESS and start.classes != tuple(classes)):
             continue
         weights = theirs.get_weights()
         if [weight.shape for weight in weights] == [weight.shape for weight in ours.get_weights()]:
             ours.set_weights(weights)
-            taken.append(name or "network")
-    if not taken:
-        msg = f"{start.folder}: no part of it fits the network to be trained; expected one with the same backbone"
+            copied.append(name or "network")
+    if not copied:
+        msg = f"{start.folder}: no part matches the network to be trained; expected a model with the same backbone"
         raise ModelError(msg)
-    logger.info("taken over from %s: %s", start.name, ", ".join(taken))
-    return tuple(taken)
+    logger.info("weights copied from %s: %s", start.name, ", ".join(copied))
+    return tuple(copied)

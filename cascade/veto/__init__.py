@@ -6,7 +6,7 @@ from cascade.veto.merge import Comparison, compare_lists, earlier_list, merge_li
 from cascade.veto.provenance import Provenance
 from cascade.veto.reading import DES_LIST, open_list, read_des, read_list, split_form
 from cascade.veto.rules import VETO, VetoList, VetoRule, veto_rows
-from cascade.veto.writing import FORMATS, SUFFIXES, check_format, night, veto_bytes, write_veto
+from cascade.veto.writing import FORMATS, SUFFIXES, check_format, veto_bytes, write_veto
 
 __all__ = [
     "DES_HEADER",
@@ -25,7 +25,6 @@ __all__ = [
     "compare_lists",
     "earlier_list",
     "merge_lists",
-    "night",
     "open_list",
     "read_des",
     "read_list",

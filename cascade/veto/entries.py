@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cascade.camera import Camera
 from cascade.veto.layouts import FORMS, Layout
 from cascade.veto.provenance import Provenance
 from cascade.veto.rules import ANALYST, VETO, VetoRule
@@ -201,6 +202,8 @@ class Listing:
         Entries of others that stand on no line or row yet.
     rule, provenance
         What made the list; the latter is None where nobody said.
+    camera
+        Says when a night begins.
     kept
         What is there and stays.
     """
@@ -209,6 +212,7 @@ class Listing:
     added: tuple[Entry, ...]
     rule: VetoRule
     provenance: Provenance | None
+    camera: Camera
     kept: Kept
 
 

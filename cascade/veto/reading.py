@@ -46,7 +46,7 @@ def open_list(spec: Path | str, camera: Camera, form: str | None = None) -> Read
     spec : Path or str
         The file, compressed by gzip or not; what it is may stand before it, as in ``pairs:list.txt``.
     camera : Camera
-        Names the CCDs; an entry for a whole exposure becomes one for each of them.
+        Names the CCDs, and says when a night begins; an entry for a whole exposure becomes one for each CCD.
     form : str or None
         One of `FORMS`; None: told by header and content.
 

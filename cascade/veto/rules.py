@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cascade.camera import Camera
-from cascade.core.errors import ConfigError
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
+from cascade.core.errors import ConfigError, StoreError
+from cascade.core.fractions import fraction_column, fraction_labels
 
 VETO = pa.schema(
     [
@@ -103,11 +104,14 @@ class VetoList:
         CCDs that the rule vetoes but that no list can name, because the expnum is unknown.
     rule
         What was asked.
+    camera
+        Whose CCDs these are; it says when a night begins.
     """
 
     table: pa.Table
     n_unnamed: int
     rule: VetoRule
+    camera: Camera
 
 
 def veto_rows(ccds: pa.Table, exposures: pa.Table, rule: VetoRule, camera: Camera) -> VetoList:
@@ -127,6 +131,13 @@ def veto_rows(ccds: pa.Table, exposures: pa.Table, rule: VetoRule, camera: Camer
     -------
     VetoList
         One row per (expnum, ccdnum), rising; an expnum that was processed twice keeps the larger values.
+
+    Raises
+    ------
+    ConfigError
+        If the rule names a class that the run does not tell from the others.
+    StoreError
+        If it is for all classes, and the run has one that is not known.
     """
     area = _area_of(ccds, rule.classes)
     # Rounded like the column, so that a fraction equal to the limit meets it.
@@ -142,17 +153,25 @@ def veto_rows(ccds: pa.Table, exposures: pa.Table, rule: VetoRule, camera: Camer
     listed = _merged(named if rule.keep_dead else _alive(named, camera))
     counts = Counter(listed["expnum"].to_pylist())
     enough = pa.array([counts[expnum] >= rule.min_ccds for expnum in listed["expnum"].to_pylist()], pa.bool_())
-    return VetoList(listed.filter(enough), rows.num_rows - named.num_rows, rule)
+    return VetoList(listed.filter(enough), rows.num_rows - named.num_rows, rule, camera)
 
 
 def _area_of(ccds: pa.Table, classes: tuple[Artifact, ...]) -> pa.ChunkedArray:
     """Fraction of each CCD that some classes cover, or its bound; see `VetoRule`."""
+    known, every = fraction_labels(ccds), [artifact.label for artifact in Artifact]
     if set(classes) == set(Artifact):
+        if not set(known) <= set(every):
+            msg = f"ccds: expected the classes {', '.join(every)}, got {', '.join(known)}: a rule for all loses some"
+            raise StoreError(msg)
         return ccds["area_fraction"]
-    total = ccds[f"{classes[0].label}_fraction"]
-    for class_ in classes[1:]:
-        total = pc.add(total, ccds[f"{class_.label}_fraction"])
-    return pc.min_element_wise(total, ccds["area_fraction"])
+    wanted = [artifact.label for artifact in classes]
+    if not set(wanted) <= set(known):
+        msg = f"classes: expected some of those of the run, {', '.join(known)}, got {', '.join(wanted)}"
+        raise ConfigError(msg)
+    first, *others = (ccds[fraction_column(label)] for label in wanted)
+    for fraction in others:
+        first = pc.add(first, fraction)
+    return pc.min_element_wise(first, ccds["area_fraction"])
 
 
 def _alive(rows: pa.Table, camera: Camera) -> pa.Table:

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from cascade.camera import Camera, Ccd
+from cascade.camera import Camera, Ccd, mjd_of_night
 from cascade.core.errors import printable
 from cascade.veto.entries import Entry
 from cascade.veto.layouts import EXPOSURE, JOINED
-from cascade.veto.writing import mjd_of_night
 
 _MAX_EXPNUM = 2**63
 _PADDING = re.compile(r"^([ns]?)0+(?=\d)|\.0*$")  # of 05, n05 and 5.0
@@ -28,7 +27,7 @@ class RowParser:
     Attributes
     ----------
     camera
-        Names the CCDs.
+        Names the CCDs, and says when a night begins.
     reason, analyst
         Those of rows that give none.
     origin
@@ -78,7 +77,7 @@ class RowParser:
             raise ValueError(msg)
         floats = {name: _float(name, values[name]) for name in _FLOATS if name in values}
         if not is_unknown(values.get("date")):
-            floats["mjd_obs"] = mjd_of_night(day_of(str(values["date"])))
+            floats["mjd_obs"] = mjd_of_night(day_of(str(values["date"])), self.camera)
         reason, analyst = (words(values.get(name)) for name in ("reason", "analyst"))
         return tuple(
             Entry(

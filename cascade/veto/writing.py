@@ -8,17 +8,16 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
 from itertools import groupby
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
+from cascade.camera import Camera, night_of
 from cascade.core.errors import ConfigError
+from cascade.storage import local_path
 from cascade.storage.atomic import written_aside
-from cascade.storage.places import local_path
 from cascade.veto.entries import HAND, LISTED, Entry, Kept, Line, Listing, is_ours, table_entries
 from cascade.veto.layouts import DES_HEADER, Layout, columns_of
 from cascade.veto.provenance import Provenance
@@ -42,8 +41,6 @@ OLD_DES_HINT = "# add CCDs by hand with nan as their ccd and id: such lines stay
 
 SUFFIXES: Mapping[str, str] = {".csv": "csv", ".parquet": "parquet", ".fits": "fits", ".fit": "fits"}
 """Formats that the name of a file gives away; any text may end otherwise."""
-
-_MJD_EPOCH = date(1858, 11, 17)
 
 
 def write_veto(
@@ -91,7 +88,7 @@ def veto_bytes(
     entries = table_entries(vetoes.table)
     own = tuple(entry for entry in entries if is_ours(entry.analyst))
     others = tuple(entry for entry in entries if not is_ours(entry.analyst))
-    listing = Listing(own, kept.added if kept else others, vetoes.rule, provenance, kept or Kept())
+    listing = Listing(own, kept.added if kept else others, vetoes.rule, provenance, vetoes.camera, kept or Kept())
     return FORMATS[format](listing)
 
 
@@ -107,16 +104,6 @@ def check_format(path: Path | str, format: str) -> None:
     if expected is not None and expected != format:
         msg = f"{path}: expected format {expected}, which its name says, got {format}"
         raise ConfigError(msg)
-
-
-def night(mjd_obs: float) -> date:
-    """Night of an exposure in Chile: the UTC date of the noon before it, which is the local date at sunset."""
-    return _MJD_EPOCH + timedelta(days=int(np.floor(mjd_obs - 0.5)))
-
-
-def mjd_of_night(day: date) -> float:
-    """The middle of a night, MJD in days; the inverse of `night`."""
-    return float((day - _MJD_EPOCH).days + 1)
 
 
 def block_digest(lines: Iterable[str]) -> str:
@@ -188,27 +175,28 @@ def _widened(lines: Iterable[Line], layout: Layout, names: Sequence[str]) -> Ite
 def _des_bytes(listing: Listing) -> bytes:
     """An exclude list; ``ccd``, an index of the ray tracer that made the first lists, is unknown to us."""
     tail = []
-    others = [_des_other(entry) for entry in listing.added]
+    others = [_des_other(entry, listing.camera) for entry in listing.added]
     for comment, entry_lines in groupby(sorted(others, key=lambda pair: pair[0]), key=lambda pair: pair[0]):
         tail += [*([comment] if comment else []), *(line for _, line in entry_lines)]
-    own = [_des_line(entry, entry.detpos) for entry in listing.own]
+    own = [_des_line(entry, entry.detpos, listing.camera) for entry in listing.own]
     mark = f"# the next {len(own)} lines are cascade's (sha256 {block_digest(own)}): "
     mark += "it writes them anew, and leaves all others as they are"
     return _text_bytes(listing, _head(listing, DES_HEADER), [*tail, _comment(listing), mark, *own])
 
 
-def _des_other(entry: Entry) -> tuple[str, str]:
+def _des_other(entry: Entry, camera: Camera) -> tuple[str, str]:
     """A comment with what an exclude list has no column for, if that must be said, and the line of an entry."""
-    line = _des_line(entry, "nan")  # the lists mark what people added by leaving out the name of the CCD
+    # The lists mark what people added by leaving out the name of the CCD.
+    line = _des_line(entry, "nan", camera)
     if not entry.origin and entry.reason == REASON and entry.analyst in (HAND, LISTED):
         return "", line
     said = {"reason": entry.reason, "analyst": entry.analyst} | ({"from": entry.origin} if entry.origin else {})
     return f"# merged {json.dumps(said, ensure_ascii=False)}", line
 
 
-def _des_line(entry: Entry, detpos: str) -> str:
+def _des_line(entry: Entry, detpos: str, camera: Camera) -> str:
     """A line of an exclude list."""
-    day = "nan" if entry.mjd_obs is None else f"{night(entry.mjd_obs):%Y%m%d}"
+    day = "nan" if entry.mjd_obs is None else f"{night_of(entry.mjd_obs, camera):%Y%m%d}"
     return f"{day} {entry.expnum} nan {detpos} {entry.ccdnum}"
 
 

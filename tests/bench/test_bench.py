@@ -36,7 +36,7 @@ def test_cost_model_of_exact_points_is_exact():
 
 
 def test_cost_model_needs_seasons_that_differ():
-    with pytest.raises(ConfigError, match="expected seasons with different shares of flagged exposures"):
+    with pytest.raises(ConfigError, match="expected seasons with different fractions of flagged exposures"):
         CostModel.fit([0.1, 0.1], [1, 2])
 
 
@@ -183,7 +183,7 @@ def real_study():
                                            "**Extrapolated**: mrcnn-r101", "4.0 s in keras float32", "50.00% [40.00%")),
         (roofline_report, roofline_study(), ("**75%**", "60%", "Convolution 80%", "58% of the time")),
         (scaling_report, scaling_study(), ("333", "400, 410, 500", "DES DR2 (76,217) 3.8 minutes", "100%")),
-        (real_report, real_study(), ("0.500 [0.400, 0.600]", "people (8, median)", "segment-v0 from 25")),
+        (real_report, real_study(), ("0.500 [0.400, 0.600]", "annotators (8, median)", "25 (segment-v0)")),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from cascade.camera import PAPER_CCD_AREA_PX, Camera, paper_boxes
+from cascade.camera import PAPER_CCD_AREA_PX, Camera, DeadArea, paper_boxes
 from cascade.camera.build_lsstcam import layout
 from cascade.core.errors import ConfigError
 
@@ -73,6 +73,28 @@ def test_dead_ccds_depend_on_the_exposure(decam):
     assert decam.dead_ccdnums(100_000) == {61}
     assert decam.dead_ccdnums(300_000) == {2, 61}
     assert decam.dead_ccdnums(700_000) == {61}
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "covered"),
+    [
+        (100, 200, {100, 101, 199, 200}),
+        (100, None, {100, 101, 199, 200, 201}),
+        (None, 200, {0, 99, 100, 101, 199, 200}),
+        (100, 100, {100}),
+        (0, 0, {0}),
+        (None, None, {0, 99, 100, 101, 199, 200, 201, None}),
+    ],
+)
+def test_both_ends_of_a_dead_time_belong_to_it(first, last, covered):
+    area = DeadArea(2, None, first, last)
+    assert {expnum for expnum in (None, 0, 99, 100, 101, 199, 200, 201) if area.covers(expnum)} == covered
+
+
+def test_ccd_2_is_dead_from_the_first_exposure_to_the_last_that_showed_it(decam):
+    expnums = (259350, 259351, 582392, 582393)
+    assert [2 in decam.dead_ccdnums(expnum) for expnum in expnums] == [False, True, True, False]
+    assert [decam.dark_pixels(expnum)[decam.labels == 2].all() for expnum in expnums] == [False, True, True, False]
 
 
 def test_lower_half_of_ccd_31_is_always_dark(decam):
@@ -191,10 +213,30 @@ def test_camera_of_the_users_own_is_read_from_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name =", "expected the layout of a camera"),
-        ('instrument = "X"', "expected the layout of a camera like decam.toml, got KeyError"),
-        (layout().replace("[2, ", "[1, "), "expected CCDs numbered once each"),
-        (layout().replace("[189, ", "[300, "), "from 1 to at most 255"),
+        ("name =", "expected TOML: "),
+        ('instrument = "X"', "key ccds: missing; expected a list"),
+        (
+            "ccds = []\n" + layout().replace("ccds =", "[x]\ny ="),
+            "key x: unknown; the keys here are instrument, ccds, ",
+        ),
+        (layout().replace("[2, ", "[1, "), r"key ccds: expected CCDs numbered once each, got \[1, 1, 3, "),
+        (layout().replace("[189, ", "[300, "), r"key ccds\[188\]\[0\]: expected an integer in \[1, 255\], got 300"),
+        (
+            layout().replace(", -169.25, ", ", nan, ", 1),
+            r"key ccds\[0\]\[2\]: expected a number in \[-1000000.0, 1000000.0\], got nan",
+        ),
+        (
+            layout().replace("pixel_mm = 0.01", "pixel_mm = 0"),
+            r"key ccd.pixel_mm: expected a number in \[1e-06, 1000000.0\], got 0",
+        ),
+        (
+            layout().replace("shape = [400,", "shape = [0,"),
+            r"key preview.shape\[0\]: expected an integer in \[1, 1000000\], got 0",
+        ),
+        (
+            layout() + '[[dead]]\nccdnum = 1\nhalf = "left"',
+            r"key dead\[0\].half: expected one of upper, lower, got 'left'",
+        ),
     ],
 )
 def test_layout_that_makes_no_sense_is_refused(tmp_path, text, message):

@@ -156,7 +156,7 @@ def test_the_promise_may_become_the_default(zoo, scored, labels, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "expected at least 299 ghosted exposures to promise recall 0.99 with confidence 0.95, got 60"),
+        ((), "expected at least 299 ghosted exposures to guarantee recall 0.99 at confidence 0.95, got 60"),
         (("--recall", "0.9", "--truth", "none.csv"), "none.csv: expected a table with the columns expnum and ghosted"),
         (("--recall", "0.9", "--out", "ZOO"), "expected a new folder for the calibrated model"),
     ],

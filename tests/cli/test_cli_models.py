@@ -99,7 +99,7 @@ def test_verifying_fails_loudly_where_engines_disagree(screen, monkeypatch):
     monkeypatch.setattr(select, "compare", lambda *_: Parity(8, 1, 1.0, 0.3))
     result = invoke("models", "verify", "tiny", "--models-dir", screen)
     assert result.exit_code == 1
-    assert "answers otherwise than Keras: 8 compared, 1 unmatched" in result.output
+    assert "differ from Keras: 8 compared, 1 unmatched" in result.output
 
 
 def test_verifying_says_that_it_could_not_compare(screen, monkeypatch):

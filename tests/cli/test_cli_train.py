@@ -107,4 +107,4 @@ def test_a_start_that_fits_nowhere_is_one_clear_line(config, season_folder, tmp_
     result = invoke("train", "segment", config("semantic"), "--season", season_folder, "--out", tmp_path / "m",
                     "--start", tmp_path / "screen", "--quiet")  # fmt: skip
     assert result.exit_code == 1
-    assert "no part of it fits the network to be trained" in result.output
+    assert "no part matches the network to be trained" in result.output

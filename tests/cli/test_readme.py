@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.simulate import simulate_exposure
 
 REPOSITORY = Path(__file__).parents[2]

@@ -1,20 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from cascade.core.errors import InputError
-from cascade.core.exposure import Artifact, Instances, tight_boxes
-
-
-def test_bits_are_those_of_the_mask_plane():
-    assert [artifact.bit for artifact in Artifact] == [1, 2, 4]
-
-
-def test_class_is_found_by_its_label_in_any_case():
-    assert Artifact.from_label(" Rays") is Artifact.RAYS
-    with pytest.raises(InputError, match="expected one of bright, faint, rays, got 'comet'"):
-        Artifact.from_label("comet")
+from cascade.core.exposure import Instances, tight_boxes
 
 
 def test_bits_of_overlapping_instances_are_united():

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
 from cascade.core.errors import InputError
-from cascade.core.run_lengths import decode_mask, encode_masks, run_lengths
+from cascade.core.run_lengths import coco_shapes, decode_mask, encode_masks, overlaps, run_lengths
 
 _masks = arrays(bool, st.tuples(st.integers(1, 30), st.integers(1, 30)))
 
@@ -18,6 +18,7 @@ _masks = arrays(bool, st.tuples(st.integers(1, 30), st.integers(1, 30)))
 def test_what_pycocotools_wrote_is_decoded(mask):
     (counts,) = encode_masks(mask[None])
     np.testing.assert_array_equal(decode_mask(counts, mask.shape), mask)
+    np.testing.assert_array_equal(decode_mask(counts.decode("ascii"), mask.shape), mask)
 
 
 def test_large_runs_and_differences_are_decoded():
@@ -49,13 +50,38 @@ def test_any_bytes_are_decoded_or_refused(counts):
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        (b"", "expected compressed run lengths"),
-        (b"o", "expected compressed run lengths"),  # a number that does not end
-        (b"\xff", "expected compressed run lengths"),
-        (b"PPPPPP0", r"expected run lengths within a mask of \(400, 400\)"),
-        (b"5", "expected run lengths that sum to 160000, got 5"),
+        (b"", "they are no whole numbers"),
+        (b"o", "they are no whole numbers"),  # a number that does not end
+        (b"\xff", "they are no whole numbers"),
+        ("5\u00ff", "they are no whole numbers"),
+        ("5\udc80", "they are no whole numbers"),
+        (b"PPPPPP0", "one is longer than the mask"),
+        (b"5", "they sum to 5 px, the least is 5"),
     ],
 )
-def test_damaged_counts_are_refused(counts, message):
-    with pytest.raises(InputError, match=message):
-        run_lengths(counts)
+@pytest.mark.parametrize("door", [run_lengths, decode_mask, lambda c: coco_shapes([c]), lambda c: overlaps([c], [c])])
+def test_damaged_counts_are_refused(door, counts, message):
+    with pytest.raises(InputError, match=f"expected COCO's compressed run lengths of a 400x400 .*: {message}"):
+        door(counts)
+
+
+def test_shapes_are_those_of_coco_annotations():
+    masks = np.zeros((2, 6, 5), bool)
+    masks[0, 1:3, 2:5] = True
+    counts = encode_masks(masks)
+    first, empty = coco_shapes(counts, (6, 5))
+    assert first == {"segmentation": {"size": [6, 5], "counts": counts[0]}, "bbox": [2, 1, 3, 2], "area": 6}
+    assert (empty["bbox"], empty["area"]) == ([0, 0, 0, 0], 0)
+    assert coco_shapes([]) == []
+
+
+def test_overlaps_of_masks_and_of_their_boxes():
+    masks = np.zeros((3, 8, 8), bool)
+    masks[0, 0:4, 0:4] = True
+    masks[1, 0:4, 2:6] = True
+    masks[2, [0, 3], [0, 3]] = True  # two corners of the first
+    one, other = encode_masks(masks[:1]), encode_masks(masks)
+    np.testing.assert_allclose(overlaps(one, other, (8, 8)), [[1, 8 / 24, 2 / 16]])
+    np.testing.assert_allclose(overlaps(one, other, (8, 8), boxes=True), [[1, 8 / 24, 1]])
+    assert overlaps(one, [], (8, 8)).shape == (1, 0)
+    assert overlaps([], other, (8, 8)).shape == (0, 3)

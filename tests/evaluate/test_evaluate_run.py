@@ -174,7 +174,7 @@ def test_known_agreement_of_people_is_reproduced(real_data):
     study = study_agreement(read_truth([real_data / "des_common_core" / "annotations"]), CAMERA, n_resamples=20)
     medians = {group: one["median"]["value"] for group, one in study.metrics["leave_one_out"]["ccd_f1"].items()}
     expected = {"All": 0.931, "Rays+Bright": 0.784, "Rays": 0.873, "Bright": 0.704, "Faint": 0.903}
-    assert medians == pytest.approx(expected, abs=0.001)
+    assert {group: medians[group] for group in expected} == pytest.approx(expected, abs=0.001)
     assert study.metrics["human"]["ccd"]["paper"]["Rays"]["f1"][0] == pytest.approx(0.873, abs=0.001)
 
 
@@ -273,7 +273,7 @@ def test_damaged_masks_of_a_run_are_an_error(tmp_path, run, truth):
     column = table.schema.get_field_index("rle")
     damaged = table.set_column(column, table.schema.field(column), pa.array(["5"] * table.num_rows))
     parquet.write_table(damaged, part)
-    with pytest.raises(StoreError, match=r"artifacts of exposure 0: expected run lengths .*; the run is damaged"):
+    with pytest.raises(StoreError, match=r"artifacts of exposure 0: expected .* run lengths .*; the run is damaged"):
         evaluate_run(open_run(run.path), truth, CAMERA, QUICK)
 
 

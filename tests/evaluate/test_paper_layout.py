@@ -100,7 +100,9 @@ def test_stack_gives_its_confusion_matrix_in_one_command(paper, monkeypatch):
         return cascade_run(inputs, out)
 
     monkeypatch.setattr("cascade.cli.evaluate.show_run", show_run)
-    monkeypatch.setattr("cascade.evaluate.figures.save", lambda figure, stem: None)
+    # `overlays` first: imported while the other is patched, it would keep the patch for all tests to come.
+    for module in ("overlays", "figures"):
+        monkeypatch.setattr(f"cascade.evaluate.{module}.save", lambda figure, stem: None)
     stack, out = paper / "x_ghost_test.npy", paper / "out"
     words = ["evaluate", stack, "--truth", paper / "y_ghost_test.npy", "--out", out, "--resamples", 5]
     result = CliRunner().invoke(app, [str(word) for word in words])

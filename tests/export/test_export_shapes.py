@@ -25,7 +25,7 @@ from cascade.export.ghosted import SkyHeaders
 from cascade.export.healsparse_maps import exposure_pixels, write_maps
 from cascade.inputs.preview_night import preview_night
 from cascade.simulate.full_resolution import FullExposure, write_exposure
-from cascade.storage.places import open_storage
+from cascade.storage import open_storage
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,8 @@ def test_ccds_are_placed_by_number_whatever_their_order(exposure_files):
         ),
         ({"RA": "NaN", "DEC": 120.0, "EXPTIME": "long", "MJD-OBS": float("inf")}, HeaderFields()),
         ({"TELRA": "25:00:00", "TELDEC": "1:2"}, HeaderFields()),
+        ({"TELRA": "", "RA": 0.0, "TELDEC": None, "DEC": 0, "BAND": "", "FILTER": "g"}, HeaderFields("g", None, 0, 0)),
+        ({"TELRA": 1.5, "RA": 2.5, "EXPTIME": 0, "MJD-OBS": 0.0}, HeaderFields(None, 0, 1.5, None, 0)),
     ],
 )  # fmt: skip
 def test_fields_come_from_the_header_or_are_unknown(header, expected):

@@ -14,7 +14,7 @@ from cascade.inputs import open_inputs
 from cascade.inputs.order import Reordered, reordered
 from cascade.pipeline.batch import read_batch
 from cascade.runs.config import Batch
-from cascade.storage.places import open_storage
+from cascade.storage import open_storage
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_local_manifest_may_list_urls(night, tmp_path):
     assert_previews(reader)
     assert expnums(reader) == [7, 8, 9]
     manifest.write_text(f"path\n{night}/0/D00000000.png\nlocal.png\n")
-    with pytest.raises(InputError, match=r"expected s3:// URLs in all rows or none, got local.png in row 2"):
+    with pytest.raises(InputError, match=r"expected URLs in all rows or none, got local.png in row 2"):
         open_inputs(manifest)
 
 
@@ -123,17 +123,17 @@ def test_store_of_another_camera_is_taken_when_asked_for(s3_folder, tmp_path):
     assert len(open_inputs(url, camera="lsstcam")) == 3
 
 
-def test_store_that_is_away_makes_no_failed_exposure(s3, night, s3_folder, tmp_path, monkeypatch):
+def test_unavailable_store_makes_no_failed_exposure(s3, night, s3_folder, tmp_path, monkeypatch):
     one_of_each(tmp_path)
     for path in (tmp_path / "store.zarr").rglob("*"):
         if path.is_file():
             open_storage(s3_folder).write(path.relative_to(tmp_path).as_posix(), path.read_bytes())
     readers = [open_inputs(night), open_inputs(f"{s3_folder}/store.zarr")]
-    monkeypatch.setattr("cascade.storage.places._N_ATTEMPTS", 1)
+    monkeypatch.setattr("cascade.storage.object_store._N_ATTEMPTS", 1)
     monkeypatch.setattr(s3, "FAULTS", ("cut off",))
     s3.share = 1.0
     for reader in readers:
-        with pytest.raises(OutageError, match="the store cannot be reached"):
+        with pytest.raises(OutageError, match="the store is unavailable"):
             read_batch(reader, Batch(0, 0, 3), Camera.decam())
 
 

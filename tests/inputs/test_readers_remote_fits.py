@@ -11,7 +11,8 @@ from cascade.core.errors import OutageError
 from cascade.inputs import open_inputs
 from cascade.pipeline.batch import read_batch
 from cascade.runs.config import Batch
-from cascade.storage.places import S3Storage, open_storage
+from cascade.storage import open_storage
+from cascade.storage.object_store import ObjectStorage
 
 
 def upload(files, url):
@@ -75,9 +76,9 @@ def test_mask_beside_an_image_counts_and_may_be_missing(s3_folder, tmp_path):
 def test_parts_of_a_large_object_make_it_whole(s3, s3_folder, tmp_path, monkeypatch):
     data = np.random.default_rng(1).bytes(1_000_003)
     open_storage(s3_folder).write("big", data)
-    monkeypatch.setattr("cascade.storage.places._PART_BYTES", 70_000)
+    monkeypatch.setattr("cascade.storage.object_store._PART_BYTES", 70_000)
     s3.share = 0.3
-    S3Storage(s3_folder).download("big", tmp_path / "big", max_bytes=2_000_000)
+    open_storage(s3_folder).download("big", tmp_path / "big", max_bytes=2_000_000)
     assert (tmp_path / "big").read_bytes() == data
     assert s3.n_faults.total() > 2
 
@@ -93,18 +94,18 @@ def test_missing_large_or_damaged_object_fails_alone(s3_folder, monkeypatch):
     assert failure(open_inputs(f"{s3_folder}/bad.fits"))[1].endswith("expected at most 0 MiB, got a larger file")
 
 
-def test_full_disk_or_store_that_is_away_makes_no_failed_exposure(s3, folder, monkeypatch):
+def test_full_disk_or_unavailable_store_makes_no_failed_exposure(s3, folder, monkeypatch):
     reader = open_inputs(folder)
 
     def full(*_args, **_options):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(S3Storage, "download", full)
+        patch.setattr(ObjectStorage, "download", full)
         with pytest.raises(OutageError, match="no place to copy it to: No space left on device"):
             failure(reader)
-    monkeypatch.setattr("cascade.storage.places._N_ATTEMPTS", 1)
+    monkeypatch.setattr("cascade.storage.object_store._N_ATTEMPTS", 1)
     monkeypatch.setattr(s3, "FAULTS", ("cut off",))
     s3.share = 1.0
-    with pytest.raises(OutageError, match="the store cannot be reached"):
+    with pytest.raises(OutageError, match="the store is unavailable"):
         failure(reader)

@@ -1,10 +1,21 @@
+import tomllib
+from dataclasses import asdict
+
 import numpy as np
 import pytest
+import tomli_w
 
+from cascade.core.errors import ModelError
+from cascade.core.records import read_record
 from cascade.networks.calibration import MAX_KNOTS, Calibration, Guarantee
 
 GRID = np.linspace(0, 1, 20_001, dtype=np.float32)
 STEPS = Calibration("isotonic", (0.1, 0.3, 0.3, 0.7), (0.05, 0.05, 0.6, 0.95))
+
+
+def toml(record):
+    """A record as TOML gives it back."""
+    return tomllib.loads(tomli_w.dumps(asdict(record)))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +74,7 @@ def test_no_scores_give_no_probabilities():
 
 @pytest.mark.parametrize("calibration", [STEPS, Calibration("platt", (1.5,), (-2.0,))])
 def test_a_calibration_survives_its_table(calibration):
-    assert Calibration.from_toml(calibration.to_toml()) == calibration
+    assert read_record(Calibration, toml(calibration), where="x", error=ModelError) == calibration
 
 
 @pytest.mark.parametrize(
@@ -74,7 +85,9 @@ def test_a_calibration_survives_its_table(calibration):
         ("platt", (1.0, 2.0), (0.0, 1.0)),
         ("platt", (1.0,), (float("nan"),)),
         ("platt", (float("inf"),), (0.0,)),
+        ("isotonic", (), ()),
         ("isotonic", (0.5,), (0.5,)),
+        ("isotonic", (0.0, 1.0), (-1e308, 1e308)),
         ("isotonic", (0.0, 1.0), (0.0,)),
         ("isotonic", (0.0, 1.0), (0.9, 0.1)),
         ("isotonic", (1.0, 0.0), (0.1, 0.9)),
@@ -92,7 +105,7 @@ def test_a_calibration_that_makes_no_sense_is_refused(kind, x, y):
 
 def test_a_promise_survives_its_table():
     promise = Guarantee(0.99, 0.95, 0.125, 312, "labels.csv")
-    assert Guarantee.from_toml(promise.to_toml()) == promise
+    assert read_record(Guarantee, toml(promise), where="x", error=ModelError) == promise
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_weights_that_unpack_without_end_are_refused(exported, tmp_path):
         file.create_dataset("x/x/kernel:0", (2**15, 2**15), "f4", chunks=(2**10, 2**10), compression="gzip")
 
     path = edited(exported[1], tmp_path, bomb)
-    with pytest.raises(ModelError, match="bytes of weights once unpacked, got more"):
+    with pytest.raises(ModelError, match="bytes of decompressed weights, got more"):
         convert_matterport(path, tmp_path / "model", size=SIZE)
 
 

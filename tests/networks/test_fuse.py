@@ -3,8 +3,9 @@ import pytest
 from fakes import instances
 from scipy import ndimage
 
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Instances
-from cascade.networks.fuse import MIN_AREA_PX, _window, class_regions, enlarged, fused
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import PREVIEW_SHAPE, Instances
+from cascade.networks.fuse import MIN_AREA_PX, _window, class_regions, fused, upsampled
 
 BRIGHT, FAINT, RAYS, ANY = range(4)
 N_CELLS = 100
@@ -31,12 +32,12 @@ def box(mask):
     return [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]
 
 
-# enlarged
+# upsampled
 
 
 @pytest.mark.parametrize("shape", [(400, 400), (7, 13), (3, 5)])
 def test_a_constant_map_stays_constant(shape):
-    fine = enlarged(np.full((3, 5, 2), 0.37, np.float32), shape)
+    fine = upsampled(np.full((3, 5, 2), 0.37, np.float32), shape)
     assert fine.shape == (*shape, 2)
     assert fine.dtype == np.float32
     np.testing.assert_allclose(fine, 0.37, rtol=1e-6)
@@ -44,14 +45,14 @@ def test_a_constant_map_stays_constant(shape):
 
 def test_a_map_of_the_same_size_stays_as_it_is():
     semantic = np.random.default_rng(0).random((5, 7, 4)).astype(np.float32)
-    np.testing.assert_array_equal(enlarged(semantic, (5, 7)), semantic)
+    np.testing.assert_array_equal(upsampled(semantic, (5, 7)), semantic)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_linear_ramp_stays_linear_between_the_middles_of_cells(axis):
     ramp = np.moveaxis(np.broadcast_to(np.arange(10, dtype=np.float32)[:, None, None], (10, 6, 1)), 0, axis)
     shape = (40, 24) if axis == 0 else (24, 40)
-    fine = np.moveaxis(enlarged(np.ascontiguousarray(ramp), shape), axis, 0)[:, :, 0]
+    fine = np.moveaxis(upsampled(np.ascontiguousarray(ramp), shape), axis, 0)[:, :, 0]
     # The middle of cell k lies at 4 k + 1.5 in indices of pixels.
     expected = np.clip((np.arange(40) - 1.5) / 4, 0, 9)
     np.testing.assert_allclose(fine, np.broadcast_to(expected[:, None], (40, 24)), atol=1e-5)
@@ -62,11 +63,11 @@ def test_enlarging_equals_scipy():
     where = np.meshgrid((np.arange(36) + 0.5) / 4 - 0.5, (np.arange(36) + 0.5) / 3 - 0.5, indexing="ij")
     for channel in range(4):
         expected = ndimage.map_coordinates(semantic[..., channel], where, order=1, mode="nearest")
-        np.testing.assert_allclose(enlarged(semantic, (36, 36))[..., channel], expected, atol=1e-6)
+        np.testing.assert_allclose(upsampled(semantic, (36, 36))[..., channel], expected, atol=1e-6)
 
 
 def test_a_map_of_a_single_cell_can_be_enlarged():
-    np.testing.assert_allclose(enlarged(np.full((1, 1, 4), 0.25, np.float32), (4, 4)), 0.25)
+    np.testing.assert_allclose(upsampled(np.full((1, 1, 4), 0.25, np.float32), (4, 4)), 0.25)
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (41, 67), (7, 5)])
@@ -77,11 +78,11 @@ def test_nothing_is_drawn_outside_the_window(shape):
         at = rng.integers(0, 10, (2, rng.integers(1, 4)))
         semantic[at[0], at[1], rng.integers(0, 4, at.shape[1])] = rng.uniform(0.4, 1, at.shape[1])
         window = _window(semantic, shape, 0.5)
-        drawn = class_regions(enlarged(semantic, shape), 0.5)
+        drawn = class_regions(upsampled(semantic, shape), 0.5)
         if window is None:
             assert not drawn.any()
             continue
-        np.testing.assert_allclose(enlarged(semantic, shape, window), enlarged(semantic, shape)[window], atol=1e-6)
+        np.testing.assert_allclose(upsampled(semantic, shape, window), upsampled(semantic, shape)[window], atol=1e-6)
         drawn[:, *window] = False
         assert not drawn.any()
 

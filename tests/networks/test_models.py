@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tomli_w
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ModelError
 from cascade.networks import models
 from cascade.networks.calibration import Calibration, Guarantee
@@ -67,7 +68,7 @@ def describe(folder, task="screen"):
     folder.mkdir(parents=True)
     text = {
         "task": task, "architecture": {"name": "screen_cnn"}, "threshold": {"score": 0.5},
-        "weights": {"sha256": "00", "golden": [0.5]},
+        "weights": {"sha256": "00", "golden": [0.5]}, "classes": ["rays"],
     }  # fmt: skip
     folder.joinpath("model.toml").write_text(tomli_w.dumps(text))
 
@@ -90,6 +91,23 @@ def test_write_then_load_is_identity(kind, task, networks, tiny_architectures, t
     images = golden_images()[..., None].astype(np.float32)
     expected, got = network.predict_on_batch(images), loaded.predict_on_batch(images)
     assert keras.tree.map_structure(np.array_equal, got, expected) == keras.tree.map_structure(lambda _: True, got)
+
+
+@pytest.mark.parametrize(("kind", "task"), TASKS.items())
+def test_a_model_has_as_many_outputs_as_it_names_classes(kind, task, tiny_architectures, tmp_path):
+    classes = (Artifact.RAYS, Artifact.BRIGHT)
+    network = build_network(tiny_architectures[kind], classes)
+    info = write_model(
+        tmp_path / "m", network, task=task, architecture=tiny_architectures[kind], threshold=0.3, training={},
+        classes=classes,
+    )  # fmt: skip
+    assert info.classes == classes
+    assert [weight.shape for weight in load_network(info).get_weights()] == [w.shape for w in network.get_weights()]
+    key = "classes" if task == "segment" else "map_classes"
+    with pytest.raises(ModelError, match=r"model\.toml: names 1 classes \(faint\), but the network has 2$"):
+        load_network(edit(info, key, value=["faint"]))
+    with pytest.raises(ModelError, match=r"names 3 classes \(faint, rays, bright\), but the network has 2$"):
+        load_network(edit(info, key, value=["faint", "rays", "bright"]))
 
 
 def test_weights_are_stored_as_float16_and_sealed(written):
@@ -133,7 +151,7 @@ def test_a_flipped_byte_is_found(written):
     content = bytearray(written.weights.read_bytes())
     content[len(content) // 2] ^= 1
     written.weights.write_bytes(content)
-    with pytest.raises(ModelError, match=f"expected sha256 {written.sha256}, got .* damaged or belongs elsewhere"):
+    with pytest.raises(ModelError, match=f"expected sha256 {written.sha256}, got .* damaged or of another model"):
         load_network(written)
 
 
@@ -180,7 +198,7 @@ def test_another_number_of_outputs_is_an_error(written):
 
 
 def test_golden_outputs_that_are_no_numbers_are_an_error(written):
-    with pytest.raises(ModelError, match="expected golden outputs"):
+    with pytest.raises(ModelError, match=r"key weights\.golden\[0\]: expected a number, got nan"):
         load_network(edit(written, "weights", "golden", value=[float("nan")] * len(written.golden)))
 
 
@@ -202,20 +220,24 @@ def test_golden_outputs_of_a_semantic_net_are_those_of_each_image_and_channel(ne
     assert golden_outputs(networks["semantic"], "segment").shape == (2 * 4,)
 
 
-def test_unknown_architecture_is_an_error():
+@pytest.mark.parametrize(("name", "got"), [("yolo", "'yolo'"), (["screen_cnn"], "a list of 1"), (None, "None")])
+def test_unknown_architecture_is_an_error(name, got):
     with pytest.raises(
-        ModelError, match="architecture: expected one of screen_cnn, mask_rcnn, semantic, matterport, got 'yolo'"
+        ModelError, match=f"architecture: expected one of screen_cnn, mask_rcnn, semantic, matterport, got {got}"
     ):
-        build_network({"name": "yolo"})
+        build_network({"name": name})
 
 
 @pytest.mark.parametrize("task", ["screen", "segment", "semantic"])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"colour": "red"}, "unexpected keyword argument 'colour'"),
+        (
+            {"colour": "red"},
+            "unexpected keyword argument 'colour'|key colour: unknown; the keys here are offset, scale, ",
+        ),
         ({"widths": [4, 4]}, "is longer than|is shorter than"),
-        ({"widths": 4}, "not iterable"),
+        ({"widths": 4}, "not iterable|key widths: expected a list, got 4"),
         ({"widths": [0, 4, 8, 8, 8]}, "strictly positive"),
         ({"scale": 0.0}, "division by zero"),
     ],
@@ -248,8 +270,8 @@ def test_architecture_of_the_other_task_is_an_error(task, architecture, networks
         tmp_path / "m", networks[architecture], task=TASKS[architecture], architecture=tiny_architectures[architecture],
         threshold=0.5, training={},
     )  # fmt: skip
-    with pytest.raises(ModelError, match=f"a network to {task}"):
-        load_network(edit(info, "task", value=task))
+    with pytest.raises(ModelError, match=f"an architecture for task '{task}'"):
+        load_network(edit(edit(info, "classes", value=["rays"]), "task", value=task))
 
 
 PLATT = Calibration("platt", (2.0,), (-1.0,))

@@ -14,6 +14,7 @@ import pytest
 from keras import ops
 from matterport.weights import image, sample, weight
 
+from cascade.core.artifact import PAPER_CLASSES
 from cascade.networks.nets.heads import by_region
 from cascade.networks.nets.matterport import MEAN_PIXEL, MatterportConfig, build_matterport, named_layers
 from cascade.networks.paste import paste_masks
@@ -32,7 +33,8 @@ def case(request):
     with np.load(Path(__file__).parents[1] / "matterport/golden.npz", allow_pickle=False) as file:
         golden = {key.split("/")[1]: file[key] for key in file if key.startswith(f"{name}/")}
     network = build_matterport(
-        MatterportConfig(depth=depth, size=SIZE, channels=3, n_proposals=64, n_detections=24, min_score=0.4)
+        MatterportConfig(depth=depth, size=SIZE, channels=3, n_proposals=64, n_detections=24, min_score=0.4),
+        len(PAPER_CLASSES),
     )
     for layer_name, layer in named_layers(network).items():
         layer.set_weights([weight(f"{layer_name}/{v.name}", tuple(v.shape)) for v in layer.weights])

@@ -31,7 +31,7 @@ def sampled(features, box, stride, size=7):
     return np.stack(channels, axis=-1)
 
 
-# Labelling in pixels and the level that He et al. 2017 choose for it, with 56 px on the second.
+# Side in pixels and the level that He et al. 2017 choose for it, with 56 px on the second.
 @pytest.mark.parametrize(
     ("side", "level"), [(1, 0), (20, 0), (55.9, 0), (56, 1), (111, 1), (112, 2), (224, 3), (250, 3)]
 )

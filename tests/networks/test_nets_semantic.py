@@ -3,35 +3,29 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import PAPER_CLASSES
 from cascade.networks.models import build_network
 from cascade.networks.nets.mask_rcnn import mean_loss
 from cascade.networks.nets.semantic import (
-    CHANNELS,
     SemanticNet,
     SemanticTraining,
     build_semantic_head,
     semantic_loss,
 )
 
-N_CHANNELS = 4
+N_CLASSES, N_CHANNELS = 3, 4
 
 
 def head_of(sides, *, padding, width=6, channels=5):
     """A head on pyramid levels of these sides."""
     levels = [keras.Input((side, side, channels)) for side in sides]
-    return build_semantic_head(levels, width, padding=padding)
+    return build_semantic_head(levels, width, N_CLASSES, padding=padding)
 
 
 @pytest.fixture
 def network(tiny_architectures) -> SemanticNet:
     keras.utils.set_random_seed(0)
-    return build_network(tiny_architectures["semantic"])
-
-
-def test_channels_are_the_classes_and_any_of_them():
-    assert CHANNELS == ("bright", "faint", "rays", "any")
-    assert [CHANNELS[artifact] for artifact in Artifact] == [artifact.label for artifact in Artifact]
+    return build_network(tiny_architectures["semantic"], PAPER_CLASSES)
 
 
 def test_head_answers_in_cells_half_as_long_as_those_of_the_finest_level():
@@ -125,7 +119,7 @@ def test_the_loss_is_that_of_each_image(network):
 
 def test_saved_weights_of_a_semantic_net_give_the_same_map(network, tiny_architectures, tmp_path):
     network.save_weights(tmp_path / "x.weights.h5")
-    other = build_network(tiny_architectures["semantic"])
+    other = build_network(tiny_architectures["semantic"], PAPER_CLASSES)
     other.load_weights(tmp_path / "x.weights.h5")
     images = np.random.default_rng(0).integers(0, 256, (1, 400, 400, 1)).astype(np.float32)
     expected = network.predict_on_batch(images)["semantic"]

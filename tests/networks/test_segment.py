@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from engine_fakes import BoxEngine, MapEngine
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.networks.segment import NetworkSegmenter
 
 
@@ -22,6 +22,17 @@ def test_instances_follow_the_images_in_order():
     assert found[1].boxes.tolist() == [[10, 20, 50, 80]]
     assert np.argwhere(found[1].masks[0]).min(axis=0).tolist() == [10, 20]
     assert found[1].masks.sum() == 40 * 60
+
+
+def test_an_index_of_the_network_means_the_class_that_its_model_names():
+    classes = (Artifact.RAYS, Artifact.BRIGHT)
+    segmenter = NetworkSegmenter(BoxEngine(), min_score=0.5, classes=classes)
+    found = segmenter.segment(images_of((0, 90), (1, 80)))
+    assert [one.classes.tolist() for one in found] == [[Artifact.RAYS], [Artifact.BRIGHT]]
+    maps = np.zeros((1, 100, 100, 3), np.float32)
+    maps[0, 10:20, 20:40, 0] = 0.7
+    (found,) = NetworkSegmenter(MapEngine(maps), min_score=0.5, classes=classes).segment(images_of((0, 0)))
+    assert found.classes.tolist() == [Artifact.RAYS]
 
 
 def test_no_images_no_instances():

@@ -8,7 +8,7 @@ from cascade.camera import Camera
 from cascade.core.errors import ConfigError, InputError
 from cascade.optics.bank import BANK_FILE, OpticsBank, pair_surfaces
 from cascade.optics.build_bank import passages
-from cascade.optics.ghost_image import Sight
+from cascade.optics.ghost_image import StarGeometry
 from cascade.optics.ghost_optics import GhostOptics, Reflectivity, Star
 from cascade.optics.polynomial import EVEN, ODD, chebyshev, lagrange, powers_matrix
 
@@ -193,8 +193,8 @@ def test_light_meets_the_surfaces_in_turn():
 
 
 def test_pixels_and_plane_of_a_sight_are_inverse():
-    sight = Sight.of(0.4, 70.0, (400, 400), None)
-    rows, columns = sight.to_pixel(*sight.to_plane(np.array([10.0, 300.0]), np.array([20.0, 250.0])))
+    geometry = StarGeometry.of(0.4, 70.0, (400, 400), None)
+    rows, columns = geometry.to_pixel(*geometry.to_plane(np.array([10.0, 300.0]), np.array([20.0, 250.0])))
     assert rows == pytest.approx([10, 300])
     assert columns == pytest.approx([20, 250])
 
@@ -213,7 +213,7 @@ def test_interpolation_is_exact_for_polynomials():
         (lambda: OPTICS.patches(Star(0.1, 0), pairs=["D>Filter"]), "surface pair: expected two of"),
         (lambda: OPTICS.footprint("C5_exit>C1_exit", Star(0.1, 0)), "surface pair: expected one of D>C5_exit"),
         (lambda: pair_surfaces("C5_exit>D"), "the later first"),
-        (lambda: Reflectivity(detector=1.2), r"reflectivity of detector: expected a share in \[0, 1\], got 1.2"),
+        (lambda: Reflectivity(detector=1.2), r"reflectivity of detector: expected a number in \[0, 1\], got 1.2"),
         (lambda: Reflectivity(surfaces={"C9": 0.1}), "reflectivity: expected one of .* got 'C9'"),
     ],
 )

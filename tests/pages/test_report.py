@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,13 +16,18 @@ from looked_at import DECAM, FAILED, FOUND, N, looked_at
 from pyarrow import parquet
 from typer.testing import CliRunner
 
+import cascade.camera
 from cascade.cli.app import app
 from cascade.core.errors import ConfigError
 from cascade.core.exposure import Source
+from cascade.networks.model_id import ModelId
+from cascade.pages.report import page as page_module
 from cascade.pages.report import write_report
-from cascade.pages.report.charts import ccd_boxes, histogram_chart
+from cascade.pages.report.charts import Bar, ccd_boxes, histogram_chart
 from cascade.pages.report.columns import script_json
+from cascade.pages.report.page import Assets, Download, Reviews, Table, report_page
 from cascade.pages.report.reviewers import cohens_kappa
+from cascade.pages.report.snapshot import take_snapshot
 from cascade.runs.config import Batch
 from cascade.runs.rows import Outcome, batch_counts, batch_tables
 from cascade.runs.run import Run
@@ -48,22 +57,32 @@ def folder(run, tmp_path_factory):
 
 
 class Page(HTMLParser):
-    """Tags and attributes of a page."""
+    """Tags, attributes and scripts of a page, and its texts outside them."""
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.attributes, self.ids = [], [], []
+        self.tags, self.attributes, self.ids, self.scripts, self.texts = [], [], [], [], []
         self.feed(text)
+
+    @property
+    def policy(self):
+        (policy,) = (
+            value for tag, name, value in self.attributes if (tag, name) == ("meta", "content") and "'none'" in value
+        )
+        return policy
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes += [(tag, *attr) for attr in attrs]
         self.ids += [value for name, value in attrs if name == "id"]
 
+    def handle_data(self, data):
+        (self.scripts if self.cdata_elem == "script" else self.texts).append(data)
+
 
 def season(folder):
-    text = (folder / "data.js").read_text()
-    return json.loads(text.removeprefix("globalThis.cascadeSeason = ").removesuffix(";\n"))
+    text = (folder / "data.js").read_text().splitlines()[-1]
+    return json.loads(text.removeprefix("globalThis.cascadeSeason = ").removesuffix(";"))
 
 
 def hostile_run(path):
@@ -91,6 +110,13 @@ def test_the_columns_tell_what_the_tables_do(run, folder):
     assert data["nights"] == ["2013-11-03", "2013-11-04", "2013-11-05", "2013-11-06"]
 
 
+def test_nights_change_when_the_observatory_of_the_run_says(run, tmp_path):
+    layout = (Path(cascade.camera.__file__).parent / "decam.toml").read_text(encoding="utf-8")
+    (tmp_path / "east.toml").write_text(layout.replace("rollover_utc_h = 12.0", "rollover_utc_h = 2.5"))
+    moved = Run(run.storage, replace(run.config, camera=str(tmp_path / "east.toml")))
+    assert sorted(set(take_snapshot(moved).nights)) == ["2013-11-04", "2013-11-05", "2013-11-06", "2013-11-07"]
+
+
 def test_details_hold_outlines_in_half_pixels_and_the_vetoed_ccds(run, folder):
     text = (folder / "details" / "0.js").read_text()
     part, exposures = json.loads(f"[{text.removeprefix('cascadeDetail(').removesuffix(');' + chr(10))}]")
@@ -112,10 +138,7 @@ def test_a_folder_loads_nothing_from_elsewhere(folder):
     assert all((folder / address).is_file() for address in inside)
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert len(page.ids) == len(set(page.ids))
-    (policy,) = (
-        value for tag, name, value in page.attributes if (tag, name) == ("meta", "content") and "'none'" in value
-    )
-    assert "script-src 'self' file:;" in policy
+    assert "script-src 'self' file:;" in page.policy
     for file in folder.rglob("*"):
         if file.suffix in (".js", ".css", ".html"):
             assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", file.read_text())
@@ -145,7 +168,9 @@ def test_a_single_file_names_its_scripts_by_their_hashes(run, tmp_path):
     assert text.count("data:image/jpeg;base64,") == 4
     page = Page(text)
     assert not [value for tag, name, value in page.attributes if tag in ("script", "img") and name == "src"]
-    assert page.tags.count("script") == text.count("'sha256-") == 6
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in page.scripts]
+    assert page.tags.count("script") == len(hashes) == 6
+    assert "script-src " + " ".join(f"'sha256-{one}'" for one in hashes) + ";" in page.policy
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -166,7 +191,38 @@ def test_hostile_names_stay_text(tmp_path):
         assert "img" not in page.tags
         assert not [name for _, name, _ in page.attributes if name.startswith("on")]
         assert page.tags.count("script") in (4, 6)
+        assert {"<script>alert(1)</script>.png", "$title ${cards} {0}"} <= set(page.texts)
     assert "<" not in (tmp_path / "report" / "data.js").read_text()
+
+
+HOSTILE_NAME = """</script></style></title><img src=x onerror='alert(1)'>"<b>&amp;{{ 7 * 7 }}{% raw %}"""
+
+
+def test_every_text_of_the_page_is_escaped(tmp_path, monkeypatch):
+    run = looked_at(tmp_path)
+    snapshot = take_snapshot(run)
+    header = {**snapshot.header, "versions": {"ghost-cascade": HOSTILE_NAME}, "finished": HOSTILE_NAME}
+    model = ModelId(HOSTILE_NAME, HOSTILE_NAME, "00")
+    hostile = replace(
+        snapshot,
+        run=Run(SimpleNamespace(path=HOSTILE_NAME, url=HOSTILE_NAME), replace(run.config, screen=model, segment=model)),
+        header=header,
+        summary=replace(snapshot.summary, counts=replace(snapshot.summary.counts, seconds={HOSTILE_NAME: 1.0})),
+        bands=np.full(N, HOSTILE_NAME),
+        nights=np.full(N, HOSTILE_NAME),
+    )
+    monkeypatch.setattr(page_module, "_model_card", lambda _model: HOSTILE_NAME)
+    table = Table((HOSTILE_NAME,), [(HOSTILE_NAME,)])
+    assets = Assets([HOSTILE_NAME], [HOSTILE_NAME], HOSTILE_NAME, inline=False)
+    written = report_page(hostile, assets, Reviews(HOSTILE_NAME, [table]), [Download(HOSTILE_NAME, HOSTILE_NAME, 1)])
+    page = Page(written)
+    assert not {"img", "b"} & set(page.tags)
+    assert (page.tags.count("script"), page.tags.count("style")) == (1, 0)
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert "<b>" not in written
+    # In elements: title twice, finished and version, stage, band, night, models, cards, download, and those given.
+    assert sum(HOSTILE_NAME in text for text in page.texts) >= 12
+    assert sum(HOSTILE_NAME in (value or "") for _, _, value in page.attributes) >= 6
 
 
 def test_nothing_in_json_can_end_a_script():
@@ -224,7 +280,7 @@ def test_ccds_stand_where_the_camera_has_them():
 
 
 def test_an_empty_histogram_has_no_bars():
-    assert '<rect class="bar' not in histogram_chart(np.zeros(50, np.int64), None)
+    assert not [part for part in histogram_chart(np.zeros(50, np.int64), None).parts if isinstance(part, Bar)]
 
 
 def test_the_command_says_where_the_page_is(run, tmp_path):

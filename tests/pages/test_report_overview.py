@@ -4,9 +4,8 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.pages.report import Panel, draw_overview
-from cascade.pages.report.overview import COLOURS
 
 CAMERA = Camera.decam()
 
@@ -39,7 +38,7 @@ def test_four_panels_stand_in_a_row(tmp_path):
 
 @pytest.mark.parametrize("artifact", Artifact)
 def test_a_mask_has_the_colour_of_its_class(tmp_path, artifact):
-    shade = 0.3 * np.array(to_rgb(COLOURS[artifact]))  # on a black sky
+    shade = 0.3 * np.array(to_rgb(artifact.colour))  # on a black sky
     area = count(drawn(tmp_path, [panel(artifact.bit)]), shade)
     assert area > 10_000
     assert count(drawn(tmp_path, [panel(0)]), shade) < area / 100

@@ -13,8 +13,8 @@ import pytest
 from asgi_client import Client
 from looked_at import FAILED, FOUND, looked_at
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import Artifact
 from cascade.pages.review import ReviewSession, serve
 from cascade.pages.review.app import MAX_BODY_BYTES, review_app
 from cascade.pages.review.serve import is_local

@@ -4,6 +4,8 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass, field
+from errno import ENOENT
 from pathlib import Path
 
 import fakes
@@ -31,7 +33,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from cascade.camera import Camera
-from cascade.core.errors import ConfigError, ModelError, OutageError
+from cascade.core.errors import ConfigError, InputError, ModelError, OutageError
 from cascade.core.exposure import Instances
 from cascade.pipeline import batch as pipeline
 from cascade.pipeline.batch import process_batch, read_batch, run_serial
@@ -366,3 +368,23 @@ def test_disk_that_goes_away_within_a_batch_makes_no_failed_exposure(tmp_path):
     unplugged = Unplugged(reader.rows, reader.folder, reader.root)
     with pytest.raises(OutageError, match=r"exposures that could be read are out of reach, got .*no such file"):
         read_batch(unplugged, Batch(0, 0, 4), CAMERA)
+
+
+@dataclass(frozen=True)
+class TwoDisks(FakeReader):
+    """The first two exposures lie on a disk that goes away after one of them was read; the others stay."""
+
+    seen: list[int] = field(default_factory=list)
+
+    def read(self, index):
+        if index < 2 and self.seen:
+            msg = f"{self.source(index).path}: no such file"
+            raise InputError(msg) from FileNotFoundError(ENOENT, "gone")
+        self.seen.append(index)
+        return super().read(index)
+
+
+def test_outage_is_seen_by_the_first_exposure_that_could_be_read_not_by_the_last():
+    reader = TwoDisks(((1, CLEAN), (2, CLEAN), (3, CLEAN), (4, CLEAN)))
+    with pytest.raises(OutageError, match=r"exposures that could be read are out of reach, got .*1-0.jpg"):
+        read_batch(reader, Batch(0, 0, 4), CAMERA)

@@ -16,10 +16,11 @@ from cascade.pipeline.dask import clusters, run_dask
 from cascade.pipeline.dask import run as run_module
 from cascade.pipeline.dask.dispatch import Dispatcher
 from cascade.pipeline.dask.tasks import Job
+from cascade.pipeline.workers import Workers
 from cascade.runs.config import batches
 from cascade.runs.run import Run, open_run
 from cascade.runs.tables import SCHEMAS, BatchCounts
-from cascade.storage.places import LocalStorage
+from cascade.storage.local import LocalStorage
 
 CAMERA = Camera.decam()
 
@@ -66,7 +67,7 @@ def test_two_processes_make_the_same_run_as_one(tmp_path, serial):
     traces.mkdir()
     reported = []
     run = new_run(tmp_path / "dask")
-    summary = run_dask(FakeReader(), run, FakeLoader(traces), CAMERA, n_workers=2, on_batch=reported.append)
+    summary = run_dask(FakeReader(), run, FakeLoader(traces), CAMERA, Workers(2), on_batch=reported.append)
     assert_same(open_run(run.path), serial)
     assert (summary.status, summary.counts.n_exposures) == ("complete", 11)
     assert sorted(counts.n_exposures for counts in reported) == [2, 3, 3, 3]
@@ -77,7 +78,7 @@ def test_two_processes_make_the_same_run_as_one(tmp_path, serial):
 
 def test_running_scheduler_makes_the_same_run(tmp_path, serial, scheduler):
     run = new_run(tmp_path / "dask")
-    run_dask(FakeReader(), run, FakeLoader(), CAMERA, scheduler=scheduler)
+    run_dask(FakeReader(), run, FakeLoader(), CAMERA, Workers(scheduler=scheduler))
     assert_same(run, serial)
 
 
@@ -90,7 +91,7 @@ def test_run_begun_serially_is_finished_in_parallel(tmp_path, serial, scheduler)
         run_serial(FakeReader(), run, FakeScreener(), FakeSegmenter(), CAMERA, on_batch=stop)
     reported = []
     resumed = Run.create_or_resume(run.path, config())
-    run_dask(FakeReader(), resumed, FakeLoader(), CAMERA, scheduler=scheduler, on_batch=reported.append)
+    run_dask(FakeReader(), resumed, FakeLoader(), CAMERA, Workers(scheduler=scheduler), on_batch=reported.append)
     assert len(reported) == 3
     assert_same(resumed, serial)
 
@@ -109,7 +110,7 @@ def test_few_batches_are_in_flight_at_a_time(tmp_path, scheduler):
         most.append(len(submitted) - len(done))
 
     run = new_run(tmp_path, reader, batch_size=1)
-    run_dask(Watched(reader.items), run, FakeLoader(), CAMERA, scheduler=scheduler, on_batch=on_batch)
+    run_dask(Watched(reader.items), run, FakeLoader(), CAMERA, Workers(scheduler=scheduler), on_batch=on_batch)
     assert len(submitted) == len(done) == 30
     assert max(most) <= 3 * 2
 
@@ -178,15 +179,15 @@ def test_batch_whose_result_went_away_with_its_worker_is_done_again():
 def test_error_of_a_whole_batch_is_raised_as_it_was_and_the_run_can_be_resumed(tmp_path, serial, scheduler):
     run = new_run(tmp_path / "run")
     with pytest.raises(ModelError, match="screen-v9: no such model"):
-        run_dask(FakeReader(), run, BrokenLoader(), CAMERA, scheduler=scheduler)
+        run_dask(FakeReader(), run, BrokenLoader(), CAMERA, Workers(scheduler=scheduler))
     assert len(run.pending()) == 4
-    run_dask(FakeReader(), run, FakeLoader(), CAMERA, scheduler=scheduler)
+    run_dask(FakeReader(), run, FakeLoader(), CAMERA, Workers(scheduler=scheduler))
     assert_same(run, serial)
 
 
 def test_finished_run_starts_no_worker(serial, monkeypatch):
     monkeypatch.delattr(run_module, "connect")
-    assert run_dask(FakeReader(), serial, FakeLoader(), CAMERA).status == "complete"
+    assert run_dask(FakeReader(), serial, FakeLoader(), CAMERA, Workers()).status == "complete"
 
 
 @pytest.mark.parametrize(
@@ -200,23 +201,23 @@ def test_finished_run_starts_no_worker(serial, monkeypatch):
 )
 def test_workers_that_make_no_sense_are_refused(tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):
-        run_dask(FakeReader(), new_run(tmp_path), FakeLoader(), CAMERA, **options)
+        run_dask(FakeReader(), new_run(tmp_path), FakeLoader(), CAMERA, Workers(**options))
 
 
 def test_reader_of_another_length_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="expected 11 exposures, got a reader of 1"):
-        run_dask(FakeReader(((1, CLEAN),)), new_run(tmp_path), FakeLoader(), CAMERA)
+        run_dask(FakeReader(((1, CLEAN),)), new_run(tmp_path), FakeLoader(), CAMERA, Workers())
 
 
 def test_workers_share_the_cores(tmp_path, monkeypatch):
     monkeypatch.setattr(clusters, "CPU_COUNT", 7)
     with pytest.raises(ModelError, match=r"^7 7$"):
-        run_dask(FakeReader(), new_run(tmp_path), EnvironmentLoader(), CAMERA, n_workers=1)
+        run_dask(FakeReader(), new_run(tmp_path), EnvironmentLoader(), CAMERA, Workers(1))
     assert clusters.worker_environment(2)["TF_NUM_INTRAOP_THREADS"] == "3"
     assert clusters.worker_environment(9)["TF_NUM_INTRAOP_THREADS"] == "1"
 
 
 def test_local_workers_keep_the_memory_of_previews(monkeypatch):
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
-    with clusters.connect(1, None) as client:
+    with clusters.connect(Workers(1)) as client:
         assert list(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == [None]

@@ -30,10 +30,11 @@ from cascade.pipeline.batch import run_serial
 from cascade.pipeline.dask import dispatch, run_dask
 from cascade.pipeline.dask import run as run_module
 from cascade.pipeline.dask.clusters import worker_environment
+from cascade.pipeline.workers import Workers
 from cascade.runs.run import Run
 from cascade.runs.tables import SCHEMAS
 from cascade.runs.verify import verify_run
-from cascade.storage.places import LocalStorage
+from cascade.storage.local import LocalStorage
 
 CAMERA = Camera.decam()
 
@@ -55,7 +56,7 @@ def test_exposure_that_kills_its_worker_fails_alone(tmp_path):
         run,
         FakeLoader(),
         CAMERA,
-        n_workers=1,
+        Workers(1),
         on_event=lambda event, **details: events.append((event, details)),
     )
     assert (summary.status, summary.counts.n_exposures, summary.counts.n_failed) == ("complete", 9, 1)
@@ -103,7 +104,7 @@ def test_full_disk_is_waited_for(tmp_path, scheduler, monkeypatch):
         if event == "retry":
             (tmp_path / "full").unlink(missing_ok=True)
 
-    run_dask(FakeReader(), run, FakeLoader(), CAMERA, scheduler=scheduler, on_event=on_event)
+    run_dask(FakeReader(), run, FakeLoader(), CAMERA, Workers(scheduler=scheduler), on_event=on_event)
     assert {details["cause"] for event, details in events if event == "retry"} == {"[Errno 28] No space left on device"}
     expected = serial_run(tmp_path / "serial", FakeReader())
     for name in SCHEMAS:
@@ -116,14 +117,14 @@ def test_disk_that_stays_full_ends_the_run_with_its_cause(tmp_path, scheduler, m
     run = Run.create_or_resume(FullDisk(tmp_path / "run"), config())
     (tmp_path / "full").touch()
     with pytest.raises(OutageError, match=r"batch \d: given up after 2 attempts: .*No space left.*can be resumed"):
-        run_dask(FakeReader(), run, FakeLoader(), CAMERA, scheduler=scheduler)
+        run_dask(FakeReader(), run, FakeLoader(), CAMERA, Workers(scheduler=scheduler))
     assert len(run.pending()) == 4
 
 
 def test_scheduler_that_is_not_there_is_an_error_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("cascade.pipeline.dask.clusters._TIMEOUT_S", 1)
     with pytest.raises(OutageError, match=r"tcp://127.0.0.1:9: expected a Dask scheduler, got no answer"):
-        run_dask(FakeReader(), new_run(tmp_path), FakeLoader(), CAMERA, scheduler="tcp://127.0.0.1:9")
+        run_dask(FakeReader(), new_run(tmp_path), FakeLoader(), CAMERA, Workers(scheduler="tcp://127.0.0.1:9"))
 
 
 def test_lost_scheduler_is_waited_for(tmp_path, monkeypatch):
@@ -146,7 +147,7 @@ def test_lost_scheduler_is_waited_for(tmp_path, monkeypatch):
     run = new_run(tmp_path / "run", reader)
     try:
         run_dask(
-            reader, run, FakeLoader(), CAMERA, scheduler=cluster.address, on_batch=on_batch,
+            reader, run, FakeLoader(), CAMERA, Workers(scheduler=cluster.address), on_batch=on_batch,
             on_event=lambda event, **_details: events.append(event),
         )  # fmt: skip
     finally:
@@ -185,7 +186,9 @@ def test_workers_with_the_resource_run_networks_and_the_others_read(tmp_path):
     with SpecCluster(workers=workers, scheduler=head) as cluster:
         with Client(cluster, set_as_default=False) as client:
             client.wait_for_workers(2)
-        run_dask(TracingReader(traces=traces), run, FakeLoader(traces), CAMERA, scheduler=cluster.scheduler_address)
+        run_dask(
+            TracingReader(traces=traces), run, FakeLoader(traces), CAMERA, Workers(scheduler=cluster.scheduler_address)
+        )
     names = [file.name for file in traces.iterdir()]
     readers = {name.split("-")[1] for name in names if name.startswith("read-")}
     networks = {name.split("-")[0] for name in names if not name.startswith("read-")}

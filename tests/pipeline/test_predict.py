@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -59,6 +60,13 @@ def test_resuming_changes_nothing_and_another_rule_is_refused(predicted):
     other = Predictor.load(RaytraceRule(min_contrast=0.1))
     with pytest.raises(StoreError, match="another configuration"):
         predict_run(SOURCES, predicted.path, other, batch_size=3)
+
+
+def test_predictions_are_logged_batch_by_batch(predicted):
+    log = min((predicted.path / "logs").iterdir())
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["start", "batch", "batch", "complete"]
+    assert json.loads((predicted.path / "run.json").read_text())["last_session"]["n_exposures"] == 4
 
 
 def test_a_run_of_predictions_can_be_predicted_from(predicted):

@@ -14,7 +14,8 @@ from cascade.networks.calibration import Calibration, Guarantee
 from cascade.networks.model_id import ModelId
 from cascade.networks.model_info import read_model
 from cascade.networks.models import build_network, calibrated_copy, write_model
-from cascade.pipeline.season import NetworkLoader, promised_threshold, run_season
+from cascade.pipeline.loader import NetworkLoader, promised_threshold
+from cascade.pipeline.season import run_season
 from cascade.simulate import simulate_exposure
 
 
@@ -102,7 +103,7 @@ def promising(info, *promises):
 )
 def test_the_highest_threshold_that_promises_enough_is_taken(promises, recall, expected, zoo, caplog):
     info = promising(read_model(zoo / "screen"), *promises)
-    with caplog.at_level(logging.INFO, logger="cascade.pipeline.season"):
+    with caplog.at_level(logging.INFO, logger="cascade.pipeline.loader"):
         assert promised_threshold(info, recall) == expected
     assert "with confidence 0.95 on exposures like those of labels.csv (300 ghosted)" in caplog.text
 

@@ -12,6 +12,7 @@ from PIL import Image
 from reader_files import write_zarr
 from typer.testing import CliRunner
 
+import cascade
 from cascade.cli.app import app
 from cascade.core.errors import StoreError
 from cascade.pipeline.season import run_stub
@@ -21,7 +22,7 @@ from cascade.runs.masks import read_planes
 from cascade.runs.run import find_run, open_run
 from cascade.runs.tables import SCHEMAS
 from cascade.runs.verify import Damage, verify_run
-from cascade.storage.places import open_storage
+from cascade.storage import open_storage
 
 
 def add(folder, *numbers):
@@ -46,6 +47,15 @@ def night(tmp_path):
 @pytest.fixture
 def run(night, tmp_path):
     return run_stub(night, tmp_path / "run", batch_size=8)
+
+
+def test_what_a_season_returns_is_what_open_run_gives(run):
+    assert run == cascade.open_run(run.path)
+    assert type(run) is type(cascade.open_run(run.path)) is cascade.Run
+    assert run.frame("exposures").expnum.tolist() == list(range(10, 30))
+    assert np.array_equal(run.mask(15), run.dataset()["mask"][5])
+    assert run.plot(15).get_title().startswith("15  score 0.65")
+    assert "20: 4 flagged" in run._repr_html_()
 
 
 def rows(run, name):
@@ -114,6 +124,20 @@ def test_killed_season_that_grew_is_finished(night, tmp_path):
     assert run.batches()[-1] == Batch(3, 24, 25, 4)
 
 
+def test_season_killed_between_its_last_batch_and_its_end_is_completed(night, tmp_path):
+    def stop(counts):
+        if counts.n_exposures == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stub(night, tmp_path / "run", batch_size=8, on_batch=stop)
+    assert open_run(tmp_path / "run").summary().status == "running"
+    started, reported = [], []
+    run = run_stub(night, tmp_path / "run", batch_size=8, on_start=started.append, on_batch=reported.append)
+    assert (started, reported) == ([run], [])
+    assert run.summary().status == "complete"
+
+
 def test_second_run_at_once_is_refused(night, tmp_path):
     with hold_lease(open_storage(tmp_path / "run")):
         with pytest.raises(StoreError, match="expected no other run at work on it, got one on"):
@@ -163,6 +187,8 @@ def test_season_from_and_to_a_flaky_object_store(s3, s3_folder, tmp_path):
     assert verify_run(remote) == []
     assert "complete" in invoke("status", url).output
     assert invoke("veto", url, "--out", tmp_path / "veto.csv").exit_code == 0
+    refused = invoke("report", url).output
+    assert f"{url}: expected --out: a page cannot be looked at on an object store" in " ".join(refused.split())
 
 
 def test_log_holds_a_line_a_batch_with_seconds_per_stage(run):
@@ -241,7 +267,7 @@ DAMAGES = {
     "changed part": (lambda run: (run.path / "ccds/part-00001.parquet").write_bytes(b"PAR1"), "expected sha256"),
     "missing part": (lambda run: (run.path / "failures/part-00001.parquet").unlink(), "No such file"),
     "missing shard": (lambda run: (run.path / "masks.zarr/mask/c/1/0/0").unlink(), "No such file"),
-    "bad entry": (lambda run: (run.path / "ledger/batch-00001.json").write_text("{}"), "expected what came of a batch"),
+    "bad entry": (lambda run: (run.path / "ledger/batch-00001.json").write_text("{}"), "entry: key counts: missing"),
     "lost row": (lambda run: rewritten(run, 1, "exposures", lambda t: t.slice(1)), "exposures: expected"),
     "doubled row": (
         lambda run: rewritten(run, 1, "exposures", lambda t: t.take([0, 0, 2, 3, 4, 5, 6, 7])),
@@ -255,6 +281,14 @@ DAMAGES = {
     "other mask": (
         lambda run: rewritten(run, 1, "artifacts", lambda t: t.set_column(3, t.schema.field(3), [["rays"] * len(t)])),
         "masks that differ from the artifacts: expected",
+    ),
+    "no run lengths": (
+        lambda run: rewritten(run, 1, "artifacts", lambda t: t.set_column(10, t.schema.field(10), [["5"] * len(t)])),
+        "expected COCO's compressed run lengths of a 400x400 mask, got '5': they sum to 5 px",
+    ),
+    "no class": (
+        lambda run: rewritten(run, 1, "artifacts", lambda t: t.set_column(3, t.schema.field(3), [["cat"] * len(t)])),
+        "artifact class: expected one of",
     ),
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ import pytest
 from cascade.core.errors import StoreError
 from cascade.runs import lease as module
 from cascade.runs.lease import Holder, find_holder, hold_lease
-from cascade.storage.places import open_storage
+from cascade.storage import open_storage
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -59,7 +59,7 @@ def test_lease_of_a_killed_process_of_this_machine_counts_no_more(tmp_path):
     script = f"""
 import os
 from cascade.runs.lease import hold_lease
-from cascade.storage.places import open_storage
+from cascade.storage import open_storage
 hold_lease(open_storage({str(tmp_path)!r})).__enter__()
 os.kill(os.getpid(), 9)
 """

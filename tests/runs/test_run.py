@@ -12,6 +12,7 @@ from fakes import FakeReader, FakeScreener, FakeSegmenter, config, new_run
 from pyarrow import dataset
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import StoreError
 from cascade.core.versions import installed_versions
 from cascade.inputs.listing import LISTING
@@ -21,7 +22,8 @@ from cascade.runs.config import Batch
 from cascade.runs.masks import read_planes
 from cascade.runs.run import Run, open_run
 from cascade.runs.tables import SCHEMAS, BatchCounts
-from cascade.storage.places import LocalStorage, open_storage
+from cascade.storage import open_storage
+from cascade.storage.local import LocalStorage
 
 CAMERA = Camera.decam()
 
@@ -74,7 +76,10 @@ def test_masks_say_what_their_bits_and_axes_mean(run):
     group = zarr.open_group(run.path / "masks.zarr", mode="r")
     assert list(group.array_keys()) == ["mask"]
     array = group["mask"]
-    assert dict(array.attrs) == {"flag_masks": [1, 2, 4], "flag_meanings": "bright faint rays"}
+    assert dict(array.attrs) == {
+        "flag_masks": [artifact.bit for artifact in Artifact],
+        "flag_meanings": " ".join(artifact.label for artifact in Artifact),
+    }
     assert array.metadata.zarr_format == 3
     assert array.metadata.dimension_names == ("exposure", "y", "x")
     assert (array.shape, array.chunks, array.shards) == ((11, 400, 400), (1, 400, 400), (3, 400, 400))
@@ -166,7 +171,9 @@ def test_ledger_entry_holds_counts_and_seconds(run):
 def test_damaged_ledger_entry_is_named(run):
     run.commit(run.pending()[0], result_of(run.pending()[0]))
     (run.path / "ledger" / "batch-00000.json").write_text('{"counts": {"n_moons": 1}, "files": {}}')
-    with pytest.raises(StoreError, match=r"batch-00000.json: expected what came of a batch, got .*n_moons.*delete"):
+    with pytest.raises(
+        StoreError, match=r"batch-00000.json: invalid ledger entry: key counts.n_moons: unknown; .*; delete it"
+    ):
         run.summary()
 
 
@@ -277,7 +284,7 @@ def test_file_in_place_of_the_run_is_refused(tmp_path):
     [
         ("{half", r"run.json: expected JSON, got .*; the file is damaged"),
         ("[]", r"run.json: expected a JSON object, got list"),
-        ('{"format": "tar"}', r"run.json: expected format 'ghost-cascade run' version 2, got 'tar' version None"),
+        ('{"format": "tar"}', r"run.json: expected format 'ghost-cascade run' version 2 or 3, got 'tar' version None$"),
     ],
 )
 def test_damaged_run_json_is_refused_and_nothing_changes(run, fresh, content, message):
@@ -288,12 +295,27 @@ def test_damaged_run_json_is_refused_and_nothing_changes(run, fresh, content, me
     assert snapshot(run.path) == before
 
 
-@pytest.mark.parametrize("damaged", [None, {}, {"n_exposures": 0}])
-def test_damaged_configuration_is_refused(run, damaged):
+@pytest.mark.parametrize(
+    ("damaged", "message"),
+    [
+        (lambda _config: None, "config: expected a table, got None"),
+        (lambda _config: {}, "config: key inputs: missing; expected a text"),
+        (lambda config: {**config, "n_exposures": 0}, "config: n_exposures: expected at least 1, got 0"),
+        (lambda config: {**config, "n_exposures": "7"}, "config: key n_exposures: expected an integer, got '7'"),
+        (lambda config: {**config, "screen": {"name": "x"}}, r"config: key screen\.sha256: missing; expected a text"),
+        (lambda config: {**config, "additions": [1, 0.5]}, r"config: key additions\[1\]: expected an integer, got 0.5"),
+        (lambda config: {k: v for k, v in config.items() if k != "batch_size"}, "config: key batch_size: missing"),
+        (
+            lambda config: {**config, "colour": 1},
+            "config: key colour: unknown; the keys here are inputs, n_exposures, ",
+        ),
+    ],
+)
+def test_damaged_configuration_is_refused(run, damaged, message):
     content = json.loads((run.path / "run.json").read_text())
-    content["config"] = damaged and {**content["config"], **damaged}
+    content["config"] = damaged(content["config"])
     (run.path / "run.json").write_text(json.dumps(content))
-    with pytest.raises(StoreError, match=r"run.json: expected the configuration of a run"):
+    with pytest.raises(StoreError, match=rf"/run\.json: {message}"):
         open_run(run.path)
 
 

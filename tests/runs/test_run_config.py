@@ -4,8 +4,11 @@ from dataclasses import asdict
 
 import pytest
 from fakes import config
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cascade.core.errors import ConfigError
+from cascade.core.errors import ConfigError, StoreError
+from cascade.core.records import read_record
 from cascade.runs.config import Batch, RunConfig, batches
 
 
@@ -17,9 +20,8 @@ def test_batches_cover_every_exposure_once():
 
 def test_run_of_before_other_cameras_is_one_of_decam():
     values = asdict(config())
-    assert RunConfig.from_json(values) == config()
-    del values["camera"]
-    assert RunConfig.from_json(values).camera == "decam"
+    del values["camera"], values["additions"]
+    assert read_record(RunConfig, values, where="run.json", error=StoreError) == config()
 
 
 def test_additions_begin_batches_of_their_own():
@@ -29,6 +31,30 @@ def test_additions_begin_batches_of_their_own():
         range(10)
     )
     assert cut[:2] == batches(4, 3)
+
+
+sizes = st.integers(1, 7)
+growths = st.lists(st.integers(1, 20), max_size=4).map(tuple)
+
+
+@settings(max_examples=200, deadline=None)
+@given(sizes, st.integers(1, 20), growths)
+def test_batches_hold_every_input_once_in_shards_of_their_own(size, n_first, additions):
+    n = n_first + sum(additions)
+    cut = batches(n, size, additions)
+    assert [k for batch in cut for k in range(batch.first_input, batch.first_input + len(batch))] == list(range(n))
+    assert [batch.index for batch in cut] == list(range(len(cut)))
+    for batch in cut:
+        assert batch.index * size == batch.start < batch.stop <= (batch.index + 1) * size
+
+
+@settings(max_examples=200, deadline=None)
+@given(sizes, st.integers(1, 20), growths, st.integers(1, 20))
+def test_an_addition_leaves_all_earlier_batches_as_they_were(size, n_first, additions, n_more):
+    n = n_first + sum(additions)
+    before, after = batches(n, size, additions), batches(n + n_more, size, (*additions, n_more))
+    assert after[: len(before)] == before
+    assert after[len(before)].first_input == n
 
 
 @pytest.mark.parametrize(

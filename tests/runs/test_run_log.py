@@ -7,7 +7,7 @@ import pytest
 
 from cascade.runs import log as run_log
 from cascade.runs.log import RunLog
-from cascade.storage.places import open_storage
+from cascade.storage import open_storage
 
 
 def lines(storage):

@@ -9,8 +9,8 @@ from looked_at import DECAM, looked_at
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError, StoreError
-from cascade.core.exposure import Artifact
 from cascade.core.via import read_via
 from cascade.export import export_run
 from cascade.runs.tables import SCHEMAS
@@ -26,7 +26,7 @@ from cascade.runs.verdicts import (
     standing,
     subject,
 )
-from cascade.storage.places import S3Storage
+from cascade.storage import open_storage
 
 SQUARE = ((20.0, 180.0), (60.0, 180.0), (60.0, 220.0), (20.0, 220.0))
 NEARLY = ((21.0, 181.0), (60.0, 180.0), (60.0, 220.0), (20.0, 220.0))
@@ -304,7 +304,7 @@ def test_a_damaged_log_cannot_be_read(run):
 
 
 def test_runs_on_object_stores_have_no_log():
-    storage = S3Storage("s3://bucket/RUN")
+    storage = open_storage("s3://bucket/RUN")
     assert read_verdicts(storage) == []
     with pytest.raises(ConfigError, match="expected a run on a disk"):
         log_folder(storage)

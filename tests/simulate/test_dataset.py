@@ -51,7 +51,7 @@ def test_via_gives_the_masks_back(written, drawn):
 
 
 def test_every_shape_survives_via(tmp_path, drawn):
-    from cascade.core.exposure import Artifact
+    from cascade.core.artifact import Artifact
     from cascade.core.via import Region
 
     regions = (

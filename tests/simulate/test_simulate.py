@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import Artifact
 from cascade.simulate import Season, Simulator, simulate_exposure, simulate_season
 
 CAMERA = Camera.decam()

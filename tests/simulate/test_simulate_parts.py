@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.core.via import Region
 from cascade.simulate import labels as rule
 from cascade.simulate.conditions import BANDS, GAP_LEVEL, Ranges, draw_conditions

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
-from cascade.core.exposure import Artifact
 from cascade.optics.ghost_optics import GhostOptics, Reflectivity
 from cascade.sky.catalogue import BrightStars, unit_vectors
 from cascade.sky.pointing import Pointing
@@ -32,7 +32,7 @@ POINTING_TOLERANCE_ARCSEC = 16  # the header's TELRA, TELDEC are off by up to 10
 
 def focal_plane(pointing, ra, dec):
     """(x_mm, y_mm) where a place on the sky is imaged."""
-    angle, azimuth = pointing.place(unit_vectors(np.atleast_1d(ra), np.atleast_1d(dec)))
+    angle, azimuth = pointing.project(unit_vectors(np.atleast_1d(ra), np.atleast_1d(dec)))
     mix = OPTICS.bank.mix_of_band(pointing.band)
     radius = np.array([OPTICS.bank.star_radius_mm(a, mix) for a in angle])
     return radius * np.cos(np.deg2rad(azimuth)), radius * np.sin(np.deg2rad(azimuth))
@@ -97,8 +97,8 @@ def test_previews_have_north_up_and_east_left():
 
 def test_rotation_turns_north_towards_east():
     turned = Pointing(30.0, 0.0, "g", rotation_deg=90.0)
-    _, azimuth = turned.place(unit_vectors(np.array([30.5]), np.array([0.0])))
-    _, upright = Pointing(30.0, 0.0, "g").place(unit_vectors(np.array([30.0]), np.array([0.5])))
+    _, azimuth = turned.project(unit_vectors(np.array([30.5]), np.array([0.0])))
+    _, upright = Pointing(30.0, 0.0, "g").project(unit_vectors(np.array([30.0]), np.array([0.5])))
     assert azimuth[0] == pytest.approx(upright[0], abs=0.01)  # east is now where north was
 
 
@@ -108,7 +108,7 @@ def test_rotation_turns_north_towards_east():
 )
 def test_proper_motion_brings_stars_to_the_date(hip, ra, dec):
     star = np.flatnonzero(STARS.hip == hip)
-    moved, still = STARS.places(star, MJD_OF_2000), STARS.places(star, None)
+    moved, still = STARS.positions(star, MJD_OF_2000), STARS.positions(star, None)
     expected = unit_vectors(np.array([ra]), np.array([dec]))
     assert np.rad2deg(np.linalg.norm(moved - expected)) * 3600 < 1.0
     assert np.rad2deg(np.linalg.norm(still - expected)) * 3600 > 20
@@ -194,7 +194,7 @@ def test_instances_carry_the_masks_and_scores_that_rise_with_contrast():
     [
         (lambda: Pointing(float("nan"), 0, "g"), ConfigError, "expected finite ra, dec"),
         (lambda: Pointing(0, -91, "g"), ConfigError, r"declination in \[-90, 90\] degrees, got -91"),
-        (lambda: RaytraceRule(min_contrast=0), ConfigError, "min_contrast: expected a share of the sky above 0, got 0"),
+        (lambda: RaytraceRule(min_contrast=0), ConfigError, "min_contrast: expected a fraction above 0, got 0"),
         (lambda: predict(Pointing(0, 0, "q")), ConfigError, "band: expected one of g, r, i, z, Y, u, VR, got 'q'"),
         (lambda: STARS.magnitudes(np.array([0]), "q"), ConfigError, "band: expected one of u, g, r"),
         (lambda: BrightStars.load(Path("none.npz")), InputError, "build one with python -m .*build_catalogue"),

@@ -3,7 +3,7 @@
 import pytest
 
 from cascade.core.errors import StoreError
-from cascade.storage.atomic import written_aside
+from cascade.storage.atomic import json_bytes, parse_json, written_aside
 
 
 def test_missing_folder_is_named(tmp_path):
@@ -26,3 +26,17 @@ def test_file_is_replaced_only_when_it_is_complete(tmp_path):
         aside.write_text("new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{half", "expected JSON, got .*; the file is damaged"),
+        (b"[" * 100_000, "expected JSON, got .*; the file is damaged"),
+        (b"[]", "expected a JSON object, got list"),
+    ],
+)
+def test_damaged_json_is_named(content, message):
+    with pytest.raises(StoreError, match=f"a.json: {message}"):
+        parse_json(content, "a.json")
+    assert parse_json(json_bytes({"a": 1}), "a.json") == {"a": 1}

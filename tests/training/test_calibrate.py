@@ -81,7 +81,7 @@ def test_too_few_labels_are_refused_with_the_number_needed(recall, confidence, n
     assert guaranteed(scores, recall, confidence, "x").threshold == scores[0]
     with pytest.raises(
         ConfigError,
-        match=f"expected at least {needed} ghosted exposures to promise recall {recall:g} with "
+        match=f"expected at least {needed} ghosted exposures to guarantee recall {recall:g} at "
         f"confidence {confidence:g}, got {needed - 1}",
     ):
         guaranteed(scores[1:], recall, confidence, "x")

@@ -6,8 +6,8 @@ from annotated import BRIGHT_ON_28, FAINT_ON_35, annotated_set
 from PIL import Image
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
-from cascade.core.exposure import Artifact
 from cascade.training.annotated import folds_by_night, load_annotated
 
 
@@ -110,7 +110,7 @@ def test_a_chain_of_close_exposures_is_one_night():
 
 
 def test_fewer_nights_than_folds_are_an_error():
-    with pytest.raises(ConfigError, match="expected at least 3 nights, one a fold, got 2"):
+    with pytest.raises(ConfigError, match="expected at least 3 nights, one per fold, got 2"):
         folds_by_night([1, 2, 5000], 3)
 
 

@@ -3,7 +3,8 @@ import pytest
 from fakes import instances
 
 from cascade.camera import Camera
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, Instances
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import PREVIEW_SHAPE, Instances
 from cascade.simulate import simulate_exposure
 from cascade.training.augment import GAP, Warp, augmented, with_dead_ccd
 from cascade.training.sample import Sample

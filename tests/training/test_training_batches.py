@@ -5,7 +5,8 @@ import pytest
 from fakes import instances
 
 from cascade.camera import Camera
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, tight_boxes
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import PREVIEW_SHAPE, tight_boxes
 from cascade.networks.nets.mask_rcnn import LOSSES
 from cascade.training import augment
 from cascade.training.batches import (

@@ -29,7 +29,7 @@ def test_nothing_of_a_planted_artifact_survives_in_a_clean_mosaic(compositor):
 def test_marked_ccds_are_kept_in_another_ground(compositor, annotated):
     changed = set()
     for seed in range(20):
-        image = compositor.regrounded(1, np.random.default_rng(seed))
+        image = compositor.with_other_background(1, np.random.default_rng(seed))
         kept = np.isin(CAMERA.labels, [28, 35])
         assert np.array_equal(image[kept], annotated.images[1][kept])
         changed |= set(np.unique(CAMERA.labels[image != annotated.images[1]]))
@@ -38,7 +38,7 @@ def test_marked_ccds_are_kept_in_another_ground(compositor, annotated):
 
 
 def test_mosaics_follow_the_generator(compositor):
-    for draw in (compositor.clean, compositor.regrounded):
+    for draw in (compositor.clean, compositor.with_other_background):
         first, again, other = (draw(0, np.random.default_rng(seed)) for seed in (1, 1, 2))
         assert np.array_equal(first, again)
         assert not np.array_equal(first, other)
@@ -91,7 +91,7 @@ def test_images_are_not_changed_in_place(annotated):
     images = annotated.images.copy()
     compositor = Compositor(images, annotated.marked_ccds(CAMERA), CAMERA)
     compositor.clean(0, np.random.default_rng(0))
-    compositor.regrounded(0, np.random.default_rng(0))
+    compositor.with_other_background(0, np.random.default_rng(0))
     compositor.transplanted(0, identity(), np.ones((400, 400), bool), np.random.default_rng(0))
     assert np.array_equal(images, annotated.images)
 
@@ -109,7 +109,7 @@ def test_exposures_marked_all_over_take_from_the_others(annotated):
 
 
 def test_no_exposure_with_clean_ccds_is_an_error(annotated):
-    with pytest.raises(ConfigError, match="expected an exposure with 12 whole CCDs that nobody marked, got 0 at most"):
+    with pytest.raises(ConfigError, match="expected an exposure with 12 whole unmarked CCDs, got 0 at most"):
         Compositor(annotated.images, np.ones((4, 63), bool), CAMERA)
 
 

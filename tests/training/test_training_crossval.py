@@ -9,8 +9,8 @@ from fakes import instances
 from trainings import train_config
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import Artifact
 from cascade.training import crossval, measure
 from cascade.training.crossval import cross_validate
 from cascade.training.sources import TrainingData
@@ -169,7 +169,7 @@ def test_every_fold_starts_from_the_same_model(config, trainings, monkeypatch, t
 def test_a_start_that_has_seen_the_exposures_is_refused(config, trainings, tmp_path):
     annotated = annotated_set(10)
     start = model(exposures=[annotated.expnums[3], 7])
-    with pytest.raises(ConfigError, match="cross-validation: m has learned from exposures that are to be held out"):
+    with pytest.raises(ConfigError, match="cross-validation: m was trained on exposures to be held out"):
         cross_validate("screen", config, TrainingData(annotated, None), CAMERA, tmp_path, start=start)
     assert not trainings
 
@@ -181,6 +181,6 @@ def test_synthetic_exposures_alone_cannot_be_cross_validated(config, trainings, 
 
 
 def test_too_few_nights_are_an_error(config, trainings, tmp_path):
-    with pytest.raises(ConfigError, match="expected at least 5 nights, one a fold, got 2"):
+    with pytest.raises(ConfigError, match="expected at least 5 nights, one per fold, got 2"):
         cross_validate("screen", config, TrainingData(annotated_set(4), None), CAMERA, tmp_path)
     assert not trainings

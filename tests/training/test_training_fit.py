@@ -303,7 +303,9 @@ def test_an_unknown_precision_is_an_error_and_leaves_the_policy(data, configs, t
 
 @pytest.mark.parametrize(("task", "kind"), [("screen", "segment"), ("screen", "semantic"), ("segment", "screen")])
 def test_configuration_of_the_other_task_is_refused(task, kind, data, configs, tmp_path):
-    with pytest.raises(ModelError, match=f"expected a network to {task}, got architecture .*, one to {TASKS[kind]}"):
+    with pytest.raises(
+        ModelError, match=f"expected an architecture for task '{task}', got .*, which is for '{TASKS[kind]}'"
+    ):
         train(task, configs[kind], data, CAMERA, tmp_path / "model")
 
 
@@ -327,7 +329,7 @@ def test_steps_and_loss_are_reported(configs, tmp_path):
 def test_finished_training_reports_all_its_steps(whole, data, configs):
     told = []
     train("screen", configs["screen"], data, CAMERA, whole.folder, on_steps=lambda *a: told.append(a))
-    assert told == [(6, "trained before")]
+    assert told == [(6, "already trained")]
 
 
 def test_a_start_is_checked_in_float32(configs, data, tmp_path, monkeypatch):

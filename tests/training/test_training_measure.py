@@ -7,7 +7,8 @@ from engine_fakes import BoxEngine, MapEngine
 from fakes import instances
 
 from cascade.camera import Camera
-from cascade.core.exposure import Artifact, Instances
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import Instances
 from cascade.training.measure import (
     AREA_THRESHOLDS,
     NEVER,

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from cascade.camera import Camera
 from cascade.cli.app import app
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact
+from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.core.via import read_via, region_instances
 from cascade.inputs import open_inputs
 from cascade.training import sources
@@ -160,6 +161,16 @@ def test_damaged_labels_are_an_error(text, copy):
         SyntheticSeason(copy, CONFIG)
 
 
+def test_damaged_run_lengths_of_a_label_are_an_error(copy):
+    labels = json.loads((copy / "coco.json").read_text())
+    for label in labels["annotations"]:
+        label["segmentation"]["counts"] = "5"
+    (copy / "coco.json").write_text(json.dumps(labels))
+    damaged = SyntheticSeason(copy, CONFIG)
+    with pytest.raises(InputError, match=r"coco\.json: exposure \d: expected COCO's .*; make the season anew"):
+        [damaged.sample(n) for n in range(len(damaged))]
+
+
 def test_data_describe_themselves(season):
     annotated = annotated_set(2)
     assert TrainingData(annotated, None).description == {"exposures": list(annotated.expnums), "annotators": 2}
@@ -287,7 +298,7 @@ def test_each_way_is_taken_as_often_as_configured(clean_share, injected_share, w
     rest = 1 - clean_share - injected_share
     expected = {
         "clean": clean_share, "injected": injected_share, "transplanted": rest * warp_share,
-        "regrounded": rest * (1 - warp_share),
+        "with_other_background": rest * (1 - warp_share),
     }  # fmt: skip
     assert set(named.asked) <= set(expected)
     for way, share in expected.items():
@@ -305,5 +316,5 @@ def test_draws_follow_the_generator(annotated):
 def test_exposures_marked_all_over_make_no_mosaics(annotated):
     everything = instances((Artifact.FAINT, 1.0, 0, 0, 400, 400))
     crowded = replace(annotated, instances=((everything, everything),) * 4)
-    with pytest.raises(ConfigError, match="clean mosaics: expected an exposure with 12 whole CCDs that nobody marked"):
+    with pytest.raises(ConfigError, match="clean mosaics: expected an exposure with 12 whole unmarked CCDs"):
         exposures(crowded)

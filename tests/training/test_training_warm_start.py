@@ -8,11 +8,12 @@ from seasons import CONFIG as SEASON
 from trainings import close, shorten_epochs, train_config
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ModelError
 from cascade.networks.models import build_network, load_network, write_model
 from cascade.training.fit import train
 from cascade.training.sources import SyntheticSeason, TrainingData
-from cascade.training.warm_start import PARTS, take_over
+from cascade.training.warm_start import PARTS, transfer_weights
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +51,24 @@ def same_parts(ours, theirs):
     }
 
 
+def test_parts_that_tell_other_classes_apart_are_not_taken_over(starts, tiny_architectures):
+    network = fresh(tiny_architectures, "segment")
+    assert transfer_weights(starts["segment"], network, tuple(Artifact)[::-1]) == ("pyramid", "rpn_head")
+
+
 def test_a_semantic_net_becomes_the_trunk_of_a_mask_rcnn(starts, networks, tiny_architectures, caplog):
     network = fresh(tiny_architectures, "segment")
     heads = network.box_head.get_weights()
     with caplog.at_level(logging.INFO, logger="cascade.training"):
-        assert take_over(starts["semantic"], network) == ("pyramid", "semantic_head")
+        assert transfer_weights(starts["semantic"], network) == ("pyramid", "semantic_head")
     assert same_parts(network, networks["semantic"]) == {"pyramid", "semantic_head"}
     assert close(network.box_head.get_weights(), heads, atol=0)
-    assert "taken over from semantic: pyramid, semantic_head" in caplog.text
+    assert "weights copied from semantic: pyramid, semantic_head" in caplog.text
 
 
 def test_the_trunk_of_a_mask_rcnn_becomes_a_semantic_net(starts, networks, tiny_architectures):
     network = fresh(tiny_architectures, "semantic")
-    assert take_over(starts["segment"], network) == ("pyramid", "semantic_head")
+    assert transfer_weights(starts["segment"], network) == ("pyramid", "semantic_head")
     images = np.random.default_rng(0).integers(0, 256, (1, 400, 400, 1)).astype(np.float32)
     expected = networks["segment"].predict_on_batch(images)["semantic"]
     np.testing.assert_allclose(network.predict_on_batch(images)["semantic"], expected, atol=1e-5)
@@ -70,24 +76,24 @@ def test_the_trunk_of_a_mask_rcnn_becomes_a_semantic_net(starts, networks, tiny_
 
 def test_all_parts_of_a_network_of_the_same_kind_are_taken_over(starts, networks, tiny_architectures):
     network = fresh(tiny_architectures, "segment")
-    assert take_over(starts["segment"], network) == PARTS
+    assert transfer_weights(starts["segment"], network) == PARTS
     assert same_parts(network, networks["segment"]) == set(PARTS)
 
 
 def test_parts_of_another_shape_stay_new(starts, networks, tiny_architectures):
     network = fresh(tiny_architectures, "segment", mask_width=6, semantic_width=8)
-    assert take_over(starts["segment"], network) == ("pyramid", "rpn_head", "box_head")
+    assert transfer_weights(starts["segment"], network) == ("pyramid", "rpn_head", "box_head")
     assert same_parts(network, networks["segment"]) == {"pyramid", "rpn_head", "box_head"}
 
 
 def test_a_missing_semantic_head_is_left_out(starts, tiny_architectures):
     network = fresh(tiny_architectures, "segment", semantic_width=0)
-    assert take_over(starts["segment"], network) == ("pyramid", "rpn_head", "box_head", "mask_head")
+    assert transfer_weights(starts["segment"], network) == ("pyramid", "rpn_head", "box_head", "mask_head")
 
 
 def test_a_screen_is_taken_over_as_a_whole(starts, networks, tiny_architectures):
     network = fresh(tiny_architectures, "screen")
-    assert take_over(starts["screen"], network) == ("network",)
+    assert transfer_weights(starts["screen"], network) == ("network",)
     assert close(network.get_weights(), networks["screen"].get_weights(), atol=0)
 
 
@@ -103,10 +109,8 @@ def test_a_screen_is_taken_over_as_a_whole(starts, networks, tiny_architectures)
 )
 def test_a_stranger_is_refused(start, kind, changes, starts, tiny_architectures):
     network = fresh(tiny_architectures, kind, **changes)
-    with pytest.raises(
-        ModelError, match=f"{start}: no part of it fits the network to be trained; expected one with the"
-    ):
-        take_over(starts[start], network)
+    with pytest.raises(ModelError, match=f"{start}: no part matches the network to be trained; expected a model with"):
+        transfer_weights(starts[start], network)
 
 
 def test_a_damaged_start_is_refused(starts, tiny_architectures, tmp_path):
@@ -117,7 +121,7 @@ def test_a_damaged_start_is_refused(starts, tiny_architectures, tmp_path):
     copy = read_model(shutil.copytree(starts["screen"].folder, tmp_path / "copy"))
     copy.weights.write_bytes(b"x" + copy.weights.read_bytes()[1:])
     with pytest.raises(ModelError, match="expected sha256"):
-        take_over(copy, fresh(tiny_architectures, "screen"))
+        transfer_weights(copy, fresh(tiny_architectures, "screen"))
 
 
 def test_training_begins_with_the_weights_of_the_start(starts, networks, season_folder, tiny_architectures, tmp_path,

@@ -45,7 +45,7 @@ def veto_list(*pairs):
         | {"reason": "Ghost/Scatter", "analyst": "cascade"}
         for expnum, ccdnum in pairs
     ]
-    return VetoList(pa.Table.from_pylist(rows, VETO), 0, VetoRule(min_area=0.1))
+    return VetoList(pa.Table.from_pylist(rows, VETO), 0, VetoRule(min_area=0.1), CAMERA)
 
 
 def update(path, pairs, merge=(), format_=None):

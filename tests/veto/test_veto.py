@@ -10,13 +10,16 @@ from pyarrow import csv, parquet
 
 from cascade import veto
 from cascade.camera import Camera
-from cascade.core.errors import ConfigError, InputError
-from cascade.core.exposure import Artifact, Instances
+from cascade.core.artifact import Artifact
+from cascade.core.errors import ConfigError, InputError, StoreError
+from cascade.core.exposure import Instances
+from cascade.core.fractions import fraction_column
 from cascade.runs.ccds import ccd_rows
 from cascade.runs.tables import CCDS, EXPOSURES
 from cascade.veto import VetoRule, read_des, reading, veto_rows, write_veto
 
 CAMERA = Camera.decam()
+CLASSES = ",".join(artifact.label for artifact in Artifact)
 
 
 def box_of(ccdnum):
@@ -28,7 +31,8 @@ def ccds_table(*rows):
     """From (exposure, expnum, ccdnum, area, bright, faint, rays, score)."""
     keys = ["exposure", "expnum", "ccdnum", "area_fraction", "bright_fraction", "faint_fraction", "rays_fraction"]
     dicts = [dict(zip([*keys, "max_score"], row, strict=True)) for row in rows]
-    return pa.Table.from_pylist([{**row, "detpos": CAMERA.detpos(row["ccdnum"])} for row in dicts], CCDS)
+    none = {fraction_column(artifact.label): 0.0 for artifact in Artifact}
+    return pa.Table.from_pylist([{**none, **row, "detpos": CAMERA.detpos(row["ccdnum"])} for row in dicts], CCDS)
 
 
 def exposures_table(*rows):
@@ -52,15 +56,16 @@ def pairs(vetoes):
 def test_mask_over_one_ccd_touches_that_ccd_alone():
     rows = ccd_rows(instances((Artifact.BRIGHT, 0.75, *box_of(13))), CAMERA)
     assert [(row.ccdnum, row.detpos, row.max_score) for row in rows] == [(13, "S14", 0.75)]
-    assert (rows[0].area_fraction, rows[0].bright_fraction) == (1.0, 1.0)
-    assert (rows[0].faint_fraction, rows[0].rays_fraction) == (0.0, 0.0)
+    assert rows[0].area_fraction == 1.0
+    assert rows[0].class_fractions == (1.0, *(0.0 for _ in list(Artifact)[1:]))
+    assert rows[0].columns().items() >= {"ccdnum": 13, "bright_fraction": 1.0, "rays_fraction": 0.0}.items()
 
 
 def test_one_pixel_touches_a_ccd():
     y0, x0, _, _ = box_of(28)
     (row,) = ccd_rows(instances((Artifact.RAYS, 0.5, y0, x0, y0 + 1, x0 + 1)), CAMERA)
     assert row.ccdnum == 28
-    assert row.rays_fraction == pytest.approx(1 / np.count_nonzero(CAMERA.labels == 28))
+    assert row.class_fractions[Artifact.RAYS] == pytest.approx(1 / np.count_nonzero(CAMERA.labels == 28))
 
 
 def test_no_mask_touches_no_ccd():
@@ -82,8 +87,8 @@ def test_overlapping_instances_count_a_pixel_once_and_give_the_higher_score():
         (Artifact.BRIGHT, 0.6, y0, x0, half, x1),
     )
     (row,) = ccd_rows(found, CAMERA)
-    assert (row.area_fraction, row.faint_fraction) == (1.0, 1.0)
-    assert row.bright_fraction == (half - y0) / (y1 - y0)
+    assert (row.area_fraction, row.class_fractions[Artifact.FAINT]) == (1.0, 1.0)
+    assert row.class_fractions[Artifact.BRIGHT] == (half - y0) / (y1 - y0)
     assert row.max_score == pytest.approx(0.95)
 
 
@@ -146,6 +151,21 @@ def test_area_of_some_classes_is_their_sum_but_at_most_that_of_all(classes, area
     assert vetoed(ccds, VetoRule(classes=classes)).table["area_fraction"].to_pylist() == pytest.approx([area])
 
 
+def test_rule_for_a_class_that_the_run_does_not_tell_from_others_is_refused():
+    ccds = ccds_table((0, 158776, 13, 0.5, 0.3, 0.1, 0.4, 0.9)).drop_columns("rays_fraction")
+    with pytest.raises(ConfigError, match=r"classes: expected some of those of the run, bright, faint.*, got rays"):
+        vetoed(ccds, VetoRule(classes=(Artifact.RAYS,)))
+    assert pairs(vetoed(ccds, VetoRule(classes=(Artifact.BRIGHT,)))) == [(158776, 13)]
+
+
+def test_class_that_is_not_known_is_not_lost_by_a_rule_for_all():
+    ccds = ccds_table((0, 158776, 13, 0.5, 0.3, 0.1, 0.0, 0.9))
+    ccds = ccds.append_column("comet_fraction", pa.array([0.4], pa.float32()))
+    with pytest.raises(StoreError, match=r"expected the classes bright, .*rays.*, got bright, .*comet: a rule"):
+        vetoed(ccds)
+    assert pairs(vetoed(ccds, VetoRule(classes=(Artifact.BRIGHT,)))) == [(158776, 13)]
+
+
 def test_low_score_is_not_vetoed():
     ccds = ccds_table((0, 158776, 13, 0.5, 0.5, 0, 0, 0.6), (0, 158776, 14, 0.5, 0.5, 0, 0, 0.7))
     assert pairs(vetoed(ccds, VetoRule(min_score=0.7))) == [(158776, 14)]
@@ -194,7 +214,7 @@ def test_des_list_is_written_as_des_wrote_it(tmp_path):
     write_veto(vetoed(TWO_VETOES), tmp_path / "list.txt", "des")
     assert (tmp_path / "list.txt").read_text().splitlines() == [
         "#date expnum ccd id ccdnum",
-        "# cascade veto min_area=0.05 classes=bright,faint,rays min_score=0 min_ccds=1 dead_ccds=out",
+        f"# cascade veto min_area=0.05 classes={CLASSES} min_score=0 min_ccds=1 dead_ccds=out",
         f"# the next 2 lines are cascade's (sha256 {DIGEST}): it writes them anew, and leaves all others as they are",
         "20121031 158776 nan S14 13",
         f"nan 158777 nan {CAMERA.detpos(38)} 38",
@@ -208,18 +228,6 @@ def test_des_list_is_read_back_as_it_was_written(tmp_path):
     same = ["expnum", "ccdnum", "detpos"]
     assert read.select(same).to_pylist() == vetoes.table.select(same).to_pylist()
     assert read["date"].to_pylist() == [date(2012, 10, 31), None]
-
-
-@pytest.mark.parametrize(
-    ("mjd_obs", "night"),
-    [
-        (56232.49, date(2012, 10, 31)),  # 1 November 2012, 11:45 UTC: still the night before
-        (56232.51, date(2012, 11, 1)),
-        (56233.3, date(2012, 11, 1)),
-    ],
-)
-def test_a_night_runs_from_noon_to_noon_utc(mjd_obs, night):
-    assert veto.night(mjd_obs) == night
 
 
 def test_real_exclude_lists_with_hand_added_rows_and_comments_can_be_read(tmp_path):

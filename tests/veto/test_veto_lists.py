@@ -1,6 +1,7 @@
 """Tests of cascade.veto's lists: every format out and in, merging, comparing."""
 
-import numpy as np
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 from astropy.io import fits
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
 from cascade.veto import (
     FORMATS,
@@ -15,12 +17,10 @@ from cascade.veto import (
     VetoList,
     VetoRule,
     compare_lists,
-    night,
     read_list,
     veto_rows,
     write_veto,
 )  # fmt: skip
-from cascade.veto.writing import mjd_of_night
 
 CAMERA = Camera.decam()
 RULE = VetoRule(min_area=0.1)
@@ -47,7 +47,7 @@ def by_hand(listed):
 
 
 def veto_list(*entries):
-    return VetoList(table(*entries), 0, RULE)
+    return VetoList(table(*entries), 0, RULE, CAMERA)
 
 
 MIXED = veto_list((145507, 13), (145507, 28, "hand"), (158776, 62))
@@ -62,7 +62,8 @@ def test_every_format_is_read_back_and_says_the_rule(tmp_path, format_):
     assert set(read["analyst"].to_pylist()) == {"cascade"}
     assert read["detpos"].to_pylist() == [CAMERA.detpos(n) for n in (13, 28, 62)]
     text = str(fits.getheader(path, 1)["COMMENT"]) if format_ == "fits" else path.read_bytes().decode("latin-1")
-    assert "min_area=0.1 classes=bright,faint,rays min_score=0 min_ccds=1 dead_ccds=out" in text.replace("\n", "")
+    labels = ",".join(artifact.label for artifact in Artifact)
+    assert f"min_area=0.1 classes={labels} min_score=0 min_ccds=1 dead_ccds=out" in text.replace("\n", "")
 
 
 @settings(max_examples=30, deadline=None)
@@ -121,15 +122,27 @@ def test_lists_are_compared_by_exposure_and_ccd():
     assert str(both) == "1 CCDs in both, 2 in ours alone, 1 in theirs alone"
 
 
-def test_night_and_its_middle_are_inverse():
-    for mjd in np.linspace(56000, 60000, 7):
-        assert night(mjd_of_night(night(mjd))) == night(mjd)
+def test_a_list_of_nights_is_read_and_written_by_the_clock_of_the_camera(tmp_path):
+    text = (Path(__file__).parents[2] / "cascade" / "camera" / "decam.toml").read_text(encoding="utf-8")
+    (tmp_path / "hawaii.toml").write_text(text.replace("rollover_utc_h = 12.0", "rollover_utc_h = 22.36"))
+    hawaii = Camera.load(str(tmp_path / "hawaii.toml"))
+    path = tmp_path / "list.txt"
+    rows = table((145507, 13), (145508, 13))
+    mjd_obs = pa.array([56232.25, 56232.65])  # 1 November 2012, 6:00 and 15:36 UTC: both in the night of 31 October
+    rows = rows.set_column(rows.schema.get_field_index("mjd_obs"), VETO.field("mjd_obs"), mjd_obs)
+    write_veto(VetoList(rows, 0, RULE, hawaii), path, "des")
+    assert [line.split()[0] for line in path.read_text().splitlines()[3:]] == ["20121031", "20121031"]
+    read = read_list(path, hawaii)
+    assert read["mjd_obs"].to_pylist() == pytest.approx([56231 + 22.36 / 24 + 0.5] * 2)
+    write_veto(VetoList(read, 0, RULE, hawaii), path, "des")
+    assert [line.split()[0] for line in path.read_text().splitlines()[3:]] == ["20121031", "20121031"]
 
 
 def ccd_tables():
     from cascade.runs.tables import CCDS, EXPOSURES
 
-    fractions = {"area_fraction": 0.5, "bright_fraction": 0.5, "faint_fraction": 0.0, "rays_fraction": 0.0}
+    fractions = {name: 0.0 for name in CCDS.names if name.endswith("_fraction")}
+    fractions |= {"area_fraction": 0.5, "bright_fraction": 0.5}
     ccds = [
         {"exposure": k, "expnum": expnum, "ccdnum": n, "detpos": CAMERA.detpos(n), **fractions, "max_score": 0.9}
         for k, (expnum, n) in enumerate([(300000, 2), (300000, 13), (700000, 13), (700000, 14)])

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import InputError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact
+from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.core.via.region import Region
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from skimage import draw
 
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Instances, tight_boxes
+from cascade.core.artifact import Artifact
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Instances, tight_boxes
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -162,14 +162,8 @@ def peek(file: Path, name: str) -> tuple[int | None, HeaderFields]:
 
 def header_fields(header: Mapping[str, Any]) -> HeaderFields:
     """The fields of a header; None for what it does not say or says in a way that makes no sense."""
-    band = str(header.get("BAND") or header.get("FILTER") or "").split()
-    return HeaderFields(
-        band=band[0].partition("_")[0] if band else None,
-        mjd_obs=_number(header.get("MJD-OBS")),
-        ra=_angle(header.get("TELRA", header.get("RA")), 15.0, (0, 360)),
-        dec=_angle(header.get("TELDEC", header.get("DEC")), 1.0, (-90, 90)),
-        exptime=_number(header.get("EXPTIME")),
-    )
+    said = {f.name: _first(header, f.metadata["keywords"]) for f in fields(HeaderFields)}
+    return HeaderFields(**{name: _PARSERS.get(name, _number)(value) for name, value in said.items()})
 
 
 def has_codes(plver: str) -> bool:
@@ -338,6 +332,17 @@ def _expnum(header: Mapping[str, Any]) -> int | None:
     return None
 
 
+def _first(header: Mapping[str, Any], keywords: Sequence[str]) -> Any:  # noqa: ANN401
+    """The value of the first keyword that has one, or None."""
+    return next((value for key in keywords if (value := header.get(key)) not in (None, "")), None)
+
+
+def _band(value: object) -> str | None:
+    """The filter: the first word of a name such as ``g DECam SDSS c0001 4720.0 1520.0`` or ``r_57``."""
+    words = str("" if value is None else value).split()
+    return words[0].partition("_")[0] if words else None
+
+
 def _whole_number(value: object) -> int | None:
     """A whole number as FITS has them, or None."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
@@ -362,3 +367,11 @@ def _angle(value: object, unit: float, limits: tuple[float, float]) -> float | N
             sign = -1.0 if value.strip().startswith("-") else 1.0
             degrees = unit * sign * (whole + minutes / 60 + seconds / 3600)
     return degrees if degrees is not None and limits[0] <= degrees <= limits[1] else None
+
+
+# Of header fields that are not plain numbers.
+_PARSERS: Mapping[str, Callable[[object], Any]] = {
+    "band": _band,
+    "ra": lambda value: _angle(value, 15.0, (0, 360)),
+    "dec": lambda value: _angle(value, 1.0, (-90, 90)),
+}

@@ -21,7 +21,7 @@ from cascade.inputs.fits.render import render
 from cascade.inputs.fits.sky_patches import sky_patch
 from cascade.inputs.fits.structure import require_fits_extra
 from cascade.inputs.images import walk
-from cascade.storage.places import is_url
+from cascade.storage import is_url
 
 _FITS = re.compile(r".+\.(fits|fit|fits\.fz|fits\.gz)", re.ASCII | re.IGNORECASE)
 # The Community Pipeline names its products by three letters; ori and ooi are images, ood masks, oow weights, and so on.

@@ -13,7 +13,7 @@ from cascade.core.exposure import Exposure, UInt8Array
 from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.fits.ccds import mask_name
 from cascade.inputs.fits.reader import FitsReader, fits_rows, record_groups
-from cascade.storage.places import S3Storage
+from cascade.storage import open_storage
 
 _MAX_FILE_BYTES = 2**33  # as for what a local .gz may unpack to: 62 CCDs in 32 bits are 2.1 GB
 
@@ -60,9 +60,9 @@ class RemoteFitsReader(ListedReader):
             return FitsReader(rows, Path(scratch), self.camera, cutouts=False).read(0)
 
     def _fetch(self, key: str, scratch: Path, path: str, *, optional: bool = False) -> None:
-        """Copy one object; OutageError if the store is away."""
+        """Copy one object; OutageError if the store is unavailable."""
         try:
-            S3Storage(self.folder).download(key, scratch / PurePosixPath(key).name, max_bytes=_MAX_FILE_BYTES)
+            open_storage(self.folder).download(key, scratch / PurePosixPath(key).name, max_bytes=_MAX_FILE_BYTES)
         except FileNotFoundError as error:
             if not optional:
                 raise input_error(path, f"no such object: {PurePosixPath(key).name}") from error

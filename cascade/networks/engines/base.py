@@ -1,4 +1,4 @@
-"""What an engine is, and Keras as one."""
+"""Interface of engines, and the Keras engine."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from cascade.networks.model_info import Task
 if TYPE_CHECKING:
     import keras
 
-Answer = dict[str, npt.NDArray[Any]]
-"""Outputs of a network by name, each with the images as its first axis."""
+Outputs = dict[str, npt.NDArray[Any]]
+"""Outputs of a network by name; the first axis of each runs over the images."""
 
-OUTPUTS: dict[Task, tuple[str, ...]] = {
+OUTPUT_NAMES: dict[Task, tuple[str, ...]] = {
     "screen": ("logit",),
     "segment": ("boxes", "scores", "classes", "masks", "semantic"),
 }
 """
 Names of the outputs: those of `screen_cnn` and of `cascade.networks.nets.mask_rcnn.MaskRCNN`.
 
-Not every network that finds artifacts has all of them: there are semantic maps without instances and the reverse.
+Segmenters may lack some: there are semantic maps without instances and the reverse.
 """
 
 _KERAS_BATCH: dict[Task, int] = {"screen": 32, "segment": 8}
 
 
 class Engine(Protocol):
-    """Anything that runs a network on previews."""
+    """Interface of engines, which run a network on previews."""
 
     name: str
-    """Engine and precision, for people: ``"keras/tensorflow float32"``, ``"openvino bf16"``."""
+    """Engine and precision, for display: ``"keras/tensorflow float32"``, ``"openvino bf16"``."""
 
-    def __call__(self, images: UInt8Array) -> Answer:
+    def __call__(self, images: UInt8Array) -> Outputs:
         """
         Run the network.
 
@@ -48,7 +48,7 @@ class Engine(Protocol):
         Returns
         -------
         dict of ndarray
-            The outputs in `OUTPUTS`, B entries each.
+            Outputs of `OUTPUT_NAMES`, B entries each.
         """
         ...
 
@@ -60,7 +60,7 @@ class KerasEngine:
     Parameters
     ----------
     network : keras.Model
-        Takes (B, 400, 400, 1) grey levels.
+        Its input is (B, 400, 400, 1) grey levels.
     task : str
     """
 
@@ -69,36 +69,36 @@ class KerasEngine:
 
         self.name = f"keras/{keras.backend.backend()} {keras.mixed_precision.dtype_policy().compute_dtype}"
         self._network, self._task = network, task
-        self._fixed_shapes = keras.backend.backend() == "jax"  # it compiles anew for every shape
+        self._fixed_shapes = keras.backend.backend() == "jax"  # it recompiles for every shape
 
-    def __call__(self, images: UInt8Array) -> Answer:
+    def __call__(self, images: UInt8Array) -> Outputs:
         """Run the network; see `Engine`."""
-        answers = [
+        batches = [
             self._network.predict_on_batch(block[..., None].astype(np.float32))
             for block in blocks(images, _KERAS_BATCH[self._task], fill=self._fixed_shapes)
         ]
         if self._task == "screen":
-            answers = [{"logit": answer} for answer in answers]
-        return {key: np.concatenate([np.asarray(answer[key]) for answer in answers])[: len(images)]
-                for key in answers[0]}  # fmt: skip
+            batches = [{"logit": batch} for batch in batches]
+        return {key: np.concatenate([np.asarray(batch[key]) for batch in batches])[: len(images)]
+                for key in batches[0]}  # fmt: skip
 
 
 def blocks(images: UInt8Array, size: int, *, fill: bool) -> Iterator[UInt8Array]:
     """
-    Cut images into blocks.
+    Split images into blocks.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (B, H, W)
     size : int
-        Images a block.
+        Images per block.
     fill : bool
-        Fill the last block up with black images, for networks that are compiled for one shape.
+        Pad the last block with black images, for networks compiled for one shape.
 
     Yields
     ------
     ndarray of uint8, shape (size, H, W)
-        None if there are no images. The last one has fewer images without `fill`.
+        Without `fill` the last one may be smaller.
     """
     for start in range(0, len(images), size):
         block = images[start : start + size]
@@ -109,6 +109,6 @@ def blocks(images: UInt8Array, size: int, *, fill: bool) -> Iterator[UInt8Array]
 
 
 def sigmoid(logits: Float32Array) -> Float32Array:
-    """The logistic function, without overflow."""
+    """Logistic function, without overflow."""
     scores: Float32Array = (0.5 * (1.0 + np.tanh(0.5 * logits))).astype(np.float32)
     return scores

@@ -1,4 +1,4 @@
-"""Exported networks, kept from one run to the next in the user's cache folder."""
+"""Cache of exported networks in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cascade.core.exposure import UInt8Array
-from cascade.networks.engines.base import OUTPUTS, Answer, KerasEngine
+from cascade.networks.engines.base import OUTPUT_NAMES, KerasEngine, Outputs
 from cascade.networks.engines.openvino_run import import_openvino
 from cascade.networks.engines.parity import parity_previews
 from cascade.networks.model_info import ModelInfo
@@ -22,65 +22,65 @@ from cascade.networks.models import load_network, verify_weights
 logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "XDG_CACHE_HOME"
-"""Environment variable that names the folder of all caches; default ``~/.cache``."""
+"""Environment variable with the root of all caches; default ``~/.cache``."""
 
-_ANSWER = "keras.npz"
+_REFERENCE = "keras.npz"
 
 
-def exported(info: ModelInfo) -> tuple[Path, UInt8Array, Answer]:
+def exported(info: ModelInfo) -> tuple[Path, UInt8Array, Outputs]:
     """
-    Give a model's OpenVINO files; they are made if there are none yet.
+    Get a model's OpenVINO files; they are exported if not cached.
 
-    The name of the folder is a hash of all that went into it: weights, description, OpenVINO, and our own code.
+    The name of the folder is a hash of the weights, the description, OpenVINO's version and the code of the networks.
 
     Returns
     -------
     folder : Path
     images : ndarray of uint8, shape (B, 400, 400)
         Those of `parity_previews`.
-    answer : dict of ndarray
-        What Keras says of them.
+    reference : dict of ndarray
+        Keras' outputs for them.
 
     Raises
     ------
     ModelError
         If the model is damaged.
     ConfigError
-        If it has to be exported and Keras does not run on TensorFlow.
+        If it is not cached and Keras does not run on TensorFlow.
     """
     verify_weights(info)
     root = _cache_folder()
     folder = root / _key(info)
-    if not (folder / _ANSWER).is_file():
-        logger.info("%s: preparing it for OpenVINO, once, in %s", info.name, folder)
+    if not (folder / _REFERENCE).is_file():
+        logger.info("%s: exporting to OpenVINO, once, into %s", info.name, folder)
         aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=root))
         try:
             _export(info, aside)
             try:
                 aside.rename(folder)
             except OSError:  # another process was faster
-                if not (folder / _ANSWER).is_file():
+                if not (folder / _REFERENCE).is_file():
                     raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    with np.load(folder / _ANSWER, allow_pickle=False) as file:
-        return folder, file["images"], {key: file[key] for key in OUTPUTS[info.task] if key in file}
+    with np.load(folder / _REFERENCE, allow_pickle=False) as file:
+        return folder, file["images"], {key: file[key] for key in OUTPUT_NAMES[info.task] if key in file}
 
 
 def _export(info: ModelInfo, folder: Path) -> None:
-    """Write the OpenVINO files and Keras' answer."""
+    """Write the OpenVINO files and Keras' outputs."""
     from cascade.networks.engines.openvino_export import export
 
     network = load_network(info)
     export(network, info.task, folder)
     images = parity_previews()
-    answer = KerasEngine(network, info.task)(images)
-    with (folder / _ANSWER).open("wb") as file:
-        np.savez(file, images=images, **answer)  # type: ignore[arg-type]
+    reference = KerasEngine(network, info.task)(images)
+    with (folder / _REFERENCE).open("wb") as file:
+        np.savez(file, images=images, **reference)  # type: ignore[arg-type]
 
 
 def _key(info: ModelInfo) -> str:
-    """Name of a model's folder."""
+    """Name of a model's cache folder."""
     import_openvino()
     from importlib.metadata import version
 
@@ -90,7 +90,7 @@ def _key(info: ModelInfo) -> str:
 
 @cache
 def _code_hash() -> str:
-    """Hash of the code that makes the files, and of the images they are checked on."""
+    """Hash of the code of networks and export, and of the images of the parity check."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     files = (path for part in ("nets", "engines") for path in (package / part).iterdir())
@@ -101,12 +101,12 @@ def _code_hash() -> str:
 
 @cache
 def _cache_folder() -> Path:
-    """Folder of exported networks; a temporary one where the user's cannot be written to."""
+    """Folder of exported networks; a temporary one if the user's is not writable."""
     root = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache") / "ghost-cascade"
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):
             return root
     except OSError as error:
-        logger.warning("%s: cannot be written to (%s); OpenVINO's files will not be kept", root, error.strerror)
+        logger.warning("%s: not writable (%s); OpenVINO files will not be cached", root, error.strerror)
         return Path(tempfile.mkdtemp(prefix="ghost-cascade-"))

@@ -1,4 +1,4 @@
-"""From a Keras network to OpenVINO's files. It takes TensorFlow and some seconds, once for every model and machine."""
+"""Export of Keras networks to OpenVINO. Requires TensorFlow and a few seconds, once per model and machine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from cascade.networks.nets.mask_rcnn import MaskRCNN
 
 _SCREEN_BATCH = 8
-# Larger ones are no faster, and the last one of a season's batch is filled up with blanks. Not 1: with lists of one
-# image OpenVINO 2026.4 reads beyond its memory in some gathers and crashes.
+# Larger blocks are no faster, and the last one of a season's batch is padded. Not 1: with one image OpenVINO 2026.4
+# reads out of bounds in some gathers and crashes.
 _SEGMENT_BATCH = 4
 
 Signature = dict[str, tuple[tuple[int, ...], str]]
@@ -45,7 +45,7 @@ def export(network: keras.Model, task: Task, folder: Path) -> None:
 
 
 def _screen_parts(network: keras.Model) -> list[tuple[Callable[..., Any], Signature]]:
-    """The screen is one part."""
+    """The single part of a screen."""
 
     def screen(image: Any) -> dict[str, Any]:  # noqa: ANN401
         return {"logit": network(_float(image), training=False)}
@@ -57,7 +57,7 @@ def _segment_parts(network: MaskRCNN) -> list[tuple[Callable[..., Any], Signatur
     """
     Mask R-CNN in five parts, so that those that compute boxes stay in float32.
 
-    So do the layers that scores and offsets come from: scores in bfloat16 tie, and ties reorder the suppression.
+    So do the output layers of scores and offsets: scores in bfloat16 tie, and ties reorder the suppression.
     """
     from keras import ops
 
@@ -68,10 +68,10 @@ def _segment_parts(network: MaskRCNN) -> list[tuple[Callable[..., Any], Signatur
 
     def features(image: Any) -> dict[str, Any]:  # noqa: ANN401
         levels = network.pyramid(_float(image), training=False)
-        seen = {"table": network.table(levels), "shared": network.rpn_head.features(levels)}
+        outputs = {"table": network.table(levels), "shared": network.rpn_head.features(levels)}
         if network.semantic_head is not None:
-            seen["semantic"] = ops.sigmoid(network.semantic_logits(levels, training=False))
-        return seen
+            outputs["semantic"] = ops.sigmoid(network.semantic_logits(levels, training=False))
+        return outputs
 
     def propose(table: Any, shared: Any) -> dict[str, Any]:  # noqa: ANN401
         proposals, valid = network.propose(*network.rpn_head.score(shared))
@@ -85,7 +85,7 @@ def _segment_parts(network: MaskRCNN) -> list[tuple[Callable[..., Any], Signatur
         logits, shifts = by_region(outputs_head, hidden)
         boxes, scores, classes = network.detect(proposals, valid > 0.5, logits, shifts)
         regions = network.align(table, boxes, sampling.mask_bins)
-        # Ports of one name share their memory, so that a class index goes on as it is.
+        # Ports of the same name share their memory, so that `classes` is passed on without a copy.
         return {"boxes": network.frame.to_preview(boxes), "scores": scores, "classes": classes, "drawn": regions}
 
     def mask_head(drawn: Any, classes: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -126,12 +126,12 @@ def _float(image: Any) -> Any:  # noqa: ANN401
 
 def write_part(function: Callable[..., Any], signature: Signature, path: Path) -> None:
     """
-    Trace a function of TensorFlow and write it as OpenVINO's ``.xml`` and ``.bin``.
+    Trace a TensorFlow function and write it as OpenVINO's ``.xml`` and ``.bin``.
 
     Parameters
     ----------
     function : callable
-        Takes tensors by the names in `signature`, returns tensors by name.
+        Its arguments are tensors named as in `signature`; it returns tensors by name.
     signature : dict
         Shape and dtype of each input.
     path : Path
@@ -143,21 +143,21 @@ def write_part(function: Callable[..., Any], signature: Signature, path: Path) -
     inputs = [tf.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in signature.items()]
     model = ov.convert_model(tf.function(function, input_signature=inputs).get_concrete_function())
     _unstable_top_k(model)
-    # Not in float16: normalisation was folded into the weights, which then round anew.
+    # Not in float16: the weights include the folded normalisation and would be rounded once more.
     ov.save_model(model, path, compress_to_fp16=False)
 
 
 def _unstable_top_k(model: Any) -> None:  # noqa: ANN401
-    """Let TopK break exact ties as it likes; the stable one that TensorFlow asks for is many times slower."""
+    """Replace TensorFlow's stable TopK, which is many times slower; exact ties may be in any order."""
     import importlib
 
     opset = importlib.import_module("openvino.opset11")
-    for old in [node for node in model.get_ops() if node.get_type_name() == "TopK"]:
-        has = old.get_attributes()
-        new = opset.topk(
-            old.input_value(0), old.input_value(1), has["axis"], has["mode"], has["sort"],
-            index_element_type=str(has["index_element_type"]), stable=False,
+    for stable in [node for node in model.get_ops() if node.get_type_name() == "TopK"]:
+        attributes = stable.get_attributes()
+        unstable = opset.topk(
+            stable.input_value(0), stable.input_value(1), attributes["axis"], attributes["mode"], attributes["sort"],
+            index_element_type=str(attributes["index_element_type"]), stable=False,
         )  # fmt: skip
         for k in (0, 1):
-            old.output(k).replace(new.output(k))
+            stable.output(k).replace(unstable.output(k))
     model.validate_nodes_and_infer_types()

@@ -1,4 +1,4 @@
-"""OpenVINO: running what `openvino_export` wrote, without TensorFlow."""
+"""Inference with exported OpenVINO files, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cascade.core.exposure import UInt8Array
-from cascade.networks.engines.base import OUTPUTS, Answer, blocks
+from cascade.networks.engines.base import OUTPUT_NAMES, Outputs, blocks
 from cascade.networks.model_info import Task
 
 Precision = Literal["f32", "bf16"]
@@ -20,7 +20,7 @@ PARTS: dict[Task, dict[str, bool]] = {
     "screen": {"screen": True},
     "segment": {"features": True, "propose": False, "classify": True, "detect": False, "mask_head": True},
 }
-"""Parts of each network in the order of running, and whether a part may run in bfloat16; boxes need float32."""
+"""Parts of each network in execution order, and whether a part may run in bfloat16; boxes need float32."""
 
 _CPUINFO = Path("/proc/cpuinfo")
 _THREADS_VARIABLE = "OMP_NUM_THREADS"  # set for Dask's workers, which share the cores
@@ -28,10 +28,10 @@ _THREADS_VARIABLE = "OMP_NUM_THREADS"  # set for Dask's workers, which share the
 
 def import_openvino() -> Any:  # noqa: ANN401
     """
-    Import OpenVINO so that it cannot phone home.
+    Import OpenVINO with its telemetry disabled.
 
-    It reports its import to an analytics service unless a file in the home folder says no, but runs without the package
-    that does so.
+    It reports its import to an analytics service unless a file in the home folder opts out, but runs without the
+    telemetry package.
     """
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # makes importing it fail
@@ -40,9 +40,9 @@ def import_openvino() -> Any:  # noqa: ANN401
 
 def native_precision() -> Precision:
     """
-    bf16 where the CPU multiplies matrices in it (AMX), else f32.
+    bf16 if the CPU has matrix instructions for it (AMX), else f32.
 
-    A CPU with AVX-512 BF16 alone also claims to have it, but is slower than in float32 (measured).
+    A CPU with only AVX-512 BF16 also supports bf16, but is slower than in float32 (measured).
     """
     try:
         flags = _CPUINFO.read_text(encoding="ascii", errors="replace")
@@ -55,17 +55,17 @@ class OpenVINOEngine:
     """
     A network in OpenVINO on the CPU: a chain of compiled parts that share their tensors.
 
-    Not for several threads at once: there is one request.
+    Not thread-safe: there is one request per part.
 
     Parameters
     ----------
     folder : Path
-        Holds one ``.xml`` and ``.bin`` for each of `PARTS`.
+        With one ``.xml`` and ``.bin`` for each of `PARTS`.
     task : str
     precision : str
-        Of the parts that convolve; ``"f32"`` or ``"bf16"``.
+        Of the convolutional parts; ``"f32"`` or ``"bf16"``.
     counting : bool
-        Count the time of every layer, for `counts`.
+        Profile every layer, for `counts`.
     """
 
     def __init__(self, folder: Path, task: Task, precision: Precision, *, counting: bool = False) -> None:
@@ -95,20 +95,20 @@ class OpenVINOEngine:
             self._tensors |= {_own_name(port): request.get_tensor(port) for port in compiled.outputs}
             self._requests.append(request)
 
-    def __call__(self, images: UInt8Array) -> Answer:
+    def __call__(self, images: UInt8Array) -> Outputs:
         """Run the network; see `cascade.networks.engines.base.Engine`."""
-        found: dict[str, list[Any]] = {key: [] for key in OUTPUTS[self._task] if key in self._tensors}
+        outputs: dict[str, list[Any]] = {key: [] for key in OUTPUT_NAMES[self._task] if key in self._tensors}
         image = self._tensors["image"].data
         for block in blocks(images, len(image), fill=True):
             image[:] = block
             for request in self._requests:
                 request.infer()
-            for key, kept in found.items():
-                kept.append(self._tensors[key].data.copy())
-        return {key: np.concatenate(kept)[: len(images)] for key, kept in found.items()}
+            for key, blocks_ in outputs.items():
+                blocks_.append(self._tensors[key].data.copy())
+        return {key: np.concatenate(blocks_)[: len(images)] for key, blocks_ in outputs.items()}
 
     def counts(self) -> list[tuple[str, str, float]]:
-        """Part, kind of layer and seconds of every layer that the last block went through."""
+        """Part, layer type and seconds of every layer executed for the last block."""
         return [
             (part, str(layer.node_type), layer.real_time.total_seconds())
             for part, request in zip(PARTS[self._task], self._requests, strict=True)
@@ -117,5 +117,5 @@ class OpenVINOEngine:
 
 
 def _own_name(port: Any) -> str:  # noqa: ANN401
-    """The name that we gave to an input or output, among those that TensorFlow added."""
+    """Our name of an input or output, among those added by TensorFlow."""
     return next(str(name) for name in sorted(port.get_names()) if ":" not in name and "/" not in name)

@@ -1,4 +1,4 @@
-"""Do two engines say the same? Checked on drawn previews whenever a network is handed to OpenVINO."""
+"""Parity check of two engines, on synthetic previews, whenever a network is loaded into OpenVINO."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 
 from cascade.core.data_files import read_npz
 from cascade.core.exposure import BoolArray, Instances, UInt8Array
-from cascade.networks.engines.base import Answer, sigmoid
+from cascade.networks.engines.base import Outputs, sigmoid
 from cascade.networks.golden import golden_images
 from cascade.networks.model_info import ModelInfo
 from cascade.networks.paste import instances_of
 
 MIN_MASK_IOU = 0.98
-"""Smallest intersection over union of the masks of one artifact."""
+"""Minimum intersection over union of the masks of an artifact."""
 
 SCORE_MARGIN = 0.05
-"""Scores may differ by this; artifacts scored within it of the threshold may be there or not."""
+"""Tolerance of scores; artifacts with scores this close to the threshold may be missing."""
 
 PREVIEWS_FILE = "parity_previews.npz"
 """Simulated previews with artifacts of every class, (6, 400, 400) uint8."""
@@ -26,16 +26,16 @@ PREVIEWS_FILE = "parity_previews.npz"
 @dataclass(frozen=True, slots=True)
 class Parity:
     """
-    How far an engine is from Keras.
+    Deviation of an engine from Keras.
 
     Attributes
     ----------
     n_compared
         Artifacts, or exposures for a screen.
     n_unmatched
-        Those that only one of the two found.
+        Those found by only one of the two.
     min_iou
-        Smallest mask overlap of matched artifacts; 1 without any.
+        Lowest mask overlap of matched artifacts; 1 without any.
     max_score_difference
         Largest difference of scores in [0, 1].
     """
@@ -47,12 +47,12 @@ class Parity:
 
     @property
     def close(self) -> bool:
-        """Whether both say the same, within what `MIN_MASK_IOU` and `SCORE_MARGIN` allow."""
+        """Whether both agree within `MIN_MASK_IOU` and `SCORE_MARGIN`."""
         same = self.min_iou >= MIN_MASK_IOU and self.max_score_difference <= SCORE_MARGIN
         return same and not self.n_unmatched
 
     def __str__(self) -> str:
-        """For messages."""
+        """Summary for messages."""
         return (
             f"{self.n_compared} compared, {self.n_unmatched} unmatched, mask IoU at least {self.min_iou:.3f}, "
             f"scores within {self.max_score_difference:.3f}"
@@ -60,13 +60,13 @@ class Parity:
 
 
 def parity_previews() -> UInt8Array:
-    """Previews on which engines are compared, (8, 400, 400) uint8: the golden ones and artifacts of every class."""
+    """Previews of the parity check, (8, 400, 400) uint8: the golden ones and artifacts of every class."""
     _, arrays = read_npz(__package__, PREVIEWS_FILE, build="python -m cascade.simulate.build_parity_previews")
     return np.concatenate([golden_images(), arrays["previews"]])
 
 
-def compare(info: ModelInfo, expected: Answer, got: Answer) -> Parity:
-    """Compare an engine's answer on some images with that of Keras."""
+def compare(info: ModelInfo, expected: Outputs, got: Outputs) -> Parity:
+    """Compare an engine's outputs for some images with those of Keras."""
     if info.task == "screen":
         difference = np.abs(sigmoid(expected["logit"]) - sigmoid(got["logit"]))
         return Parity(len(difference), 0, 1.0, float(np.max(difference, initial=0.0)))
@@ -84,8 +84,8 @@ def compare(info: ModelInfo, expected: Answer, got: Answer) -> Parity:
     )
 
 
-def _map_difference(expected: Answer, got: Answer) -> float:
-    """How far semantic maps differ, but for one cell in a thousand; 0 without any."""
+def _map_difference(expected: Outputs, got: Outputs) -> float:
+    """99.9th percentile of the difference of semantic maps; 0 without any."""
     if "semantic" not in expected:
         return 0.0
     return float(np.quantile(np.abs(expected["semantic"] - got["semantic"]), 0.999))
@@ -96,12 +96,12 @@ def _compare_instances(expected: Instances, got: Instances, threshold: float) ->
     taken: set[int] = set()
     iou, difference, n_unmatched = [1.0], [0.0], 0
     for n in np.argsort(-expected.scores):
-        rivals = [k for k in np.flatnonzero(got.classes == expected.classes[n]).tolist() if k not in taken]
-        overlaps = [_iou(expected.masks[n], got.masks[k]) for k in rivals]
+        candidates = [k for k in np.flatnonzero(got.classes == expected.classes[n]).tolist() if k not in taken]
+        overlaps = [_iou(expected.masks[n], got.masks[k]) for k in candidates]
         if not overlaps or max(overlaps) < MIN_MASK_IOU / 2:
             n_unmatched += int(expected.scores[n] >= threshold + SCORE_MARGIN)
             continue
-        best = rivals[int(np.argmax(overlaps))]
+        best = candidates[int(np.argmax(overlaps))]
         taken.add(best)
         if max(expected.scores[n], got.scores[best]) >= threshold + SCORE_MARGIN:
             iou.append(max(overlaps))
@@ -110,9 +110,9 @@ def _compare_instances(expected: Instances, got: Instances, threshold: float) ->
     return Parity(len(iou) - 1 + n_unmatched, n_unmatched + len(extra), min(iou), max(difference))
 
 
-def _instances(answer: Answer, n: int, threshold: float) -> Instances:
-    """Artifacts of one image down to a little under the threshold."""
-    boxes, scores, classes, masks = (answer[key][n] for key in ("boxes", "scores", "classes", "masks"))
+def _instances(outputs: Outputs, n: int, threshold: float) -> Instances:
+    """Artifacts of one image down to `SCORE_MARGIN` below the threshold."""
+    boxes, scores, classes, masks = (outputs[key][n] for key in ("boxes", "scores", "classes", "masks"))
     return instances_of(boxes, scores, classes, masks, min_score=max(0.0, threshold - SCORE_MARGIN))
 
 

@@ -1,4 +1,4 @@
-"""Choosing an engine for a model, and checking it."""
+"""Select an engine for a model, with a parity check."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ logger = logging.getLogger(__name__)
 
 EngineName = Literal["auto", "keras", "openvino"]
 ENGINES: tuple[str, ...] = get_args(EngineName)
-"""What can be asked for."""
+"""Accepted engine names."""
 
 
 def load_engine(info: ModelInfo, engine: str = "auto") -> Engine:
     """
     Load a model into an engine.
 
-    ``"auto"`` takes Keras where its backend sees a GPU or is not TensorFlow, else OpenVINO where it is installed and
-    answers as Keras does, else Keras. OpenVINO computes in bfloat16 where the CPU is made for it and the detections
-    stay the same as Keras' on `cascade.networks.engines.parity.parity_previews`, else in float32.
+    ``"auto"`` selects Keras if its backend has a GPU or is not TensorFlow, else OpenVINO if it is installed and passes
+    the parity check against Keras on `cascade.networks.engines.parity.parity_previews`, else Keras. OpenVINO runs in
+    bfloat16 if the CPU is fast in it and the check passes, else in float32.
 
     Raises
     ------
     ConfigError
         If there is no such engine, or it is not installed.
     ModelError
-        If the model is damaged, or OpenVINO is asked for and answers otherwise than Keras in float32, too.
+        If the model is damaged, or OpenVINO is requested and fails the parity check in float32, too.
     """
     check_engine(engine)
     if engine == "keras" or (engine == "auto" and not (exports(info) and _prefers_openvino())):
@@ -45,15 +45,16 @@ def load_engine(info: ModelInfo, engine: str = "auto") -> Engine:
         if parity.close:
             logger.info("%s runs on %s (against Keras: %s)", info.name, loaded.name, parity)
             return loaded
-        logger.warning("%s: %s answers otherwise than Keras (%s)", info.name, loaded.name, parity)
+        logger.info("%s: outputs of %s differ from Keras (%s)", info.name, loaded.name, parity)
     if engine == "auto":
+        logger.warning("%s: outputs of OpenVINO differ from Keras (%s), so it runs on Keras", info.name, parity)
         return _keras_engine(info)
-    msg = f"{info.folder}: OpenVINO answers otherwise than Keras, in float32 too ({parity}); use --engine keras"
+    msg = f"{info.folder}: outputs of OpenVINO differ from Keras, in float32 too ({parity}); use --engine keras"
     raise ModelError(msg)
 
 
 def _keras_engine(info: ModelInfo) -> Engine:
-    """Keras' own inference."""
+    """The Keras engine."""
     engine = KerasEngine(load_network(info), info.task)
     logger.info("%s runs on %s", info.name, engine.name)
     return engine
@@ -66,7 +67,7 @@ def check_engine(engine: str) -> None:
     Raises
     ------
     ConfigError
-        If it is not one of `ENGINES`, or is not there.
+        If it is not one of `ENGINES`, or not installed.
     """
     if engine not in ENGINES:
         msg = f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}"
@@ -78,15 +79,15 @@ def check_engine(engine: str) -> None:
 
 def openvino_engines(info: ModelInfo) -> Iterator[tuple[Engine, Parity]]:
     """
-    A model in OpenVINO at every precision that suits this CPU, the fastest first, and how far each is from Keras.
+    A model in OpenVINO at every precision for this CPU, the fastest first, with its parity check against Keras.
 
     Raises
     ------
     ConfigError
-        If there is no export for its architecture.
+        If its architecture cannot be exported.
     """
     if not exports(info):
-        msg = f"{info.name}: architecture {info.architecture['name']!r} has no export; use --engine keras"
+        msg = f"{info.name}: architecture {info.architecture['name']!r} has no OpenVINO export; use --engine keras"
         raise ConfigError(msg)
     from cascade.networks.engines.openvino_cache import exported
     from cascade.networks.engines.openvino_run import OpenVINOEngine, Precision, native_precision
@@ -99,12 +100,12 @@ def openvino_engines(info: ModelInfo) -> Iterator[tuple[Engine, Parity]]:
 
 
 def exports(info: ModelInfo) -> bool:
-    """Whether a model can be handed to OpenVINO; a semantic net alone, a step of training, cannot."""
+    """Whether a model can be exported to OpenVINO; a semantic net without instances, for pretraining, cannot."""
     return bool(info.architecture["name"] != "semantic")
 
 
 def _prefers_openvino() -> bool:
-    """Whether `auto` means OpenVINO."""
+    """Whether `auto` selects OpenVINO."""
     backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
     return has_openvino() and backend == "tensorflow" and not _has_gpu()
 
@@ -115,7 +116,7 @@ def has_openvino() -> bool:
 
 
 def _has_gpu() -> bool:
-    """Whether TensorFlow sees a GPU; it is asked, which takes seconds, only where the system shows one."""
+    """Whether TensorFlow has a GPU; it is imported, which takes seconds, only if the system has one."""
     if not any(Path("/dev").glob("nvidia[0-9]*")):
         return False
     import_keras()

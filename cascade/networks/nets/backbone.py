@@ -8,19 +8,19 @@ from keras import layers
 
 from cascade.networks.nets.boxes import Tensor
 
-# Few images a batch: statistics move faster than Keras' default of 0.99 allows.
+# Small batches: the moving averages would lag with Keras' default of 0.99.
 _NORM_MOMENTUM = 0.95
 
 
 def conv_norm_relu(x: Tensor, filters: int, *, name: str, stride: int = 1, relu: bool = True) -> Tensor:
-    """A 3x3 convolution, batch normalisation and, unless told otherwise, ReLU."""
+    """A 3x3 convolution, batch normalisation and, by default, ReLU."""
     x = layers.Conv2D(filters, 3, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
     x = layers.BatchNormalization(momentum=_NORM_MOMENTUM, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 
 def residual_block(x: Tensor, *, name: str) -> Tensor:
-    """Two 3x3 convolutions around which the input is added."""
+    """Two 3x3 convolutions with a skip connection."""
     filters = x.shape[-1]
     y = conv_norm_relu(x, filters, name=f"{name}_1")
     y = conv_norm_relu(y, filters, name=f"{name}_2", relu=False)
@@ -41,7 +41,7 @@ def residual_stages(x: Tensor, widths: Sequence[int], blocks: Sequence[int]) -> 
     Returns
     -------
     list of tensor
-        One a stage, shape (B, H / stride, W / stride, width).
+        One per stage, shape (B, H / stride, W / stride, width).
     """
     stages = []
     for k, (width, n_blocks) in enumerate(zip(widths, blocks, strict=True), start=1):

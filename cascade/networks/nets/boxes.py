@@ -1,4 +1,4 @@
-"""Boxes (y0, x0, y1, x1): anchors, overlaps, and the offsets that networks predict."""
+"""Boxes (y0, x0, y1, x1): anchors, intersection over union, and encoded offsets."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def pyramid_anchors(
     inclusive: bool = False,
 ) -> npt.NDArray[np.float32]:
     """
-    Lay anchors over all levels of a pyramid.
+    Generate the anchors of all levels of a pyramid.
 
     Parameters
     ----------
     size : int
         Side of the square input in pixels.
     strides : sequence of int
-        Pixels per cell, one a level.
+        Pixels per cell of each level.
     sizes : sequence of float
         Side of the square anchor of each level in pixels.
     ratios : sequence of float
-        Width over height; the area is kept.
+        Width over height, at constant area.
     centre : float
-        Where in its cell an anchor is centred, in cells; Matterport's sit on the corner, at 0.
+        Centre of an anchor within its cell, in cells; 0, the corner, for Matterport's.
     inclusive : bool
         Whether anchors end on their last pixel, one before their far edge, as in Matterport's normalised coordinates.
 
@@ -86,14 +86,14 @@ def overlaps(a: Tensor, b: Tensor) -> Tensor:
 
 
 def area(boxes: Tensor) -> Tensor:
-    """Area of boxes (..., 4) in square pixels; 0 for a box turned inside out."""
+    """Area of boxes (..., 4) in square pixels; 0 for inverted boxes."""
     sides = ops.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
     return sides[..., 0] * sides[..., 1]
 
 
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     """
-    Offsets (dy, dx, dh, dw) that turn anchors into boxes, in units of `OFFSET_SCALE`.
+    Offsets (dy, dx, dh, dw) from anchors to boxes, in units of `OFFSET_SCALE`.
 
     Both have shape (..., 4) and sides of at least 1e-3 px are assumed for empty boxes.
 
@@ -117,7 +117,7 @@ def decode(offsets: Tensor, anchors: Tensor) -> Tensor:
 
 
 def clip(boxes: Tensor, size: float) -> Tensor:
-    """Cut boxes (..., 4) to a square of `size` pixels."""
+    """Clip boxes (..., 4) to a square of `size` pixels."""
     return ops.clip(boxes, 0.0, float(size))
 
 

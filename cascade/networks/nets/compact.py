@@ -13,7 +13,7 @@ from cascade.networks.nets.efficientnet import efficientnet_lite0_stages
 from cascade.networks.nets.fpn import feature_pyramid
 from cascade.networks.nets.frame import Frame, normalised, preview_input
 from cascade.networks.nets.heads import build_box_head, build_mask_head
-from cascade.networks.nets.mask_rcnn import N_CLASSES, Limits, MaskRCNN, Sampling
+from cascade.networks.nets.mask_rcnn import Limits, MaskRCNN, Sampling
 from cascade.networks.nets.rpn import RPNHead
 from cascade.networks.nets.semantic import N_LEVELS, SemanticNet, build_semantic_head
 
@@ -33,7 +33,7 @@ class CompactConfig:
     Attributes
     ----------
     offset, scale
-        Grey level of the sky and of one unit: the network sees ``(image - offset) / scale``.
+        Normalisation of grey levels: ``(image - offset) / scale``.
     pyramid_channels
         Channels of the feature pyramid.
     head_width, mask_width, mask_depth
@@ -47,7 +47,7 @@ class CompactConfig:
     widths, blocks
         Channels and residual blocks of the residual backbone's five stages (strides 2 to 32).
     semantic_width
-        Width of the semantic head; 0: none.
+        Width of the semantic head; 0: no head.
     """
 
     offset: float
@@ -73,14 +73,14 @@ _BACKBONES: Mapping[str, Callable[[Tensor, CompactConfig], list[Tensor]]] = {
 }
 
 
-def build_compact(config: CompactConfig) -> MaskRCNN:
+def build_compact(config: CompactConfig, n_classes: int) -> MaskRCNN:
     """
     Build the network.
 
     Raises
     ------
     ValueError
-        If there is no such backbone, or a number makes no sense.
+        If there is no such backbone, or a number is invalid.
     """
     channels = config.pyramid_channels
     pyramid = _build_pyramid(config)
@@ -88,8 +88,8 @@ def build_compact(config: CompactConfig) -> MaskRCNN:
         frame=FRAME,
         pyramid=pyramid,
         rpn_head=RPNHead(channels, len(ANCHOR_RATIOS), name="rpn_head"),
-        box_head=build_box_head(BOX_BINS, channels, config.head_width, N_CLASSES),
-        mask_head=build_mask_head(MASK_BINS, channels, config.mask_width, config.mask_depth, N_CLASSES),
+        box_head=build_box_head(BOX_BINS, channels, config.head_width, n_classes),
+        mask_head=build_mask_head(MASK_BINS, channels, config.mask_width, config.mask_depth, n_classes),
         anchors=pyramid_anchors(FRAME.size, STRIDES, config.anchor_sizes_px, ANCHOR_RATIOS),
         sampling=Sampling(
             strides=STRIDES, canonical_px=config.anchor_sizes_px[1], box_bins=BOX_BINS, mask_bins=MASK_BINS
@@ -98,29 +98,29 @@ def build_compact(config: CompactConfig) -> MaskRCNN:
             n_candidates=config.n_candidates, n_proposals=config.n_proposals, n_detections=config.n_detections,
             min_score=config.min_score,
         ),
-        semantic_head=_build_semantic_head(pyramid, config) if config.semantic_width else None,
+        semantic_head=_build_semantic_head(pyramid, config, n_classes) if config.semantic_width else None,
     )  # fmt: skip
 
 
-def build_semantic_net(config: CompactConfig) -> SemanticNet:
+def build_semantic_net(config: CompactConfig, n_classes: int) -> SemanticNet:
     """
-    Build the pyramid and the semantic head alone: the start of a training, and the yardstick for Mask R-CNN.
+    Build the pyramid and the semantic head only: for pretraining, and as a baseline for Mask R-CNN.
 
     Raises
     ------
     ValueError
-        If there is no such backbone, no semantic head, or a number makes no sense.
+        If there is no such backbone, no semantic head, or a number is invalid.
     """
     if not config.semantic_width:
         msg = "semantic_width: expected a positive number, got 0"
         raise ValueError(msg)
     pyramid = _build_pyramid(config)
-    return SemanticNet(pyramid=pyramid, semantic_head=_build_semantic_head(pyramid, config))
+    return SemanticNet(pyramid=pyramid, semantic_head=_build_semantic_head(pyramid, config, n_classes))
 
 
-def _build_semantic_head(pyramid: keras.Model, config: CompactConfig) -> keras.Model:
+def _build_semantic_head(pyramid: keras.Model, config: CompactConfig, n_classes: int) -> keras.Model:
     """The semantic head on the finest levels of a pyramid."""
-    return build_semantic_head(pyramid.outputs[:N_LEVELS], config.semantic_width, padding=FRAME.padding)
+    return build_semantic_head(pyramid.outputs[:N_LEVELS], config.semantic_width, n_classes, padding=FRAME.padding)
 
 
 def _build_pyramid(config: CompactConfig) -> keras.Model:

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and floating-point operations an image."""
+"""Computational cost of a network: floating-point operations per image."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from cascade.networks.nets.mask_rcnn import MaskRCNN
 
 def gflop(network: keras.Model) -> float:
     """
-    Count the operations of all convolutions and matrix products on one image, in 1e9; a multiply-add is two.
+    Count the operations of all convolutions and matrix products for one image, in 1e9; a multiply-add is two.
 
-    The rest (normalisation, activations, sampling, suppression) is left out: it is a few per cent of the operations.
+    The rest (normalisation, activations, sampling, suppression), a few per cent, is ignored.
     """
     if not isinstance(network, MaskRCNN):
         return _model_flop(network) / 1e9
@@ -42,13 +42,13 @@ def _layer_flop(layer: keras.layers.Layer, shape: tuple[int | None, ...]) -> flo
 
 
 def _convolution(layer: Any, shape: tuple[int | None, ...]) -> float:  # noqa: ANN401
-    """Multiply-adds: every output pixel sees the kernel."""
+    """Multiply-adds: the kernel is applied once per output pixel."""
     out = layer.compute_output_shape(shape)
     return float(math.prod(layer.kernel.shape) * math.prod(out[1:3]))
 
 
 def _transposed(layer: Any, shape: tuple[int | None, ...]) -> float:  # noqa: ANN401
-    """Multiply-adds: every input pixel spreads the kernel."""
+    """Multiply-adds: the kernel is applied once per input pixel."""
     return float(math.prod(layer.kernel.shape) * math.prod(side or 0 for side in shape[1:3]))
 
 

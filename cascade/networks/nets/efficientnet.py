@@ -19,7 +19,7 @@ _GROUPS = (
     (6, 3, 1, 320, 1),
 )
 _STAGE_ENDS = (0, 1, 2, 4, 6)  # the last group at each stride
-# Few images a batch: statistics move faster than the 0.99 of ImageNet's recipes allows.
+# Small batches: the moving averages would lag with the 0.99 of ImageNet recipes.
 _NORM_MOMENTUM = 0.95
 
 
@@ -54,7 +54,7 @@ def efficientnet_lite0_stages(x: Tensor) -> list[Tensor]:
 
 
 def _inverted_residual(x: Tensor, expansion: int, kernel: int, stride: int, channels: int, *, name: str) -> Tensor:
-    """Expand, convolve by channel, project; the input is added where the shape allows (arXiv:1801.04381)."""
+    """Expansion, depthwise convolution, projection, and a skip connection if the shape allows (arXiv:1801.04381)."""
     y = x
     if expansion > 1:
         y = layers.Conv2D(expansion * x.shape[-1], 1, use_bias=False, name=f"{name}_expand_conv")(y)
@@ -67,6 +67,6 @@ def _inverted_residual(x: Tensor, expansion: int, kernel: int, stride: int, chan
 
 
 def _norm(x: Tensor, name: str, *, relu: bool = True) -> Tensor:
-    """Batch normalisation and, unless told otherwise, ReLU6."""
+    """Batch normalisation and, by default, ReLU6."""
     x = layers.BatchNormalization(momentum=_NORM_MOMENTUM, name=f"{name}_norm")(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x

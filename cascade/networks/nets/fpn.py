@@ -11,12 +11,12 @@ from cascade.networks.nets.boxes import Tensor
 
 def feature_pyramid(features: Sequence[Tensor], channels: int, *, first: int) -> list[Tensor]:
     """
-    Carry coarse features down to fine levels, and add one level above the coarsest.
+    Build the top-down pathway of a feature pyramid, and one level above the coarsest.
 
     Parameters
     ----------
     features : sequence of tensor
-        Backbone stages, fine to coarse, each half the size of the one before.
+        Backbone stages, fine to coarse, each half the size of the previous.
     channels : int
         Channels of every level.
     first : int

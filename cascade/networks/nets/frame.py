@@ -1,4 +1,4 @@
-"""How a preview lies in the square that a network sees."""
+"""Mapping between previews and the square input of a network."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from cascade.networks.nets.boxes import Tensor
 @dataclass(frozen=True, slots=True)
 class Frame:
     """
-    The square of a network's input, and how pixels of the preview map to it.
+    Square input of a network, and the mapping of preview pixels to it.
 
     Attributes
     ----------
     size
         Side of the square in network pixels.
     stretched
-        Whether the preview fills the square; else it keeps its scale and lies in the middle, and the rest is sky.
+        Whether the preview is resized to the square; else it is centred and padded with sky.
     inclusive
-        Whether a box ends on its last pixel, as in Matterport's normalised coordinates; else at that pixel's far edge.
+        Whether boxes end on their last pixel, as in Matterport's normalised coordinates; else they are half-open.
     """
 
     size: int
@@ -32,12 +32,12 @@ class Frame:
 
     @property
     def scale(self) -> float:
-        """Network pixels a pixel of the preview."""
+        """Network pixels per preview pixel."""
         return self.size / PREVIEW_SHAPE[0] if self.stretched else 1.0
 
     @property
     def padding(self) -> int:
-        """Network pixels of sky on each side."""
+        """Padding on each side in network pixels."""
         return 0 if self.stretched else (self.size - PREVIEW_SHAPE[0]) // 2
 
     @property
@@ -55,10 +55,10 @@ class Frame:
 
     def fit(self, images: Tensor, *, sky: float) -> Tensor:
         """
-        Bring previews (B, 400, 400, 1) to the network's size; `sky` is the grey level of what lies around them.
+        Resize or pad previews (B, 400, 400, 1) to the network's size; `sky` is the grey level of the padding.
 
-        This comes before any normalisation: OpenVINO 2026.4 merges padding with zeros into a "same" convolution behind
-        it and forgets that convolution's own padding.
+        This comes before any normalisation: OpenVINO 2026.4 merges zero padding into a following "same" convolution
+        and drops that convolution's own padding.
         """
         if self.stretched:
             stretch = layers.Resizing(self.size, self.size, interpolation="bilinear", dtype="float32", name="stretch")
@@ -67,7 +67,7 @@ class Frame:
         return ops.pad(images, [[0, 0], margin, margin, [0, 0]], constant_values=sky)
 
     def _shift(self) -> Tensor:
-        """What is added to a scaled box."""
+        """Offset added to a scaled box."""
         far = self.padding - int(self.inclusive)
         return ops.convert_to_tensor([self.padding, self.padding, far, far], dtype="float32")
 

@@ -1,4 +1,4 @@
-"""What is in a region, where exactly, and which pixels belong to it."""
+"""The box head, which classifies and refines regions, and the mask head."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def build_box_head(size: int, channels: int, width: int, n_classes: int) -> kera
 
 def build_mask_head(size: int, channels: int, width: int, depth: int, n_classes: int) -> keras.Model:
     """
-    Build the head that draws masks, one a class.
+    Build the head that predicts masks, one per class.
 
     Returns
     -------
@@ -46,13 +46,13 @@ def build_mask_head(size: int, channels: int, width: int, depth: int, n_classes:
 
 
 def split_box_head(head: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """A box head in two: up to its last hidden layer, and the two layers of logits and offsets."""
+    """Split a box head into its hidden layers and its two output layers of logits and offsets."""
     (logits,) = (layer for layer in head.layers if layer.name.endswith("logits"))
     return keras.Model(head.inputs, logits.input), keras.Model(logits.input, head.outputs)
 
 
 def by_region(head: keras.Model, regions: Tensor) -> list[Tensor]:
-    """Run a head over (B, N, h, w, C) regions at once; every output comes back as (B, N, ...)."""
+    """Run a head on (B, N, h, w, C) regions at once; outputs have shape (B, N, ...)."""
     n_regions = regions.shape[1]
     outputs = head(keras.ops.reshape(regions, (-1, *regions.shape[2:])))
     return [

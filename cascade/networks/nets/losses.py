@@ -1,4 +1,4 @@
-"""The five losses of Mask R-CNN, one number an image."""
+"""The five losses of Mask R-CNN, one number per image."""
 
 from __future__ import annotations
 
@@ -94,6 +94,6 @@ def _of_class(values: Tensor, targets: RegionTargets) -> Tensor:
 
 
 def _huber(error: Tensor) -> Tensor:
-    """Smooth L1 with its bend at 1."""
+    """Huber loss (smooth L1) with delta = 1."""
     size = ops.abs(error)
     return ops.where(size < 1.0, 0.5 * size * size, size - 0.5)

@@ -1,4 +1,4 @@
-"""Mask R-CNN (He et al. 2017, arXiv:1703.06870): the wiring of parts that it is given, for use and for training."""
+"""Mask R-CNN (He et al. 2017, arXiv:1703.06870): the wiring of its parts, for inference and for training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from cascade.core.exposure import Artifact
 from cascade.networks.nets.boxes import Tensor, area, clip, decode
 from cascade.networks.nets.frame import Frame
 from cascade.networks.nets.heads import by_region
@@ -22,22 +21,21 @@ from cascade.networks.nets.semantic import N_LEVELS as N_SEMANTIC_LEVELS
 from cascade.networks.nets.semantic import semantic_loss
 from cascade.networks.nets.targets import crop_masks, match_anchors, sample_regions
 
-N_CLASSES = len(Artifact)
 LOSSES = ("anchor_score", "anchor_box", "region_class", "region_box", "mask", "semantic")
-"""Names of the losses, in the order in which training reports them."""
+"""Names of the losses, in the order of training logs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """
-    How the features of a region are cut out of the pyramid.
+    Sampling of region features from the pyramid.
 
     Attributes
     ----------
     strides
-        Pixels per cell of the levels that regions are cut from, fine to coarse; the pyramid may have more.
+        Pixels per cell of the levels used by ROIAlign, fine to coarse; the pyramid may have more.
     canonical_px
-        Regions of this side, in network pixels, and up to twice it use the second level.
+        Regions of one to two times this side, in network pixels, use the second level.
     box_bins, mask_bins
         Samples on each side for the box and for the mask head.
     edge_to_edge
@@ -54,21 +52,22 @@ class Sampling:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
-    How many boxes an image may have at each step; they bound time and memory on crowded images.
+    Maximum number of boxes per image at each step; bounds time and memory on crowded images.
 
     Attributes
     ----------
     n_candidates, n_proposals
-        Anchors that enter non-maximum suppression, and regions that leave it.
+        Anchors before non-maximum suppression, and proposals after it.
     n_detections
-        Instances at most; the annotators drew 13 at most.
+        Maximum number of instances; annotators drew up to 13.
     min_score
-        Detections below it are dropped before the last suppression.
+        Detections below it are dropped before the final suppression.
     proposal_overlap, detection_overlap
-        Overlap above which the worse of two proposals, or of two detections of one class, is dropped.
+        Intersection over union above which the lower-scoring of two proposals, or of two detections of one class, is
+        dropped.
     one_class
-        Whether a region counts for its likeliest class alone, or not at all where that is background (Matterport's
-        rule); else for every class.
+        Whether a region is a detection of its most probable class only, and none if that is background (Matterport's
+        rule); else of every class.
     """
 
     n_candidates: int
@@ -85,18 +84,18 @@ class MaskRCNN(keras.Model):
     Find artifacts in previews.
 
     Input (B, 400, 400, 1), grey levels 0-255. Output, a dict of float32: `boxes` (B, D, 4) in pixels of the preview,
-    `scores` (B, D), 0 where there is no detection, `classes` (B, D) int32 values of `Artifact`, and `masks`
-    (B, D, m, m) probabilities within each box. With a semantic head there is also `semantic`, (B, 100, 100, 4)
-    probabilities of `cascade.networks.nets.semantic.CHANNELS`.
+    `scores` (B, D), 0 where there is no detection, `classes` (B, D) int32 indices among the C classes of the model, and
+    `masks` (B, D, m, m) probabilities within each box. With a semantic head there is also `semantic`,
+    (B, 100, 100, C + 1) probabilities; see `cascade.networks.nets.semantic`.
 
     Parameters
     ----------
     frame : Frame
-        How previews lie in the network's input.
+        Mapping of previews to the network's input.
     pyramid : keras.Model
         Previews to feature levels, fine to coarse.
     rpn_head : RPNHead
-        Scores and shifts the anchors of one level.
+        Logits and offsets of the anchors of one level.
     box_head, mask_head : keras.Model
         See `cascade.networks.nets.heads`.
     anchors : ndarray of float32, shape (A, 4)
@@ -123,8 +122,13 @@ class MaskRCNN(keras.Model):
 
     @property
     def mask_size(self) -> int:
-        """Side of the masks that the mask head draws."""
+        """Side of the masks of the mask head."""
         return int(self.mask_head.output.shape[1])
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes the heads tell apart."""
+        return int(self.mask_head.output.shape[-1])
 
     def call(self, images: Tensor) -> dict[str, Tensor]:
         """Detect artifacts."""
@@ -134,13 +138,13 @@ class MaskRCNN(keras.Model):
         class_logits, shifts = by_region(self.box_head, self.align(table, proposals, self.sampling.box_bins))
         boxes, scores, classes = self.detect(proposals, valid, class_logits, shifts)
         masks = self.draw(self.align(table, boxes, self.sampling.mask_bins), classes)
-        answer = {"boxes": self.frame.to_preview(boxes), "scores": scores, "classes": classes, "masks": masks}
+        outputs = {"boxes": self.frame.to_preview(boxes), "scores": scores, "classes": classes, "masks": masks}
         if self.semantic_head is not None:
-            answer["semantic"] = ops.sigmoid(self.semantic_logits(levels, training=False))
-        return answer
+            outputs["semantic"] = ops.sigmoid(self.semantic_logits(levels, training=False))
+        return outputs
 
     def semantic_logits(self, levels: Sequence[Tensor], *, training: bool) -> Tensor:
-        """Logits of the semantic map, (B, 100, 100, 4); only with a semantic head."""
+        """Logits of the semantic map, (B, 100, 100, C + 1); only with a semantic head."""
         assert self.semantic_head is not None
         return self.semantic_head(levels[:N_SEMANTIC_LEVELS], training=training)
 
@@ -154,7 +158,7 @@ class MaskRCNN(keras.Model):
         return feature_table(levels[: len(self.sampling.strides)])
 
     def propose(self, logits: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Regions (B, N, 4) worth a second look, in network pixels, and which are valid."""
+        """Proposals (B, N, 4) in network pixels, and which are valid."""
         return propose(
             ops.stop_gradient(logits), ops.stop_gradient(offsets), ops.convert_to_tensor(self.anchors),
             limit=self.frame.limit, n_candidates=self.limits.n_candidates, n_proposals=self.limits.n_proposals,
@@ -171,44 +175,44 @@ class MaskRCNN(keras.Model):
         )  # fmt: skip
 
     def draw(self, regions: Tensor, classes: Tensor) -> Tensor:
-        """Masks (B, D, m, m) of regions (B, D, bins, bins, C), each of its own class."""
+        """Masks (B, D, m, m) of regions (B, D, bins, bins, C), each for its own class."""
         (logits,) = by_region(self.mask_head, regions)
-        of_class = ops.one_hot(classes, N_CLASSES, dtype="float32")[:, :, None, None]
+        of_class = ops.one_hot(classes, self.n_classes, dtype="float32")[:, :, None, None]
         return ops.sigmoid(ops.sum(logits * of_class, axis=-1))
 
     def detect(
         self, proposals: Tensor, valid: Tensor, class_logits: Tensor, shifts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes (B, D, 4), scores and classes (B, D): duplicates suppressed class by class, the best kept."""
+        """Boxes (B, D, 4), scores and classes (B, D) after class-wise non-maximum suppression."""
         limits = self.limits
-        n_pairs = limits.n_proposals * N_CLASSES
+        n_pairs = limits.n_proposals * self.n_classes
         probabilities = ops.softmax(class_logits, axis=-1) * ops.cast(valid, "float32")[..., None]
         scores = probabilities[..., 1:]
         n_usable = n_pairs
         if limits.one_class:
             scores = ops.where(scores >= ops.max(probabilities, axis=-1, keepdims=True), scores, 0.0)
             n_usable = limits.n_proposals
-        shifts = ops.reshape(shifts, (-1, limits.n_proposals, N_CLASSES, 4))
+        shifts = ops.reshape(shifts, (-1, limits.n_proposals, self.n_classes, 4))
         boxes = clip(decode(shifts, proposals[:, :, None]), self.frame.limit)
         scores, order = ops.top_k(ops.reshape(scores, (-1, n_pairs)), min(n_usable, limits.n_candidates))
         boxes = pick(ops.reshape(boxes, (-1, n_pairs, 4)), order)
-        classes = ops.cast(order % N_CLASSES, "int32")
-        # Far apart, boxes of different classes never overlap.
-        apart = boxes + ops.cast(classes, "float32")[..., None] * (2.0 * self.frame.size)
+        classes = ops.cast(order % self.n_classes, "int32")
+        # Shifted by class, boxes of different classes never overlap.
+        shifted = boxes + ops.cast(classes, "float32")[..., None] * (2.0 * self.frame.size)
         usable = ops.logical_and(scores >= limits.min_score, area(boxes) >= 1.0)
-        stays = suppress(apart, usable, max_overlap=limits.detection_overlap)
-        chosen, found = best(stays, limits.n_detections)
+        kept = suppress(shifted, usable, max_overlap=limits.detection_overlap)
+        chosen, found = best(kept, limits.n_detections)
         scores = ops.where(found, ops.take_along_axis(scores, chosen, axis=1), 0.0)
         return pick(boxes, chosen), scores, ops.take_along_axis(classes, chosen, axis=1)
 
 
 class MaskRCNNTraining(keras.Model):
     """
-    A Mask R-CNN together with its losses, for `keras.Model.fit`.
+    A Mask R-CNN with its losses, for `keras.Model.fit`.
 
-    Input: a dict of `image` (B, 400, 400, 1), `boxes` (B, G, 4) in pixels of the preview, `classes` (B, G) values of
-    `Artifact` or -1 for padding, `masks` (B, G, 400, 400) uint8 0 or 1, `shares` (B, 100, 100, 4) share of each cell
-    that each of `cascade.networks.nets.semantic.CHANNELS` covers. Output: a dict of the losses (B,) in `LOSSES`,
+    Input: a dict of `image` (B, 400, 400, 1), `boxes` (B, G, 4) in pixels of the preview, `classes` (B, G)
+    indices among the C classes or -1 for padding, `masks` (B, G, 400, 400) uint8 0 or 1, `shares` (B, 100, 100, C + 1),
+    the covered fraction of each cell by class, and by any. Output: a dict of the losses (B,) in `LOSSES`,
     without that of a missing semantic head; compile it with `mean_loss` for each. Images without any instance train as
     background.
     """
@@ -252,20 +256,20 @@ class MaskRCNNTraining(keras.Model):
             *region_losses(class_logits, shifts, regions),
             mask_loss(mask_logits, masks, regions),
         )
-        answer = dict(zip(LOSSES, losses, strict=False))
+        named = dict(zip(LOSSES, losses, strict=False))
         if network.semantic_head is not None:
-            answer["semantic"] = semantic_loss(network.semantic_logits(levels, training=training), batch["shares"])
-        return answer
+            named["semantic"] = semantic_loss(network.semantic_logits(levels, training=training), batch["shares"])
+        return named
 
 
 def mean_loss(_unused: Tensor, losses: Tensor) -> Tensor:
-    """Mean over the batch of a loss that the model computed itself, in the signature that Keras wants."""
+    """Mean over the batch of a loss computed by the model itself, with the signature of a Keras loss."""
     return ops.mean(losses)
 
 
 def probe(network: MaskRCNN, images: Tensor) -> npt.NDArray[np.float32]:
     """
-    Reduce every head's answer on fixed boxes to a few numbers, for golden checks.
+    Reduce every head's output on fixed boxes to a few numbers, for golden outputs.
 
     They are root mean squares, which unlike detections change smoothly with the weights and never vanish.
     """

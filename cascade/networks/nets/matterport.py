@@ -1,9 +1,8 @@
 """
-Matterport's Mask R-CNN: the graph of the paper and of the `mrcnn` package, layer by layer, name by name.
+Matterport's Mask R-CNN: the graph of the paper and of the `mrcnn` package, with the same layers and names.
 
-It reads the weights that `mrcnn` wrote (`cascade.networks.convert`) and gives the same detections, up to how a
-preview is enlarged. Differences: regions under one square pixel are dropped, and regions that only fill up the list of
-proposals are never classified.
+It loads weights of `mrcnn` (`cascade.networks.convert`) and gives the same detections, up to the resizing of previews.
+Differences: regions under one square pixel are dropped, and padding of the list of proposals is never classified.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from keras import layers
 from cascade.networks.nets.boxes import Tensor, pyramid_anchors
 from cascade.networks.nets.fpn import feature_pyramid
 from cascade.networks.nets.frame import Frame, normalised, preview_input
-from cascade.networks.nets.mask_rcnn import N_CLASSES, Limits, MaskRCNN, Sampling
+from cascade.networks.nets.mask_rcnn import Limits, MaskRCNN, Sampling
 from cascade.networks.nets.resnet import frozen_norm, resnet_stages
 from cascade.networks.nets.rpn import RPNHead
 
@@ -31,7 +30,7 @@ _RPN_CHANNELS = 512
 _BOX_BINS, _MASK_BINS = 7, 14
 _HEAD_WIDTH = 1024
 _MASK_WIDTH, _MASK_DEPTH = 256, 4
-_LEVEL_PX = 224.0  # a region of this side belongs to the third level
+_LEVEL_PX = 224.0  # regions of this side use the third level
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +43,9 @@ class MatterportConfig:
     depth
         Of the ResNet, 50 or 101.
     size
-        Side of the square to which previews are enlarged, a multiple of 64.
+        Side of the square to which previews are resized, a multiple of 64.
     channels
-        1, or 3 equal ones as the original has: the first convolution then is twice as dear and nothing is folded.
+        1, or 3 equal ones as in the original: the first convolution then takes twice the time, without folding.
     n_candidates, n_proposals, n_detections
         See `cascade.networks.nets.mask_rcnn.Limits`.
     min_score
@@ -62,14 +61,14 @@ class MatterportConfig:
     min_score: float = 0.7
 
 
-def build_matterport(config: MatterportConfig) -> MaskRCNN:
+def build_matterport(config: MatterportConfig, n_classes: int) -> MaskRCNN:
     """
     Build the network.
 
     Raises
     ------
     ValueError
-        If the depth, the size or the number of channels is not one it can have.
+        If the depth, the size or the number of channels is not supported.
     """
     if config.size % _STRIDES[-1] or config.size <= 0:
         msg = f"size: expected a multiple of {_STRIDES[-1]}, got {config.size}"
@@ -85,12 +84,12 @@ def build_matterport(config: MatterportConfig) -> MaskRCNN:
         frame=frame,
         pyramid=keras.Model(images, levels, name="pyramid"),
         rpn_head=RPNHead(_RPN_CHANNELS, len(_ANCHOR_RATIOS), paired=True, name="rpn_head"),
-        box_head=_build_box_head(),
-        mask_head=_build_mask_head(),
+        box_head=_build_box_head(n_classes),
+        mask_head=_build_mask_head(n_classes),
         anchors=pyramid_anchors(config.size, _STRIDES, _ANCHOR_SIZES_PX, _ANCHOR_RATIOS, centre=0.0, inclusive=True),
         sampling=Sampling(
             strides=_STRIDES[:-1],
-            # Matterport rounds log2(side / 224) where Lin et al. cut it off, and its sides are a pixel short.
+            # Matterport rounds log2(side / 224) where Lin et al. truncate it, and its sides are a pixel shorter.
             canonical_px=_LEVEL_PX * frame.limit / frame.size / 2**1.5,
             box_bins=_BOX_BINS,
             mask_bins=_MASK_BINS,
@@ -108,7 +107,7 @@ def build_matterport(config: MatterportConfig) -> MaskRCNN:
 
 
 def named_layers(network: MaskRCNN) -> dict[str, keras.layers.Layer]:
-    """Every layer of a network built here that has weights, by Matterport's name, in the order of the graph."""
+    """Layers with weights of a network built here, by Matterport's name, in the order of the graph."""
     rpn = {
         "rpn_conv_shared": network.rpn_head.shared,
         "rpn_class_raw": network.rpn_head.logits,
@@ -120,7 +119,7 @@ def named_layers(network: MaskRCNN) -> dict[str, keras.layers.Layer]:
 
 
 def _normalised(images: Tensor, channels: int) -> Tensor:
-    """Grey levels less the mean pixel, in 1 or 3 channels."""
+    """Grey levels minus the mean pixel, in 1 or 3 channels."""
     if channels == 1:
         return normalised(images, offset=sum(MEAN_PIXEL) / 3, scale=1.0)
     colours = layers.Concatenate(name="colours")([images] * channels)
@@ -128,23 +127,23 @@ def _normalised(images: Tensor, channels: int) -> Tensor:
 
 
 def _n_anchors(size: int) -> int:
-    """Anchors of all levels."""
+    """Number of anchors of all levels."""
     return len(_ANCHOR_RATIOS) * sum((size // stride) ** 2 for stride in _STRIDES)
 
 
-def _build_box_head() -> keras.Model:
+def _build_box_head(n_classes: int) -> keras.Model:
     """(R, 7, 7, 256) to logits (R, 1 + n_classes) and offsets (R, n_classes * 4), without those of background."""
     regions = keras.Input((_BOX_BINS, _BOX_BINS, _PYRAMID_CHANNELS))
     x = layers.Conv2D(_HEAD_WIDTH, _BOX_BINS, name="mrcnn_class_conv1")(regions)
     x = layers.ReLU()(frozen_norm(x, "mrcnn_class_bn1"))
     x = layers.Conv2D(_HEAD_WIDTH, 1, name="mrcnn_class_conv2")(x)
     x = layers.Flatten()(layers.ReLU()(frozen_norm(x, "mrcnn_class_bn2")))
-    logits = layers.Dense(1 + N_CLASSES, dtype="float32", name="mrcnn_class_logits")(x)
-    offsets = layers.Dense(4 * (1 + N_CLASSES), dtype="float32", name="mrcnn_bbox_fc")(x)
+    logits = layers.Dense(1 + n_classes, dtype="float32", name="mrcnn_class_logits")(x)
+    offsets = layers.Dense(4 * (1 + n_classes), dtype="float32", name="mrcnn_bbox_fc")(x)
     return keras.Model(regions, [logits, offsets[:, 4:]], name="box_head")
 
 
-def _build_mask_head() -> keras.Model:
+def _build_mask_head(n_classes: int) -> keras.Model:
     """(R, 14, 14, 256) to logits (R, 28, 28, n_classes), without those of background."""
     regions = keras.Input((_MASK_BINS, _MASK_BINS, _PYRAMID_CHANNELS))
     x = regions
@@ -152,5 +151,5 @@ def _build_mask_head() -> keras.Model:
         x = layers.Conv2D(_MASK_WIDTH, 3, padding="same", name=f"mrcnn_mask_conv{k}")(x)
         x = layers.ReLU()(frozen_norm(x, f"mrcnn_mask_bn{k}"))
     x = layers.Conv2DTranspose(_MASK_WIDTH, 2, strides=2, activation="relu", name="mrcnn_mask_deconv")(x)
-    logits = layers.Conv2D(1 + N_CLASSES, 1, dtype="float32", name="mrcnn_mask")(x)
+    logits = layers.Conv2D(1 + n_classes, 1, dtype="float32", name="mrcnn_mask")(x)
     return keras.Model(regions, logits[..., 1:], name="mask_head")

@@ -1,4 +1,4 @@
-"""Networks with a name: what `cascade models presets` lists and a training configuration may ask for."""
+"""Named architectures, for `cascade models presets` and for training configurations."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         **_COMPACT, "widths": [16, 32, 96, 160, 256], "blocks": [0, 0, 2, 3, 3], "pyramid_channels": 96,
         "head_width": 256, "mask_width": 64, "mask_depth": 3, "n_proposals": 96,
     },
-    # The same with a backbone that ImageNet's weights exist for; on a CPU it trains four times as slowly.
+    # The same with a backbone pretrained on ImageNet; on a CPU it trains four times as slowly.
     "segment-lite0": {
         **_COMPACT, "backbone": "efficientnet_lite0", "pyramid_channels": 128, "head_width": 512, "mask_width": 128,
         "mask_depth": 4, "n_proposals": 128,
     },
-    # The paper's way.
+    # The network of the paper.
     "mrcnn-r50": {"name": "matterport", "depth": 50},
     "mrcnn-r101": {"name": "matterport", "depth": 101},
 }  # fmt: skip

@@ -20,7 +20,7 @@ def resnet_stages(x: Tensor, depth: int) -> list[Tensor]:
     Stack the stages of a ResNet with bottleneck blocks.
 
     As in Matterport's code all convolutions have a bias, the stride is in a block's first 1x1 convolution, and batch
-    normalisation never trains: at two images a step its statistics would be noise.
+    normalisation is frozen: with two images per step its statistics would be noise.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ def resnet_stages(x: Tensor, depth: int) -> list[Tensor]:
 
 
 def frozen_norm(x: Tensor, name: str) -> Tensor:
-    """Batch normalisation by its stored statistics, in training too; its scale and offset are learnt."""
+    """Batch normalisation with frozen statistics; its scale and offset are trained."""
     return layers.BatchNormalization(name=name)(x, training=False)
 
 
 def _bottleneck(x: Tensor, filters: int, stride: int, *, name: str, projected: bool) -> Tensor:
-    """1x1, 3x3 and 1x1 convolutions around which the input, or its projection, is added."""
+    """1x1, 3x3 and 1x1 convolutions with a skip connection, projected or not."""
     y = layers.Conv2D(filters, 1, strides=stride, name=f"res{name}_branch2a")(x)
     y = layers.ReLU()(frozen_norm(y, f"bn{name}_branch2a"))
     y = layers.Conv2D(filters, 3, padding="same", name=f"res{name}_branch2b")(y)

@@ -11,7 +11,7 @@ from cascade.networks.nets.boxes import Tensor, area
 
 
 def feature_table(levels: Sequence[Tensor]) -> Tensor:
-    """All cells of all levels (B, H_l, W_l, C) in one list (B, R, C), level by level and row by row."""
+    """Concatenate the cells of all levels (B, H_l, W_l, C) to (B, R, C), level by level and row by row."""
     return ops.concatenate([ops.reshape(x, (-1, x.shape[1] * x.shape[2], x.shape[3])) for x in levels], axis=1)
 
 
@@ -20,23 +20,23 @@ def roi_align(
     size: int, edge_to_edge: float | None = None,
 ) -> Tensor:  # fmt: skip
     """
-    Sample a square grid of features inside each box, from the level that fits its size.
+    Sample a square grid of features inside each box, from the level that matches its size.
 
-    All levels lie in one table, so that the corners of all samples of all boxes are four gathers. There is one sample
-    a bin, at its centre, and the border is clamped.
+    All levels are in one table, so that the corners of all samples of all boxes take four gathers. There is one sample
+    per bin, at its centre, and the border is clamped.
 
     Parameters
     ----------
     table : tensor, shape (B, R, C)
-        Levels, fine to coarse, as `feature_table` lays them out.
+        Levels, fine to coarse, from `feature_table`.
     boxes : tensor, shape (B, N, 4)
         In pixels of the input.
     shapes : sequence of (int, int)
         Rows and columns of each level.
     strides : sequence of int
-        Pixels per cell of each level, each twice the one before.
+        Pixels per cell of each level, each twice the previous.
     canonical_px : float
-        Boxes of this side, in pixels, and up to twice it use the second level.
+        Boxes of one to two times this side, in pixels, use the second level.
     size : int
         Bins on each side.
     edge_to_edge : float or None
@@ -60,7 +60,7 @@ def roi_align(
     level = ops.cast(ops.clip(level, 0.0, len(shapes) - 1.0), "int32")
 
     def of_level(values: np.ndarray, dtype: str) -> Tensor:
-        """One value a level -> (B, N, 1)."""
+        """One value per level -> (B, N, 1)."""
         return ops.expand_dims(ops.take(ops.convert_to_tensor(values, dtype=dtype), level, axis=0), -1)
 
     height, width = of_level(heights, "int32"), of_level(widths, "int32")
@@ -93,7 +93,7 @@ def roi_align(
 def _neighbours(
     low: Tensor, high: Tensor, bins: Tensor, cells_per_px: Tensor, first: float, count: Tensor
 ) -> tuple[Tensor, ...]:
-    """Lower and upper cell of every bin along one axis, and how far the sample lies between them."""
+    """Lower and upper cell of every bin along one axis, and the fractional position between them."""
     last = ops.cast(count - 1, "float32")
     position = ops.clip((low + (high - low) * bins) * cells_per_px + first, 0.0, last)
     below = ops.floor(position)
@@ -102,7 +102,7 @@ def _neighbours(
 
 
 def _take_rows(table: Tensor, rows: Tensor) -> Tensor:
-    """Rows (B, n) of a table (B, R, C); flat, since a gather with batch dimensions is slow on CPUs."""
+    """Rows (B, n) of a table (B, R, C); flattened, since a batched gather is slow on CPUs."""
     n_rows, channels = table.shape[1], table.shape[2]
     batch = ops.shape(table)[0]
     offset = ops.expand_dims(ops.arange(batch, dtype="int32") * n_rows, -1)

@@ -1,4 +1,4 @@
-"""The region proposal network: where could an artifact be?"""
+"""The region proposal network."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from cascade.networks.nets.roi_align import feature_table
 @keras.saving.register_keras_serializable(package="cascade")
 class RPNHead(layers.Layer):
     """
-    Score and shift the anchors of all pyramid levels with the same weights.
+    Predict logits and offsets of the anchors of all pyramid levels, with shared weights.
 
-    Input: levels (B, H_l, W_l, C), each with `n_anchors` anchors a cell, A in all. Output: logits (B, A) and offsets
-    (B, A, 4), both float32. With `paired`, two outputs an anchor, for nothing and something, stand behind each logit,
-    as in Matterport's.
+    Input: levels (B, H_l, W_l, C), each with `n_anchors` anchors per cell, A in total. Output: logits (B, A) and
+    offsets (B, A, 4), both float32. With `paired`, each logit is the difference of two outputs, foreground minus
+    background, as in Matterport's.
     """
 
     def __init__(self, channels: int, n_anchors: int, *, paired: bool = False, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self._n_anchors, self._paired = n_anchors, paired
         self.shared = layers.Conv2D(channels, 3, padding="same", activation="relu", name="shared")
-        # A prior of 1 % keeps the flood of empty anchors from dominating the first steps (Lin et al. 2017, 1708.02002).
+        # A prior of 1 % keeps background anchors from dominating the first steps (Lin et al. 2017, arXiv:1708.02002).
         self.logits = layers.Conv2D(
             n_anchors * (2 if paired else 1), 1, dtype="float32", name="logits",
             bias_initializer="zeros" if paired else keras.initializers.Constant(-4.6),
@@ -45,15 +45,15 @@ class RPNHead(layers.Layer):
         self.built = True
 
     def call(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Score and shift."""
+        """Logits and offsets of all anchors."""
         return self.score(self.features(levels))
 
     def features(self, levels: Sequence[Tensor]) -> Tensor:
-        """What scores and offsets are read from: (B, R, channels) for the R cells of all levels."""
+        """Shared features of scores and offsets: (B, R, channels) for the R cells of all levels."""
         return feature_table([self.shared(level) for level in levels])
 
     def score(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and offsets of all anchors."""
+        """Logits and offsets from shared features."""
         cells = ops.expand_dims(features, 2)
         n_anchors = features.shape[1] * self._n_anchors
         logits = ops.reshape(self.logits(cells), (-1, n_anchors, 2 if self._paired else 1))
@@ -66,7 +66,7 @@ def propose(
     max_overlap: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """
-    Turn anchors into proposals: the best candidates, shifted, cut to the image, freed of duplicates.
+    Select proposals: the highest-scoring anchors, decoded, clipped and reduced by non-maximum suppression.
 
     Parameters
     ----------
@@ -76,20 +76,20 @@ def propose(
     limit : float
         Largest coordinate of a proposal in pixels.
     n_candidates : int
-        Anchors that enter the suppression; bounds its time and memory on crowded images.
+        Anchors before the suppression; bounds its time and memory on crowded images.
     n_proposals : int
-        Proposals an image.
+        Proposals per image.
     max_overlap : float
-        Of two proposals.
+        Intersection over union of two proposals.
 
     Returns
     -------
     boxes : tensor, shape (B, n_proposals, 4)
     valid : tensor of bool, shape (B, n_proposals)
     """
-    # By logit, since the scores of two sure anchors are both 1.
+    # By logit, since high scores saturate at 1.
     _, indices = ops.top_k(logits, n_candidates)
     boxes = clip(decode(pick(offsets, indices), ops.take(anchors, indices, axis=0)), limit)
-    stays = suppress(boxes, area(boxes) >= 1.0, max_overlap=max_overlap)
-    chosen, valid = best(stays, n_proposals)
+    kept = suppress(boxes, area(boxes) >= 1.0, max_overlap=max_overlap)
+    chosen, valid = best(kept, n_proposals)
     return pick(boxes, chosen), valid

@@ -1,8 +1,11 @@
 """
-The semantic branch: which pixels do artifacts of each class cover, whatever their number?
+The semantic branch: semantic segmentation of each class.
 
-It hangs on the feature pyramid beside the heads of Mask R-CNN. Its dense signal teaches the backbone sooner, and it
-sees what no proposal covers: `cascade.networks.fuse` unites both.
+The map has a channel for each of the C classes of the model, in its order, and a last one for any class: annotators who
+agree on an artifact often disagree on its class.
+
+The branch is attached to the feature pyramid beside the heads of Mask R-CNN. Its dense loss trains the backbone faster,
+and it detects what no proposal covers: `cascade.networks.fuse` combines both.
 """
 
 from __future__ import annotations
@@ -12,15 +15,11 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
-from cascade.core.exposure import Artifact
 from cascade.networks.nets.backbone import conv_norm_relu
 from cascade.networks.nets.boxes import Tensor
 
 CELL_PX = 4
 """Side of a cell of the semantic map, in pixels of the preview."""
-
-CHANNELS = (*(artifact.label for artifact in Artifact), "any")
-"""What each channel tells of a cell; people who agree that there is an artifact often disagree on its class."""
 
 N_LEVELS = 3
 """Pyramid levels that are merged, from stride 8 on."""
@@ -28,29 +27,32 @@ N_LEVELS = 3
 _FINEST_STRIDE = 8
 
 
-def build_semantic_head(levels: Sequence[Tensor], width: int, *, padding: int) -> keras.Model:
+def build_semantic_head(levels: Sequence[Tensor], width: int, n_classes: int, *, padding: int) -> keras.Model:
     """
-    Build a head that tells how much of every cell each class covers.
+    Build a head that predicts the fraction of every cell that each class covers.
 
     Parameters
     ----------
     levels : sequence of tensor, shapes (B, H_l, W_l, C)
-        Pyramid levels, fine to coarse, each half the size of the one before; the finest has a stride of 8.
+        Pyramid levels, fine to coarse, each half the size of the previous; the finest has a stride of 8.
     width : int
         Channels of the merged features.
+    n_classes : int
+        C.
     padding : int
         Pixels around the preview, on each side, that the levels cover and the map does not; a multiple of 8.
 
     Returns
     -------
     keras.Model
-        The levels to logits (B, 100, 100, 4), float32, of `CHANNELS` by cell of `CELL_PX`.
+        The levels to logits (B, 100, 100, C + 1), float32, by cell of `CELL_PX`.
 
     References
     ----------
     Kirillov et al. 2019, arXiv:1901.02446 (Panoptic FPN), and Chen et al. 2019, arXiv:1901.07518, who train it jointly;
     the last step trades channels for resolution (Shi et al. 2016, arXiv:1609.05158).
     """
+    n_channels = n_classes + 1
     inputs = [keras.Input(level.shape[1:]) for level in levels]
     merged = []
     for k, level in enumerate(inputs):
@@ -60,11 +62,11 @@ def build_semantic_head(levels: Sequence[Tensor], width: int, *, padding: int) -
     x = conv_norm_relu(x, width, name="conv1")
     x = conv_norm_relu(x, width, name="conv2")
     fine = _FINEST_STRIDE // CELL_PX
-    x = layers.Conv2D(fine * fine * len(CHANNELS), 1, dtype="float32", name="logits")(x)
+    x = layers.Conv2D(fine * fine * n_channels, 1, dtype="float32", name="logits")(x)
     height, width_ = x.shape[1:3]
-    x = layers.Reshape((height, width_, fine, fine, len(CHANNELS)), dtype="float32", name="apart")(x)
+    x = layers.Reshape((height, width_, fine, fine, n_channels), dtype="float32", name="apart")(x)
     x = layers.Permute((1, 3, 2, 4, 5), dtype="float32", name="interleaved")(x)
-    x = layers.Reshape((height * fine, width_ * fine, len(CHANNELS)), dtype="float32", name="cells")(x)
+    x = layers.Reshape((height * fine, width_ * fine, n_channels), dtype="float32", name="cells")(x)
     cut = padding // CELL_PX
     return keras.Model(
         inputs, layers.Cropping2D(cut, dtype="float32", name="preview")(x) if cut else x, name="semantic_head"
@@ -77,9 +79,9 @@ def semantic_loss(logits: Tensor, shares: Tensor) -> Tensor:
 
     Parameters
     ----------
-    logits : tensor, shape (B, H, W, n_classes)
-    shares : tensor, shape (B, H, W, n_classes)
-        Share of each cell that artifacts of the class cover, in [0, 1].
+    logits : tensor, shape (B, H, W, C + 1)
+    shares : tensor, shape (B, H, W, C + 1)
+        Covered fraction of each cell by class, in [0, 1].
 
     Returns
     -------
@@ -92,7 +94,7 @@ class SemanticNet(keras.Model):
     """
     A semantic map of previews, without instances.
 
-    Input (B, 400, 400, 1), grey levels 0-255. Output: a dict of `semantic`, (B, 100, 100, 4) probabilities.
+    Input (B, 400, 400, 1), grey levels 0-255. Output: a dict of `semantic`, (B, 100, 100, C + 1) probabilities.
 
     Parameters
     ----------
@@ -108,18 +110,18 @@ class SemanticNet(keras.Model):
         self.built = True
 
     def call(self, images: Tensor) -> dict[str, Tensor]:
-        """Tell what covers each cell."""
+        """Predict the semantic map."""
         return {"semantic": ops.sigmoid(self.logits(images, training=False))}
 
     def logits(self, images: Tensor, *, training: bool) -> Tensor:
-        """Logits of the map, (B, 100, 100, 4)."""
+        """Logits of the map, (B, 100, 100, C + 1)."""
         levels = self.pyramid(images, training=training)
         return self.semantic_head(levels[:N_LEVELS], training=training)
 
 
 class SemanticTraining(keras.Model):
     """
-    A semantic net together with its loss, in the manner of `cascade.networks.nets.mask_rcnn.MaskRCNNTraining`.
+    A semantic net with its loss, like `cascade.networks.nets.mask_rcnn.MaskRCNNTraining`.
 
     Of the same input it uses `image` and `shares`.
     """

@@ -1,4 +1,4 @@
-"""What the networks should have said: matching anchors and proposals to the true instances."""
+"""Training targets: anchors and proposals matched to the true instances."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras import ops
 from cascade.networks.nets.boxes import Tensor, encode, overlaps
 from cascade.networks.nets.nms import pick
 
-_FAR = -1.0  # overlap with padding, below that with anything real
+_PADDING_IOU = -1.0  # overlap with padding, below that with any true box
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class AnchorTargets:
     """
     Per anchor (B, A): `positive` and `negative` bool, the sampled ones; `offsets` (B, A, 4) of the positives.
 
-    An anchor in neither is not trained on.
+    Anchors in neither are ignored.
     """
 
     positive: Tensor
@@ -30,7 +30,7 @@ class AnchorTargets:
 @dataclass(frozen=True, slots=True)
 class RegionTargets:
     """
-    R regions an image, positives first.
+    R regions per image, positives first.
 
     `boxes` (B, R, 4); `classes` (B, R) int32, 0 is background; `used` (B, R) bool, false for padding; and for the
     first P, the slots of positives: `offsets` (B, P, 4), `matched` (B, P) int32 index of the true instance,
@@ -49,10 +49,10 @@ def match_anchors(
     anchors: Tensor, boxes: Tensor, present: Tensor, seed: keras.random.SeedGenerator, *, n_sampled: int
 ) -> AnchorTargets:
     """
-    Choose the anchors to learn from.
+    Sample the anchors for training.
 
-    Positive: overlap of 0.7 with a true box, or the best anchor of a true box. Negative: below 0.3 with all. Half of
-    the sample is positive at most; without any true box all of it is negative.
+    Positive: intersection over union of 0.7 or more with a true box, or the best anchor of a true box. Negative: below
+    0.3 with all. At most half of the sample is positive; without any true box all of it is negative.
 
     Parameters
     ----------
@@ -62,15 +62,15 @@ def match_anchors(
     present : tensor of bool, shape (B, G)
         Which of them are real.
     seed : keras.random.SeedGenerator
-        Draws the sample.
+        Of the random sample.
     n_sampled : int
-        Anchors an image that are trained on.
+        Anchors per image.
 
     References
     ----------
     Ren et al. 2015, arXiv:1506.01497, section 3.1.2.
     """
-    overlap = ops.where(ops.expand_dims(present, 1), overlaps(ops.expand_dims(anchors, 0), boxes), _FAR)
+    overlap = ops.where(ops.expand_dims(present, 1), overlaps(ops.expand_dims(anchors, 0), boxes), _PADDING_IOU)
     best_overlap = ops.max(overlap, axis=-1)
     matched = ops.argmax(overlap, axis=-1)
     best_of_box = ops.max(overlap, axis=1, keepdims=True)
@@ -87,20 +87,20 @@ def sample_regions(
     n_regions: int, n_positive: int,
 ) -> RegionTargets:  # fmt: skip
     """
-    Choose the regions to learn from: proposals and the true boxes themselves.
+    Sample the regions for training, from proposals and the true boxes themselves.
 
-    Positive: overlap of 0.5 with a true box. The rest of the `n_regions` is background.
+    Positive: intersection over union of 0.5 or more with a true box. The rest of the `n_regions` is background.
 
     Parameters
     ----------
     proposals, valid : tensor, shapes (B, N, 4) and (B, N)
     boxes : tensor, shape (B, G, 4)
     classes : tensor of int, shape (B, G)
-        Values of `Artifact`; -1 for padding.
+        Indices among the classes of the model; -1 for padding.
     seed : keras.random.SeedGenerator
-        Draws the sample.
+        Of the random sample.
     n_regions, n_positive : int
-        Regions an image, and how many of them may be positive; fewer where there are fewer boxes and proposals.
+        Maximum number of regions per image, and of positive ones.
 
     References
     ----------
@@ -109,7 +109,7 @@ def sample_regions(
     present = classes >= 0
     regions = ops.concatenate([boxes, proposals], axis=1)
     valid = ops.concatenate([present, valid], axis=1)
-    overlap = ops.where(ops.expand_dims(present, 1), overlaps(regions, boxes), _FAR)
+    overlap = ops.where(ops.expand_dims(present, 1), overlaps(regions, boxes), _PADDING_IOU)
     best_overlap = ops.max(overlap, axis=-1)
     is_positive = ops.logical_and(valid, best_overlap >= 0.5)
     is_negative = ops.logical_and(valid, best_overlap < 0.5)
@@ -132,18 +132,18 @@ def sample_regions(
 
 def crop_masks(masks: Tensor, boxes: Tensor, matched: Tensor, *, size: int) -> Tensor:
     """
-    Cut the true masks out along boxes.
+    Crop the true masks to boxes.
 
     Parameters
     ----------
     masks : tensor, shape (B, G, H, W)
         0 or 1.
     boxes : tensor, shape (B, P, 4)
-        In pixels of the masks; what lies outside them counts as empty.
+        In pixels of the masks; outside, masks are 0.
     matched : tensor of int, shape (B, P)
         The mask of each box.
     size : int
-        Bins on each side; each takes the pixel under its centre.
+        Bins on each side, sampled at the nearest pixel.
 
     Returns
     -------
@@ -166,14 +166,14 @@ def crop_masks(masks: Tensor, boxes: Tensor, matched: Tensor, *, size: int) -> T
 
 
 def _draw(eligible: Tensor, count: int, seed: keras.random.SeedGenerator) -> tuple[Tensor, Tensor]:
-    """Draw min(count, N) of (B, N) at random, eligible ones first: which of the drawn are eligible, and indices."""
+    """Sample min(count, N) of (B, N), eligible ones first: which of the sampled are eligible, and indices."""
     noise = keras.random.uniform(ops.shape(eligible), seed=seed)
     ranked, indices = ops.top_k(ops.where(eligible, noise, -1.0), min(count, eligible.shape[1]))
     return ranked >= 0.0, ops.cast(indices, "int32")
 
 
 def _sample(eligible: Tensor, count: int, seed: keras.random.SeedGenerator, limit: Tensor | None = None) -> Tensor:
-    """Mask (B, N) of at most `count` eligible entries an image, or of `limit` (B, 1), drawn at random."""
+    """Mask (B, N) of at most `count` eligible entries per image, or of `limit` (B, 1), sampled at random."""
     noise = ops.where(eligible, keras.random.uniform(ops.shape(eligible), seed=seed), -1.0)
     ranked, _ = ops.top_k(noise, count)
     last = count - 1 if limit is None else ops.maximum(limit - 1, 0)

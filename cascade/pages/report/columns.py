@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade.core.exposure import Artifact
+from cascade.core.artifact import Artifact
 from cascade.core.outlines import outlines
 from cascade.pages.report.charts import ccd_boxes
 from cascade.pages.report.snapshot import RunSnapshot
-from cascade.runs.verdicts.reviewed import row_mask
+from cascade.runs.rows import row_mask
 
 PART_SIZE = 64
 """Flagged exposures whose details are one file, which the page loads when it shows one of them."""

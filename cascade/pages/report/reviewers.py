@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from cascade.core.exposure import Artifact
-from cascade.pages.report.page import paragraph, section, table
+from cascade.core.artifact import Artifact
+from cascade.pages.report.page import Reviews, Table
 from cascade.pages.report.snapshot import RunSnapshot
 from cascade.runs.verdicts import Judged, Verdict, judged_exposures, model_name
 
@@ -65,14 +65,12 @@ def cohens_kappa(answers: Sequence[tuple[bool, bool]]) -> float | None:
     return None if chance == 1 else (same - chance) / (1 - chance)
 
 
-def agreement_section(snapshot: RunSnapshot, verdicts: Sequence[Verdict]) -> str:
-    """The section of the report."""
+def summarise_reviews(snapshot: RunSnapshot, verdicts: Sequence[Verdict]) -> Reviews:
+    """What the report says of people and networks."""
     judged, n_stale = judged_exposures(snapshot.tables, verdicts)
     remark = f" The verdicts on {n_stale} exposures do not count: the run was made anew since." if n_stale else ""
     if not judged:
-        return section(
-            "People and networks", paragraph(f"Nobody has judged an exposure yet; cascade review does.{remark}")
-        )
+        return Reviews(f"Nobody has judged an exposure yet; cascade review does.{remark}")
     n_disputed = sum(one.disputed for one in judged.values())
     n_flagged = int(snapshot.flagged.sum())
     words = (
@@ -80,13 +78,13 @@ def agreement_section(snapshot: RunSnapshot, verdicts: Sequence[Verdict]) -> str
         f"reviewers are for an artifact as against it.{remark}"
     )
     header = ("reviewer", "judged", *_JUDGEMENTS, "artifacts kept", "drawn")
-    parts = [paragraph(words), table(header, _reviewer_rows(judged))]
+    tables = [Table(header, _reviewer_rows(judged))]
     classes = ("class", "found by the networks and judged", "kept", "of another class", "not one", "drawn by people")
-    parts.append(table(classes, _class_rows(judged)))
+    tables.append(Table(classes, _class_rows(judged)))
     if found := pairs(judged.values()):
         rows = [(p.first, p.second, p.n, f"{p.same:.0%}", "–" if p.kappa is None else f"{p.kappa:.2f}") for p in found]
-        parts.append(table(("reviewer", "and", "both judged", "say the same", "Cohen's kappa"), rows))
-    return section("People and networks", *parts)
+        tables.append(Table(("reviewer", "and", "both judged", "say the same", "Cohen's kappa"), rows))
+    return Reviews(words, tables)
 
 
 def _reviewer_rows(judged: Mapping[int, Judged]) -> list[tuple[object, ...]]:

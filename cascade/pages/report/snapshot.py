@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from cascade.camera import Camera
+from cascade.camera import Camera, night_of
+from cascade.runs.classes import check_known
 from cascade.runs.files import read_run_json
 from cascade.runs.run import Run
 from cascade.runs.tables import SCHEMAS, RunSummary
 from cascade.runs.verdicts.doubt import doubts, rows_of
-from cascade.veto import VetoList, VetoRule, night, veto_rows
+from cascade.veto import VetoList, VetoRule, veto_rows
 
 UNKNOWN = "unknown"
 """The night or band of an exposure whose input does not say."""
@@ -105,9 +107,10 @@ def take_snapshot(run: Run) -> RunSnapshot:
     Raises
     ------
     StoreError
-        If a table or ``run.json`` is missing or damaged.
+        If a table or ``run.json`` is missing or damaged, or the run has classes that are not known.
     """
     camera = Camera.load(run.config.camera)
+    check_known(run.config.classes, run.path)
     tables = {name: run.table(name) for name in SCHEMAS}
     exposures = tables["exposures"]
     return RunSnapshot(
@@ -118,7 +121,7 @@ def take_snapshot(run: Run) -> RunSnapshot:
         tables=tables,
         vetoes=veto_rows(tables["ccds"], exposures, VetoRule(), camera),
         doubt=doubts(exposures, tables["artifacts"]),
-        nights=_nights(exposures),
+        nights=_nights(exposures, camera),
         bands=np.array([band or UNKNOWN for band in exposures["band"].to_pylist()], str),
     )
 
@@ -171,16 +174,10 @@ def causes(snapshot: RunSnapshot) -> list[Cause]:
     return [Cause(*cause, n, tuple(examples[cause])) for cause, n in counted.most_common()]
 
 
-def _nights(exposures: pa.Table) -> npt.NDArray[np.str_]:
+def _nights(exposures: pa.Table, camera: Camera) -> npt.NDArray[np.str_]:
     """Night of each exposure, ISO dates."""
-    days: dict[int, str] = {}
-    labels = []
-    for mjd_obs in exposures["mjd_obs"].to_pylist():
-        if mjd_obs is None or not np.isfinite(mjd_obs):
-            labels.append(UNKNOWN)
-            continue
-        day = int(np.floor(mjd_obs - 0.5))
-        if day not in days:
-            days[day] = night(mjd_obs).isoformat()
-        labels.append(days[day])
+    labels = [
+        UNKNOWN if mjd_obs is None or not math.isfinite(mjd_obs) else night_of(mjd_obs, camera).isoformat()
+        for mjd_obs in exposures["mjd_obs"].to_pylist()
+    ]
     return np.array(labels, str)

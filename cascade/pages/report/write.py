@@ -8,19 +8,20 @@ import hashlib
 import io
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from markupsafe import Markup
 from pyarrow import parquet
 
 from cascade.core.errors import ConfigError
+from cascade.pages.report.classes import STYLE, classes_css, classes_js
 from cascade.pages.report.columns import detail_parts, script_json, season_columns
-from cascade.pages.report.page import Assets, report_page, section, static_text
+from cascade.pages.report.page import Assets, Download, report_page, static_text
 from cascade.pages.report.previews import data_uri, preview_jpeg
-from cascade.pages.report.reviewers import agreement_section
+from cascade.pages.report.reviewers import summarise_reviews
 from cascade.pages.report.snapshot import RunSnapshot, per_night, take_snapshot
 from cascade.runs.previews import RunPreviews
 from cascade.runs.run import Run
@@ -38,7 +39,7 @@ MARK = ".cascade-report"
 """File that tells a folder as a report, which a new one may replace."""
 
 _SCRIPTS = ("focal.js", "virtual.js", "report.js")
-_STYLES = ("theme.css", "report.css")
+_STYLES = ("theme.css", STYLE, "report.css")
 _FOLDER_POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' file: data:; script-src 'self' file:; "
     "style-src 'self' file: 'unsafe-inline'"
@@ -115,17 +116,18 @@ def _write_folder(
             f"cascadeDetail({part},{script_json(details)});\n", encoding="utf-8"
         )
     (out / "data.js").write_text(_data({**columns, "previews": drawn}), encoding="utf-8")
-    for name in (*_SCRIPTS, *_STYLES):
+    for name in _SCRIPTS:
         (out / "static" / name).write_text(static_text(name), encoding="utf-8")
-    links = []
+    for name in _STYLES:
+        (out / "static" / name).write_text(_style(name), encoding="utf-8")
+    downloads = []
     for name, data in _downloads(snapshot, verdicts).items():
         (out / "tables" / name).write_bytes(data)
-        links.append((name, f"tables/{name}", len(data)))
-    styles = "\n".join(f'<link rel="stylesheet" href="static/{name}">' for name in _STYLES)
-    sources = ["data.js", *(f"static/{name}" for name in _SCRIPTS)]
-    scripts = "\n".join(f'<script src="{source}"></script>' for source in sources)
-    sections = [agreement_section(snapshot, verdicts), _download_section(links)]
-    page = report_page(snapshot, Assets(styles, scripts, _FOLDER_POLICY), sections)
+        downloads.append(Download(name, f"tables/{name}", len(data)))
+    styles = [f"static/{name}" for name in _STYLES]
+    scripts = ["data.js", *(f"static/{name}" for name in _SCRIPTS)]
+    assets = Assets(styles, scripts, _FOLDER_POLICY, inline=False)
+    page = report_page(snapshot, assets, summarise_reviews(snapshot, verdicts), downloads)
     with written_aside(out / "index.html") as aside:
         aside.write_text(page, encoding="utf-8")
     return len(drawn)
@@ -149,17 +151,17 @@ def _write_single(
         f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; script-src {hashes}; "
         "style-src 'unsafe-inline'"
     )
-    styles = "".join(f"<style>\n{static_text(name)}</style>" for name in _STYLES)
-    scripts = "\n".join(f"<script>{block}</script>" for block in blocks)
-    downloads = _downloads(snapshot, verdicts)
+    # Our own files, and JSON in which `script_json` left nothing that could end a script.
+    styles = [Markup(_style(name)) for name in _STYLES]
+    scripts = [Markup(block) for block in blocks]
     n_bytes = 0
-    links: list[tuple[str, str, int]] = []
-    for name, data in sorted(downloads.items(), key=lambda item: len(item[1])):
+    downloads: list[Download] = []
+    for name, data in sorted(_downloads(snapshot, verdicts).items(), key=lambda item: len(item[1])):
         n_bytes += len(data)
         if n_bytes <= _MAX_DOWNLOADS:
-            links.append((name, data_uri(data, "application/octet-stream"), len(data)))
-    sections = [agreement_section(snapshot, verdicts), _download_section(links)]
-    page = report_page(snapshot, Assets(styles, scripts, policy), sections)
+            downloads.append(Download(name, data_uri(data, "application/octet-stream"), len(data)))
+    assets = Assets(styles, scripts, policy, inline=True)
+    page = report_page(snapshot, assets, summarise_reviews(snapshot, verdicts), downloads)
     with written_aside(out) as aside:
         aside.write_text(page, encoding="utf-8")
     return len(addresses)
@@ -225,16 +227,11 @@ def _nights_csv(snapshot: RunSnapshot) -> bytes:
     return stream.getvalue().encode()
 
 
-def _download_section(links: Sequence[tuple[str, str, int]]) -> str:
-    """Links to files: name, address, bytes."""
-    items = (
-        f'<li><a download="{escape(name)}" href="{escape(address)}">{escape(name)}</a> '
-        f'<span class="quiet">{n_bytes / 1e3:,.0f} kB</span></li>'
-        for name, address, n_bytes in links
-    )
-    return section("Downloads", f"<ul>{''.join(items)}</ul>")
-
-
 def _data(columns: Mapping[str, Any]) -> str:
-    """The script that holds the season."""
-    return f"globalThis.cascadeSeason = {script_json(columns)};\n"
+    """The script that holds the classes of artifact and the season."""
+    return f"{classes_js()}globalThis.cascadeSeason = {script_json(columns)};\n"
+
+
+def _style(name: str) -> str:
+    """A style sheet of the page."""
+    return classes_css() if name == STYLE else static_text(name)

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from cascade.core.errors import CascadeError, InputError
+from cascade.pages.report.classes import SCRIPT, STYLE, classes_css, classes_js
 from cascade.pages.report.page import static_text
 from cascade.pages.review.session import ReviewSession, StaleSubjectError, UnknownExposureError
 
@@ -55,7 +56,7 @@ def review_app(session: ReviewSession, *, hosts: frozenset[str], token: str | No
     """
     shared = {name: static_text(name) for name in ("theme.css", "focal.js", "virtual.js")}
     own = {name: _static(name) for name in ("review.css", "outbox.js", "panes.js", "review.js")}
-    files = {**shared, **own}
+    files = {**shared, **own, STYLE: classes_css(), SCRIPT: classes_js()}
 
     async def page(request: Request) -> Response:
         if token is not None and "token" in request.query_params:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import CascadeError, InputError
-from cascade.core.exposure import Artifact
 from cascade.pages.report.charts import ccd_boxes
 from cascade.pages.report.columns import half_pixel_outlines
 from cascade.pages.report.previews import preview_png

@@ -21,6 +21,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
 from cascade.core.errors import ConfigError, OutageError
+from cascade.pipeline.workers import Workers
 
 JOB_QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "htcondor": "HTCondorCluster"}
 """Batch systems, and what dask-jobqueue calls their clusters."""
@@ -40,16 +41,14 @@ _TIMEOUT_S = 30
 
 
 @contextmanager
-def connect(n_workers: int | None, scheduler: str | None) -> Iterator[Client]:
+def connect(workers: Workers) -> Iterator[Client]:
     """
     Give a client, of a cluster that ends with the block unless it was there before.
 
     Parameters
     ----------
-    n_workers : int or None
-        Worker processes on this machine (None for one a core), or jobs of a batch system.
-    scheduler : str or None
-        Address of a running scheduler, or one of `JOB_QUEUES`.
+    workers : Workers
+        With the address of a running scheduler, one of `JOB_QUEUES` or neither.
 
     Raises
     ------
@@ -58,6 +57,7 @@ def connect(n_workers: int | None, scheduler: str | None) -> Iterator[Client]:
     ConfigError
         If it is no address, or dask-jobqueue is not installed.
     """
+    n_workers, scheduler = workers.n_workers, workers.scheduler
     if scheduler is None:
         with (
             dask.config.set(_LOCAL_SETTINGS),

@@ -67,9 +67,9 @@ class Dispatcher:
     job : Job
         What all batches share.
     on_batch : callable
-        Told of every batch that was committed.
+        Called after each committed batch.
     on_event : callable
-        Told of retries and of batches that kill workers: its name, and details.
+        Called with the name and the details of an event: a retry, a batch that kills workers.
     """
 
     def __init__(

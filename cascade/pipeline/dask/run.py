@@ -12,7 +12,8 @@ from cascade.pipeline.batch import check_reader
 from cascade.pipeline.dask.clusters import JOB_QUEUES, connect
 from cascade.pipeline.dask.dispatch import Dispatcher, SchedulerLostError
 from cascade.pipeline.dask.tasks import Job
-from cascade.pipeline.isolated import Loader
+from cascade.pipeline.loader import Loader
+from cascade.pipeline.workers import Workers
 from cascade.runs.run import Run
 from cascade.runs.tables import BatchCounts, RunSummary
 
@@ -25,9 +26,8 @@ def run_dask(
     run: Run,
     loader: Loader,
     camera: Camera,
+    workers: Workers,
     *,
-    n_workers: int | None = None,
-    scheduler: str | None = None,
     on_batch: Callable[[BatchCounts], None] | None = None,
     on_event: Callable[..., None] | None = None,
 ) -> RunSummary:
@@ -36,8 +36,8 @@ def run_dask(
 
     Workers are spawned, never forked, so a script that calls this needs ``if __name__ == "__main__":``. A batch whose
     worker dies is done again by another; after the scheduler's ``allowed-failures`` (2 deaths on local workers) it is
-    done in a process of its own, and an exposure that kills that is recorded as failed. Full disks and stores that are
-    away are waited for, and so is a scheduler that was there and went away.
+    done in a process of its own, and an exposure that kills that is recorded as failed. Full disks and unavailable
+    stores are retried, and so is a scheduler that was there and went away.
 
     Parameters
     ----------
@@ -49,15 +49,12 @@ def run_dask(
         Gives the screener, or None, and the segmenter; called once a worker process.
     camera : Camera
         CCD layout on the preview's grid.
-    n_workers : int or None
-        Worker processes to start on this machine, or jobs to queue; None for one a core.
-    scheduler : str or None
-        Address of a running Dask scheduler to use instead, such as ``"tcp://head:8786"``, or a batch system to queue
-        workers on: ``"slurm"``, ``"pbs"`` or ``"htcondor"``; see `cascade.pipeline.dask.clusters`.
+    workers : Workers
+        Who computes.
     on_batch : callable or None
-        Told of every batch that was committed, in the order they finish.
+        Called after each committed batch, in the order they finish.
     on_event : callable or None
-        Told of the dashboard, of retries and lost schedulers: its name, and details.
+        Called with the name and the details of an event: the dashboard, a retry, a lost scheduler.
 
     Returns
     -------
@@ -67,14 +64,14 @@ def run_dask(
     Raises
     ------
     ConfigError
-        If `n_workers` is below 1, given with an address or missing with a batch system, or the reader is not that of
-        the run.
+        If the number of workers is below 1, given with an address or missing with a batch system, or the reader is not
+        that of the run.
     OutageError
-        If a scheduler, store or file system is away for long; the run can be resumed.
+        If a scheduler, store or file system is unavailable for long; the run can be resumed.
     Exception
         Whatever a batch raised as a whole, after the other batches were cancelled; the run can be resumed.
     """
-    _check_workers(n_workers, scheduler)
+    _check_workers(workers)
     check_reader(reader, run)
     job = Job(run.storage.absolute(), loader, camera)
     tell = on_event or _ignore
@@ -89,13 +86,13 @@ def run_dask(
     lost = False
     while pending := run.pending():
         try:
-            with connect(n_workers, scheduler) as client:
+            with connect(workers) as client:
                 tell("cluster", dashboard=client.dashboard_link)
                 Dispatcher(client, reader, job, on_batch=committed, on_event=tell).run(pending)
         except (SchedulerLostError, OutageError) as error:
             unreachable = isinstance(error, OutageError) and not lost  # never was there, or it is no scheduler
-            if scheduler is None or unreachable or time.monotonic() - last_sign > _PATIENCE_S:
-                msg = str(error) or f"{scheduler}: the scheduler went away; the run can be resumed"
+            if workers.scheduler is None or unreachable or time.monotonic() - last_sign > _PATIENCE_S:
+                msg = str(error) or f"{workers.scheduler}: the scheduler went away; the run can be resumed"
                 raise OutageError(msg) from error
             lost = True
             tell("scheduler lost", cause=str(error) or "the connection broke")
@@ -103,8 +100,9 @@ def run_dask(
     return run.finish()
 
 
-def _check_workers(n_workers: int | None, scheduler: str | None) -> None:
+def _check_workers(workers: Workers) -> None:
     """Refuse a number of workers that makes no sense."""
+    n_workers, scheduler = workers.n_workers, workers.scheduler
     if n_workers is not None and n_workers < 1:
         msg = f"n_workers: expected at least 1, got {n_workers}"
         raise ConfigError(msg)

@@ -11,11 +11,12 @@ from cascade.inputs import Reader
 from cascade.networks.screen import Screener
 from cascade.networks.segment import Segmenter
 from cascade.pipeline.batch import Readings, process_readings, read_batch
-from cascade.pipeline.isolated import Loader, process_isolated
+from cascade.pipeline.isolated import process_isolated
+from cascade.pipeline.loader import Loader
 from cascade.runs.config import Batch
 from cascade.runs.run import open_run
 from cascade.runs.tables import BatchCounts
-from cascade.storage.places import Storage
+from cascade.storage import Storage
 
 # However many threads a worker has, the networks see one batch at a time, and one more is read or stored meanwhile.
 _NETWORKS = Lock()

@@ -1,9 +1,9 @@
 """What people say of the exposures of a run, and what becomes of its tables by it."""
 
 from cascade.runs.verdicts.doubt import doubts
-from cascade.runs.verdicts.log import NewVerdict, Verdict, VerdictLog, log_folder, read_verdicts
 from cascade.runs.verdicts.opinions import Drawn, Opinion, model_name, opinions, subject
 from cascade.runs.verdicts.reviewed import Judged, Reviewed, judged_exposures, reviewed_run, reviewed_tables, standing
+from cascade.runs.verdicts.verdict_log import NewVerdict, Verdict, VerdictLog, log_folder, read_verdicts
 
 __all__ = [
     "Drawn",

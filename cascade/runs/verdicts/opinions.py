@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cascade.core.exposure import Artifact
-from cascade.runs.verdicts.log import Corners, Verdict
+from cascade.core.artifact import Artifact
+from cascade.runs.verdicts.verdict_log import Corners, Verdict
 
 
 @dataclass(frozen=True, slots=True)

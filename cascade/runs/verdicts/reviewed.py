@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pycocotools import mask as coco_mask
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import StoreError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact, BoolArray, Instances, tight_boxes
+from cascade.core.exposure import BoolArray, Instances, tight_boxes
 from cascade.core.via import Region
-from cascade.runs.rows import finding_of
+from cascade.runs.classes import check_known
+from cascade.runs.rows import finding_of, row_mask
 from cascade.runs.run import Run
-from cascade.runs.tables import SCHEMAS
-from cascade.runs.verdicts.log import Verdict, read_verdicts
+from cascade.runs.tables import SCHEMAS, with_fractions
 from cascade.runs.verdicts.opinions import Opinion, model_name, opinions, subject
+from cascade.runs.verdicts.verdict_log import Verdict, read_verdicts
 
 _SAME_IOU = 0.5
 """Overlap from which two people drew the same artifact."""
@@ -174,7 +175,7 @@ def reviewed_tables(tables: Tables, verdicts: Iterable[Verdict], camera: Camera)
     tables : mapping
         Those of a run, by name.
     verdicts : iterable of Verdict
-        See `cascade.runs.verdicts.log.read_verdicts`.
+        See `cascade.runs.verdicts.verdict_log.read_verdicts`.
     camera : Camera
         The run's.
     """
@@ -184,17 +185,20 @@ def reviewed_tables(tables: Tables, verdicts: Iterable[Verdict], camera: Camera)
         finding = finding_of(_instances(one.found()), camera)
         key = {"exposure": exposure, "expnum": one.row["expnum"]}
         rows["artifacts"] += [key | artifact for artifact in finding.artifacts]
-        rows["ccds"] += [key | asdict(ccd) for ccd in finding.ccds]
+        rows["ccds"] += [key | ccd.columns() for ccd in finding.ccds]
         status = "ghosted" if finding.artifacts else "clean"
         n_artifacts = len(finding.artifacts)
         rows["exposures"].append(
             {**one.row, "status": status, "n_artifacts": n_artifacts, "artifact_area": finding.area}
         )
     positions = pa.array(judged, pa.int64())
+    # People may have drawn artifacts of a class that the networks do not know.
+    drawn = {artifact["class"] for artifact in rows["artifacts"]}
+    tables = {**tables, "ccds": with_fractions(tables["ccds"], [a.label for a in Artifact if a.label in drawn])}
     corrected = dict(tables)
     for name, new in rows.items():
         others = tables[name].filter(pc.invert(pc.is_in(tables[name]["exposure"], value_set=positions)))
-        merged = pa.concat_tables([others, pa.Table.from_pylist(new, SCHEMAS[name])])
+        merged = pa.concat_tables([others, pa.Table.from_pylist(new, tables[name].schema)])
         order = np.argsort(merged["exposure"].to_numpy(), kind="stable")
         corrected[name] = merged.take(pa.array(order))
     return Reviewed(corrected, judged, n_stale)
@@ -207,20 +211,15 @@ def reviewed_run(run: Run) -> Reviewed:
     Raises
     ------
     StoreError
-        If nobody has judged anything yet, or the run or its log is damaged.
+        If nobody has judged anything yet, the run has classes that are not known, or it or its log is damaged.
     """
     verdicts = read_verdicts(run.storage)
     if not verdicts:
         msg = f"{run.path}: expected verdicts of people, got none; cascade review collects them"
         raise StoreError(msg)
+    check_known(run.config.classes, run.path)
     tables = {name: run.table(name) for name in SCHEMAS}
     return reviewed_tables(tables, verdicts, Camera.load(run.config.camera))
-
-
-def row_mask(row: Row) -> BoolArray:
-    """(H, W) bool mask of a row of the artifacts table."""
-    counts = row["rle"].encode("ascii")
-    return np.asarray(coco_mask.decode({"size": list(PREVIEW_SHAPE), "counts": counts}), bool)
 
 
 def _instances(found: Sequence[tuple[Artifact, BoolArray]]) -> Instances:

@@ -1,7 +1,7 @@
 // The focal plane: a preview with the CCDs and the outlines of artifacts over it, as SVG in half pixels.
 "use strict";
 
-const CLASSES = ["bright", "faint", "rays"];
+const CLASSES = globalThis.cascadeClasses; // {name, bit, key, meaning}
 const SVG = "http://www.w3.org/2000/svg";
 const SIDE = 800; // half pixels
 

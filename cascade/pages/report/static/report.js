@@ -126,7 +126,7 @@ function apply() {
   const words = byId("find").value.trim().toLowerCase();
   const bandIndex = season.bands.indexOf(wanted.band);
   const nightIndex = season.nights.indexOf(wanted.night);
-  const bit = wanted.class ? 1 << CLASSES.indexOf(wanted.class) : 0;
+  const bit = CLASSES.find(({ name }) => name === wanted.class)?.bit ?? 0;
   rows = [];
   for (let row = 0; row < season.exposure.length; row += 1) {
     if (wanted.band && season.band[row] !== bandIndex) continue;
@@ -189,7 +189,9 @@ function showLayers() {
 }
 
 choices("status", "any", ["flagged", ...season.statuses]);
-choices("class", "any", CLASSES);
+choices("class", "any", CLASSES.map(({ name }) => name));
+byId("legend").prepend(...CLASSES.map(({ name, meaning }) =>
+  htmlElement("span", { title: meaning }, htmlElement("i", { class: `swatch ${name}` }), name)));
 choices("band", "any", season.bands);
 choices("night", "any", season.nights);
 choices("verdict", "any", ["not judged", ...new Set(season.verdict.filter(Boolean))]);

@@ -3,6 +3,9 @@
 
 const STEP = 8; // half pixels that an arrow key moves the cursor
 
+const CLASS_KEYS = CLASSES.map(({ key }) => key).join(", ");
+const CLASS_NAMES = CLASSES.map(({ name }) => name).join(", ");
+
 let sketch = null; // corners of the polygon being drawn, and the cursor
 let view = { x: 0, y: 0, side: SIDE };
 
@@ -19,8 +22,8 @@ function draw() {
   byId("artifacts").replaceChildren(...shown.map(artifactItem));
   if (!shown.length) byId("artifacts").append(htmlElement("li", { class: "quiet" }, "none"));
   byId("hint").textContent = sketch
-    ? "Drawing: click corners; 1, 2, 3 ends it as bright, faint, rays; Enter as faint; Esc gives up."
-    : "Brackets or a click select an artifact; 1, 2, 3 set its class, X deletes it.";
+    ? `Drawing: click corners; ${CLASS_KEYS} ends it as ${CLASS_NAMES}; Enter as ${globalThis.cascadeDrawn}; Esc gives up.`
+    : `Brackets or a click select an artifact; ${CLASS_KEYS} set its class, X deletes it.`;
   const label = `Exposure ${current.title}: ${shown.filter(({ gone }) => !gone).map((a) => a.class).join(", ") || "no artifact"}`;
   byId("overlay").replaceChildren(focalSvg(label, shown));
   byId("raw").replaceChildren(focalSvg(`Preview of exposure ${current.title}`, []));
@@ -65,7 +68,7 @@ function artifactItem(artifact) {
     if (!event.target.closest(".edit")) select(artifact.name);
   });
   if (!artifact.gone) {
-    const classes = htmlElement("select", { "aria-label": "Class" }, ...CLASSES.map((name) => htmlElement("option", { value: name }, name)));
+    const classes = htmlElement("select", { "aria-label": "Class" }, ...CLASSES.map(({ name }) => htmlElement("option", { value: name }, name)));
     classes.value = artifact.class;
     classes.addEventListener("change", () => verdict("class", { artifact: artifact.name, class: classes.value }));
     const remove = htmlElement("button", { type: "button" }, "Delete");
@@ -136,8 +139,11 @@ function onDrawingKey(event) {
   } else if (event.key === "Escape" || event.key.toLowerCase() === "d") {
     stopDrawing();
     draw();
-  } else if (event.key === "Enter") finishDrawing("faint");
-  else if ("123".includes(event.key)) finishDrawing(CLASSES[Number(event.key) - 1]);
-  else return false;
+  } else if (event.key === "Enter") finishDrawing(globalThis.cascadeDrawn);
+  else {
+    const drawn = CLASSES.find(({ key }) => key === event.key);
+    if (!drawn) return false;
+    finishDrawing(drawn.name);
+  }
   return true;
 }

@@ -181,9 +181,11 @@ const actions = {
   0: () => zoom(SIDE),
   "?": () => byId("keys-dialog").showModal(),
 };
-CLASSES.forEach((name, k) => {
-  actions[k + 1] = () => selected && verdict("class", { artifact: selected, class: name });
-});
+for (const { name, key } of CLASSES) {
+  actions[key] = () => selected && verdict("class", { artifact: selected, class: name });
+}
+byId("class-keys").append(...CLASSES.flatMap(({ key }) => [htmlElement("kbd", {}, key), " "]));
+byId("class-names").textContent = CLASS_NAMES;
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input, select, textarea") || document.querySelector("dialog[open]");

@@ -11,6 +11,7 @@ from looked_at import FOUND, N, looked_at
 
 import cascade
 from cascade.core.errors import ConfigError, InputError, StoreError
+from cascade.storage import open_storage
 
 REPOSITORY = Path(__file__).parents[2]
 _EXECUTE = """
@@ -45,6 +46,15 @@ def test_masks_are_lazy_and_the_same_in_all_forms(run):
     assert np.array_equal(masks[2], run.masks[2])
     assert np.array_equal(run.mask(700002), run.masks[2])
     assert run.mask(700002).any()
+
+
+def test_masks_on_an_object_store_are_lazy_and_the_same(run, s3_folder):
+    for key in run.storage.files_below("masks.zarr"):
+        open_storage(s3_folder).write(key, run.storage.read(key))
+    open_storage(s3_folder).write("run.json", run.storage.read("run.json"))
+    remote = cascade.open_run(s3_folder)
+    assert np.array_equal(remote.dataset()["mask"][2], run.masks[2])
+    assert np.array_equal(remote.masks[2], run.masks[2])
 
 
 def test_an_exposure_is_plotted_with_its_preview(run):

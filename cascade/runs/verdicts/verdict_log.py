@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError, StoreError
-from cascade.core.exposure import PREVIEW_SHAPE, Artifact
-from cascade.storage.places import LocalStorage, Storage
+from cascade.core.exposure import PREVIEW_SHAPE
+from cascade.storage import Storage
 
 FILE = "verdicts.sqlite"
 """Name of the log in a run directory."""
@@ -257,7 +258,7 @@ def log_folder(storage: Storage) -> Path:
     ConfigError
         If the run is on an object store, which no database can append to.
     """
-    if not isinstance(storage, LocalStorage):
+    if storage.folder is None:
         msg = f"{storage.url}: expected a run on a disk: verdicts are appended to a file, which object stores cannot do"
         raise ConfigError(msg)
     return storage.folder
@@ -277,7 +278,7 @@ def read_verdicts(storage: Storage) -> list[Verdict]:
     StoreError
         If it cannot be read.
     """
-    if not isinstance(storage, LocalStorage) or not (storage.folder / FILE).is_file():
+    if storage.folder is None or not (storage.folder / FILE).is_file():
         return []
     path = storage.folder.absolute() / FILE
     try:

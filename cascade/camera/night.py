@@ -1,0 +1,34 @@
+"""The date of the night that an exposure belongs to, by what its observatory says of when a night ends."""
+
+from __future__ import annotations
+
+import math
+from datetime import date, timedelta
+
+from cascade.camera.camera import Camera
+
+_MJD_EPOCH = date(1858, 11, 17)
+
+
+def night_of(mjd_obs: float, camera: Camera) -> date:
+    """
+    The night of an exposure.
+
+    Parameters
+    ----------
+    mjd_obs : float
+        Start of the exposure, modified Julian date in days; finite.
+    camera : Camera
+        Whose `night_rollover_utc_h` counts.
+
+    Returns
+    -------
+    date
+        The UTC date of the last rollover; with a rollover by day this is the local date at sunset.
+    """
+    return _MJD_EPOCH + timedelta(days=math.floor(mjd_obs - camera.night_rollover_utc_h / 24))
+
+
+def mjd_of_night(night: date, camera: Camera) -> float:
+    """The middle of a night, 12 hours after the rollover, MJD in days; `night_of` gives the night back."""
+    return (night - _MJD_EPOCH).days + camera.night_rollover_utc_h / 24 + 0.5

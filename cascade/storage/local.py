@@ -1,0 +1,152 @@
+"""A folder on a disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from errno import ENOSPC
+from pathlib import Path
+
+from cascade.storage.atomic import aside_of, sync, written_aside
+from cascade.storage.base import T, check_folder, check_key, check_size
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStorage:
+    """
+    A folder; it is made when a file is first written.
+
+    Attributes
+    ----------
+    folder
+        Its path.
+    """
+
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        """The path as text."""
+        return str(self.folder)
+
+    @property
+    def path(self) -> Path:
+        """The path."""
+        return self.folder
+
+    @property
+    def can_append(self) -> bool:
+        """Files can grow."""
+        return True
+
+    @property
+    def writes_aside(self) -> bool:
+        """Files are written under another name and then renamed."""
+        return True
+
+    def absolute(self) -> LocalStorage:
+        """The same folder, by its absolute path."""
+        return LocalStorage(self.folder.resolve())
+
+    def read(self, key: str, *, max_bytes: int | None = None) -> bytes:
+        """Read a file."""
+        with self._path(key).open("rb") as stream:
+            data = stream.read() if max_bytes is None else stream.read(max_bytes + 1)
+        check_size(len(data), max_bytes)
+        return data
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """Read files one after the other."""
+        return map(self.read, keys)
+
+    def download(self, key: str, file: Path, *, max_bytes: int) -> None:
+        """Copy a file."""
+        path = self._path(key)
+        check_size(path.stat().st_size, max_bytes)
+        shutil.copyfile(path, file)
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write a file aside, force it onto the disk, and rename it."""
+        path = self._free(key)
+        with written_aside(path) as aside:
+            aside.write_bytes(data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a file aside, and give it its name unless that is taken."""
+        path = self._free(key)
+        aside = aside_of(path)
+        try:
+            aside.write_bytes(data)
+            sync(aside)
+            path.hardlink_to(aside)  # unlike a rename, this fails where there is one
+        except FileExistsError:
+            return path.read_bytes() == data
+        finally:
+            aside.unlink(missing_ok=True)
+        sync(path.parent)
+        return True
+
+    def append(self, key: str, data: bytes) -> None:
+        """Append all of it or nothing: a full disk takes a part, which is cut off again."""
+        path = self._free(key)
+        with path.open("ab", buffering=0) as file:
+            start = file.seek(0, os.SEEK_END)
+            if file.write(data) != len(data):
+                file.truncate(start)
+                raise OSError(ENOSPC, os.strerror(ENOSPC), str(path))
+
+    def names(self, folder: str = "") -> list[str]:
+        """Names in a folder."""
+        try:
+            return sorted(path.name for path in self._below(folder).iterdir())
+        except FileNotFoundError:
+            return []
+
+    def files_below(self, folder: str = "") -> Iterator[str]:
+        """Keys of all files below a folder."""
+        for path, _, files in os.walk(self._below(folder)):
+            below = Path(path).relative_to(self.folder)
+            yield from ((below / name).as_posix() for name in files)
+
+    def delete(self, key: str) -> None:
+        """Delete a file."""
+        self._path(key).unlink(missing_ok=True)
+
+    def delete_below(self, folder: str) -> None:
+        """Delete a folder."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._path(folder))
+
+    def zarr(self, key: str) -> Path:
+        """The path."""
+        return self._below(key)
+
+    def retried(self, request: Callable[[], T], name: str) -> T:
+        """Make the request once: a disk that fails is not retried."""
+        return request()
+
+    def _path(self, key: str) -> Path:
+        """The path of a file."""
+        check_key(key)
+        return self.folder / key
+
+    def _below(self, folder: str) -> Path:
+        """The path of a folder, which may be this one."""
+        check_folder(folder)
+        return self.folder / folder
+
+    def _free(self, key: str) -> Path:
+        """The path of a file, in a folder that is there."""
+        path = self._path(key)
+        missing = []
+        for parent in path.parents:
+            if parent.exists():
+                break
+            missing.append(parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for parent in missing:
+            sync(parent.parent)  # a power cut must not take the folder of a file that was synced
+        return path

@@ -1,0 +1,139 @@
+"""
+The object stores there are, and how each is connected to: one class of obstore's each.
+
+``s3://bucket/prefix``
+    Amazon S3, and stores that speak its protocol at ``AWS_ENDPOINT_URL``; ``AWS_REGION``, ``AWS_ACCESS_KEY_ID``,
+    ``AWS_SECRET_ACCESS_KEY``.
+``gs://bucket/prefix``
+    Google Cloud Storage; ``GOOGLE_APPLICATION_CREDENTIALS`` or ``GOOGLE_SERVICE_ACCOUNT``, each the path of a file, or
+    ``GOOGLE_SKIP_SIGNATURE=true`` for public buckets; ``GOOGLE_BASE_URL`` for another server.
+``az://container/prefix``
+    Azure Blob Storage; ``AZURE_STORAGE_ACCOUNT_NAME`` with ``AZURE_STORAGE_ACCOUNT_KEY`` or
+    ``AZURE_STORAGE_SAS_TOKEN``, or ``AZURE_SKIP_SIGNATURE=true``; ``AZURE_STORAGE_ENDPOINT`` for another server.
+
+Names in capitals are environment variables, which every process reads for itself; obstore knows more of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from cascade.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_REQUEST_TIMEOUT = timedelta(seconds=30)
+_RETRY_TIMEOUT = timedelta(seconds=60)
+_N_RETRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """
+    A kind of store.
+
+    Attributes
+    ----------
+    form
+        Of its URLs, for people.
+    bucket
+        Regular expression of the names of its buckets.
+    store
+        Name of obstore's class.
+    variables
+        How the names of its environment variables begin.
+    endpoint
+        Option of that class for the URL of the server.
+    endpoint_variables
+        Environment variables that may hold that URL; the first that is set counts.
+    """
+
+    form: str
+    bucket: str
+    store: str
+    variables: str
+    endpoint: str
+    endpoint_variables: tuple[str, ...]
+
+
+_KINDS = {
+    "s3": _Kind(
+        "s3://bucket/prefix", "[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "S3Store",
+        "AWS_", "endpoint", ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    ),
+    "gs": _Kind(
+        "gs://bucket/prefix", "[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", "GCSStore",
+        "GOOGLE_", "base_url", ("GOOGLE_BASE_URL",),
+    ),
+    "az": _Kind(
+        "az://container/prefix", "[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", "AzureStore",
+        "AZURE_", "endpoint", ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+    ),
+}  # fmt: skip
+
+URL_START = f"^(?:{'|'.join(_KINDS)})://"
+"""Regular expression of how URLs begin, which Arrow takes, too."""
+
+
+def is_url(name: str) -> bool:
+    """Whether a name is that of something on an object store."""
+    return re.match(URL_START, name) is not None
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """
+    Split a URL into that of its bucket, and the key there, which may be empty.
+
+    Raises
+    ------
+    ConfigError
+        If its bucket cannot be one, or the key has empty, ``.`` or ``..`` parts.
+    """
+    kind = _KINDS[url.partition("://")[0]]
+    found = re.fullmatch(f"([a-z0-9]+://{kind.bucket})(?:/(.*))?", url)
+    key = "" if found is None else (found[2] or "").rstrip("/")
+    if found is None or any(part in ("", ".", "..") for part in key.split("/") if key):
+        msg = f"{url}: expected {kind.form}, got another form"
+        raise ConfigError(msg)
+    return found[1], key
+
+
+@lru_cache(maxsize=64)
+def connect(url: str) -> ObjectStore:
+    """
+    Give the store of a URL's prefix. It keeps connections open, so there is one a process.
+
+    Raises
+    ------
+    ConfigError
+        If the environment lacks what the store needs.
+    """
+    from obstore import exceptions, store
+
+    root, prefix = split_url(url)
+    scheme, _, bucket = root.partition("://")
+    kind = _KINDS[scheme]
+    endpoint = next(filter(None, map(os.environ.get, kind.endpoint_variables)), "")
+    try:
+        found: ObjectStore = getattr(store, kind.store)(
+            bucket,
+            prefix=prefix or None,
+            client_options={"allow_http": endpoint.startswith("http://"), "timeout": _REQUEST_TIMEOUT},
+            retry_config={"max_retries": _N_RETRIES, "retry_timeout": _RETRY_TIMEOUT},
+            **({kind.endpoint: endpoint} if endpoint else {}),
+        )
+    except exceptions.BaseError as error:
+        msg = f"{url}: {first_line(error)}; the settings of the store are environment variables, {kind.variables}…"
+        raise ConfigError(msg) from error
+    return found
+
+
+def first_line(error: Exception) -> str:
+    """What an error of the store says, without its debug dump."""
+    return str(error).split("\n", 1)[0].strip() or type(error).__name__

@@ -1,0 +1,120 @@
+"""Tests of object stores: retries, refusals, and how each kind is connected to."""
+
+import os
+
+import pytest
+from s3_server import BUCKET
+
+from cascade.core.errors import ConfigError, OutageError
+from cascade.storage import object_store, open_storage, stores
+from cascade.storage.stores import connect
+
+
+@pytest.fixture
+def impatient(s3, monkeypatch):
+    """The S3 server, retried at once and not often."""
+    monkeypatch.setattr(stores, "_N_RETRIES", 0)
+    monkeypatch.setattr(object_store, "_FIRST_PAUSE_S", 0.01)
+    connect.cache_clear()
+    return s3
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """An environment without settings of object stores, and no connections made with others."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "GOOGLE_", "AZURE_")):
+            monkeypatch.delenv(name)
+    connect.cache_clear()
+    yield
+    connect.cache_clear()
+
+
+def test_flaky_store_loses_nothing(s3, s3_folder):
+    storage = open_storage(s3_folder)
+    s3.share = 0.2
+    for n in range(60):
+        assert storage.create(f"ledger/{n:02d}", b"%d" % n), n
+        storage.write(f"parts/{n:02d}", b"%d" % n)
+    assert storage.names("ledger") == [f"{n:02d}" for n in range(60)]
+    assert list(storage.read_many(f"parts/{n:02d}" for n in range(60))) == [b"%d" % n for n in range(60)]
+    assert min(s3.n_faults[fault] for fault in s3.FAULTS) > 5
+
+
+def test_unavailable_store_is_an_outage_after_some_retries(impatient, s3_folder, monkeypatch):
+    impatient.share = 1.0
+    monkeypatch.setattr(impatient, "FAULTS", ("refused",))
+    impatient.n_requests.clear()
+    with pytest.raises(OutageError, match=rf"s3://{BUCKET}/.*/a: the store is unavailable: .*503"):
+        open_storage(s3_folder).read("a")
+    assert impatient.n_requests.total() == 5
+
+
+def test_refusal_is_not_retried(impatient, s3_folder, monkeypatch):
+    impatient.share = 1.0
+    monkeypatch.setattr(impatient, "FAULTS", ("denied",))
+    impatient.n_requests.clear()
+    storage = open_storage(s3_folder)
+    for use in (storage.read, storage.delete, lambda key: storage.write(key, b"x")):
+        with pytest.raises(PermissionError, match=rf"s3://{BUCKET}/.*/a: refused: .*403"):
+            use("a")
+    assert impatient.n_requests.total() == 3
+
+
+def test_bucket_that_is_not_there_is_named(s3):
+    with pytest.raises(FileNotFoundError, match="s3://nowhere/x/a: no such object, or no such bucket"):
+        open_storage("s3://nowhere/x").write("a", b"")
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize(
+    ("url", "settings", "config", "http"),
+    [
+        ("s3://survey/a/b", {}, {"bucket": "survey"}, False),
+        ("s3://survey/a/b", {"AWS_ENDPOINT_URL": "http://x"}, {"bucket": "survey", "endpoint": "http://x"}, True),
+        (
+            "s3://survey/a/b",
+            {"AWS_ENDPOINT_URL_S3": "https://y", "AWS_ENDPOINT_URL": "http://x"},
+            {"bucket": "survey", "endpoint": "https://y"},
+            False,
+        ),
+        ("gs://survey/a/b", {}, {"bucket": "survey"}, False),
+        ("gs://survey/a/b", {"GOOGLE_BASE_URL": "http://x"}, {"bucket": "survey", "base_url": "http://x"}, True),
+        ("az://survey/a/b", {"AZURE_STORAGE_ACCOUNT_NAME": "me"}, {"container_name": "survey"}, False),
+        (
+            "az://survey/a/b",
+            {"AZURE_STORAGE_ACCOUNT_NAME": "me", "AZURE_ENDPOINT": "http://x"},
+            {"container_name": "survey", "endpoint": "http://x"},
+            True,
+        ),
+    ],
+)
+def test_store_is_connected_to_as_the_environment_says(url, settings, config, http, monkeypatch):
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    store = connect(url)
+    assert store.prefix == "a/b"
+    assert {key: store.config[key] for key in config} == config
+    assert set(store.config) & {"endpoint", "base_url"} == set(config) & {"endpoint", "base_url"}
+    assert store.client_options["allow_http"] == str(http).lower()
+    assert store.retry_config["max_retries"] == 8
+    assert connect(url) is store
+    assert connect(url.removesuffix("/a/b")).prefix is None
+
+
+@pytest.mark.usefixtures("fresh")
+def test_missing_setting_says_where_settings_come_from():
+    with pytest.raises(ConfigError, match=r"az://survey/x: .*Account must be specified; .* variables, AZURE_…"):
+        open_storage("az://survey/x").read("a")
+
+
+def test_azure_creates_an_object_once(s3, s3_folder, monkeypatch):
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "nobody")
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "sig=nothing")
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", os.environ["AWS_ENDPOINT_URL"])
+    storage = open_storage(s3_folder.replace("s3://", "az://"))
+    assert storage.create("ledger/1.json", b"mine")
+    assert not storage.create("ledger/1.json", b"yours")
+    assert storage.read("ledger/1.json") == b"mine"
+    with pytest.raises(FileNotFoundError, match=r"az://.*2\.json: no such object"):
+        storage.read("ledger/2.json")
