@@ -60,7 +60,8 @@ def open_list(spec: Path | str, camera: Camera, form: str | None = None) -> Read
     ------
     InputError
         If the file cannot be read, is too large or malformed, may be of more than one form, or names a CCD that the
-        camera does not have, or two CCDs in one line.
+        camera does not have, or two CCDs in one line; in an exclude list, the number counts and a warning says so if
+        another line lists the CCD of the name.
     ConfigError
         If the form is unknown.
     """

@@ -5,19 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cascade.camera import Camera
-from cascade.core.errors import input_error
+from cascade.core.errors import input_error, printable
 from cascade.veto.entries import HAND, LISTED, Line, ReadList, is_ours
 from cascade.veto.layouts import Layout, find_layout, is_comment
 from cascade.veto.provenance import merged_names
 from cascade.veto.rules import ANALYST, REASON
 from cascade.veto.values import RowParser, words
 from cascade.veto.writing import MERGED_MARK, OLD_DES_HINT, OWN_COMMENT, OWN_LINES, block_digest
+
+logger = logging.getLogger(__name__)
 
 # What the lists of DES call the reason that their file names begin with (its make_exclude_list.py).
 _REASONS = {
@@ -32,6 +36,16 @@ _NAMED = re.compile(rf"({'|'.join(_REASONS)})\d*[-_]", re.IGNORECASE)
 _OWN_DES = re.compile(r"(?:nan|\d{8}) \d+ nan (?!nan )\w+ \d+")
 _OWN_LEGACY = re.compile(rf"(\d+) {ANALYST}: ghost/scatter on (\d+) CCDs: ([\w ]+)")
 _ANALYST_AT_END = re.compile(r"(.*\S) \(analyst ([^()]+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """What is wrong with the record that begins on line `number`, `at` its place; `scope` as for other lines."""
+
+    number: int
+    at: int
+    scope: tuple[str, str] | None
+    text: str
 
 
 def read_text(text: str, path: Path, camera: Camera, form: str | None) -> ReadList:
@@ -60,7 +74,7 @@ def read_text(text: str, path: Path, camera: Camera, form: str | None) -> ReadLi
     reason = _REASONS[named[1].lower()] if named else REASON
     parser = RowParser(camera, reason, HAND, path.name)
     layout = find_layout([line.rstrip("\r\n") for line in raw], path, ccds=parser.ccds, form=form)
-    lines = list(_parsed(raw, layout, parser, path))
+    lines = _parsed(raw, layout, parser, path)
     if layout.form == "des":
         lines = _with_own(lines)
     listing = [line for line in lines if line.entries]
@@ -84,25 +98,60 @@ def _note(layout: Layout, reason: str) -> str:
     return f" ({'; '.join(notes)})" if notes else ""
 
 
-def _parsed(raw: Sequence[str], layout: Layout, parser: RowParser, path: Path) -> Iterator[Line]:
+def _parsed(raw: Sequence[str], layout: Layout, parser: RowParser, path: Path) -> list[Line]:
     """The lines with what they list; errors that many lines have are told once."""
-    problems: list[tuple[int, str]] = []
+    lines: list[Line] = []
+    problems: list[_Problem] = []
     scope: tuple[str, str] | None = None
     for number, text in _records(raw, layout):
         if is_comment(text) or number - 1 == layout.header:
             mark = MERGED_MARK.match(text)
             scope = _scope(mark[1]) if mark and layout.form == "des" else None
-            yield Line(text, own=_is_own_comment(text, layout))
+            lines.append(Line(text, own=_is_own_comment(text, layout)))
             continue
         try:
-            yield _line(text, layout, parser, scope)
+            lines.append(_line(text, layout, parser, scope))
         except ValueError as error:
-            problems.append((number, str(error)))
-    if problems:
-        number, problem = problems[0]
-        more = f"; {len(problems) - 1} more such lines" if len(problems) > 1 else ""
-        where = f"{path}:{number}"
-        raise input_error(where, f"{problem}{more}")
+            problems.append(_Problem(number, len(lines), scope, str(error)))
+            lines.append(Line(text))
+    settled = _settled(lines, problems, layout, parser) if layout.form == "des" else {}
+    left = [problem for problem in problems if problem.at not in settled]
+    if left:
+        more = f"; {len(left) - 1} more such lines" if len(left) > 1 else ""
+        where = f"{path}:{left[0].number}"
+        raise input_error(where, f"{left[0].text}{more}")
+    for problem in problems:
+        ccdnum = settled[problem.at].entries[0].ccdnum
+        where, said = printable(f"{path}:{problem.number}"), problem.text.partition(";")[0]
+        logger.warning("%s: %s; read as CCD %d: another line lists the other", where, said, ccdnum)
+    return [settled.get(k, line) for k, line in enumerate(lines)]
+
+
+def _settled(lines: Sequence[Line], problems: Sequence[_Problem], layout: Layout, parser: RowParser) -> dict[int, Line]:
+    """
+    Lines of an exclude list whose number and name are of two CCDs, by their place, where no doubt is left.
+
+    If another line lists the CCD of the name, only the number says something new: in the first list of DES, somebody
+    copied a line and changed the number. Such a line is not copied to where that other line may be missing.
+    """
+    listed = {(entry.expnum, entry.ccdnum) for line in lines for entry in line.entries}
+    settled = {}
+    for problem in problems:
+        text = lines[problem.at].text
+        with suppress(ValueError):
+            by_number, by_name = (
+                _line(_without(text, column, layout), layout, parser, problem.scope) for column in ("detpos", "ccdnum")
+            )
+            if all((entry.expnum, entry.ccdnum) in listed for entry in by_name.entries):
+                settled[problem.at] = replace(by_number, text=text, plain=False)
+    return settled
+
+
+def _without(text: str, column: str, layout: Layout) -> str:
+    """A line of an exclude list with nan in a column."""
+    cells = _cells(text, layout)
+    cells[layout.columns.index(column)] = "nan"
+    return layout.delimiter.join(cells)
 
 
 def _records(raw: Sequence[str], layout: Layout) -> Iterator[tuple[int, str]]:

@@ -165,3 +165,14 @@ def test_list_says_the_run_and_what_was_merged_and_is_the_same_each_time(run, fo
         model = content["config"][task]
         if model is not None:
             assert (header[f"{name}NAME"], header[f"{name}SHA"]) == (model["name"], model["sha256"])
+
+
+def test_line_of_two_ccds_is_said_and_does_not_fail(run, folder):
+    theirs = "#date expnum ccd id ccdnum\n20121103 146603 71 S20 9\n20121103 146603 71 S20 8\n"
+    (folder / "des.txt").write_text(theirs)
+    for words in (("--merge", "des.txt", "--out", "out.csv"), ("--out", "des.txt")):
+        result = veto(run, *words)
+        assert result.exit_code == 0, result.output
+        assert "des.txt:2: expected number and name of one CCD, got CCD 9 (S21) and CCD 8 (S20)" in result.stderr
+    assert rows(folder / "out.csv") == [["146603", "8"], ["146603", "9"]]
+    assert (folder / "des.txt").read_text().startswith(theirs)

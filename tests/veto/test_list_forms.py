@@ -312,6 +312,33 @@ def test_nan_instead_of_the_wrong_one_settles_it(tmp_path):
     assert pairs(read(tmp_path, f"{header}20121103 146603 71 nan 9\n")) == [(146603, 9)]
 
 
+def test_number_counts_where_another_line_of_an_exclude_list_has_the_name(tmp_path, caplog):
+    # Lines 14 to 17 of the first list of DES; 70 S21 9 elsewhere in it.
+    header = "#date     expnum ccd id ccdnum\n"
+    theirs = "20121103  146603  66 S14  13\n20121103  146603  71 S20   9\n20121103  146603  71 S20   8\n"
+    assert pairs(read(tmp_path, header + theirs)) == [(146603, 13), (146603, 9), (146603, 8)]
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == (
+        "WARNING",
+        f"{tmp_path}/list.txt:3: expected number and name of one CCD, got CCD 9 (S21) and CCD 8 (S20); read as CCD 9: "
+        "another line lists the other",
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "20121103 146604 71 S20 8",  # another exposure
+        "20121103 146603 70 S21 9",  # what the number says already: the name is what is new
+        "20121103 146603 72 S20 10",  # in doubt itself
+        "20121103 146603 71 S20 99\n20121103 146603 71 S20 8",  # no such CCD
+    ],
+)
+def test_number_and_name_of_two_ccds_are_refused_where_doubt_is_left(tmp_path, other):
+    with pytest.raises(InputError, match=r"list.txt:[23]: expected number and name|has no CCD 99"):
+        read(tmp_path, f"#date expnum ccd id ccdnum\n20121103 146603 71 S20 9\n{other}\n")
+
+
 @pytest.mark.parametrize("name", ["a.parquet", "a.fits"])
 def test_tables_are_checked_row_by_row(tmp_path, name):
     write = {

@@ -435,3 +435,25 @@ def test_lists_are_read_by_the_tools_of_others(tmp_path, lists):
     fitsio = pytest.importorskip("fitsio")
     assert len(fitsio.read(tmp_path / "o.fits")) == n_entries
     assert read_list(tmp_path / "o.fits", CAMERA).num_rows == n_entries
+
+
+CROSSED = "20121103  146603  71 S20   9\n20121103  146603  71 S20   8\n"
+
+
+def test_line_whose_name_another_line_has_stays_as_it_stands(tmp_path):
+    path = tmp_path / "exclude.txt"
+    path.write_text(HEADER + CROSSED)
+    for _ in range(2):
+        update(path, [(1, 5), (146603, 8)])
+        assert path.read_text().startswith(HEADER + CROSSED)
+        assert {entry[:2] for entry in of_others(path)} == {(146603, 8), (146603, 9)}
+
+
+def test_line_whose_name_another_line_has_is_merged_by_its_number(tmp_path):
+    path = tmp_path / "exclude.txt"
+    path.write_text(f"{HEADER}20171110 694885 nan nan 46\n")
+    (tmp_path / "theirs.txt").write_text(HEADER + CROSSED)
+    update(path, [(1, 5)], merge=[tmp_path / "theirs.txt"])
+    assert "20121103 146603 nan nan 9\n" in path.read_text()
+    assert "S20   9" not in path.read_text()
+    assert {entry[:2] for entry in of_others(path)} == {(694885, 46), (146603, 8), (146603, 9)}
