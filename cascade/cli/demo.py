@@ -35,8 +35,9 @@ def demo(
 
     from cascade.camera import Camera
     from cascade.pages.report import write_report
+    from cascade.runs.files import read_run_json
     from cascade.simulate import simulate_season
-    from cascade.veto import VetoRule, veto_rows, write_veto
+    from cascade.veto import Provenance, VetoRule, veto_rows, write_veto
 
     camera = Camera.decam()
     _claim(out)
@@ -48,7 +49,8 @@ def demo(
 
     run = show_run([str(previews)], out / "run", quiet=quiet, fresh=True)
     vetoes = veto_rows(run.table("ccds"), run.table("exposures"), VetoRule(), camera)
-    write_veto(vetoes, out / "veto.txt", "des")
+    provenance = Provenance.of_run(read_run_json(run.storage), str(run.path))
+    write_veto(vetoes, out / "veto.txt", "des", provenance=provenance)
     _print_truth(run, season)
     _print_vetoes(vetoes.table.to_pylist())
     seconds = run.summary().counts.seconds

@@ -68,7 +68,7 @@ def raytrace(
         if counts.n_failed:
             remarks.append(f"{counts.n_failed} failed, without ra, dec or band")
         if des is not None:
-            remarks.append(f"{_write_list(predicted, des, min_area)} CCDs in {des}")
+            remarks.append(f"{_write_list(predicted, des, min_area, out)} CCDs in {des}")
         typer.echo(f"{'raytrace' if out is None else out}: " + "; ".join(remarks))
 
 
@@ -128,11 +128,15 @@ def _print_pointing(predicted: Run) -> None:
     typer.echo("CCDs: " + (" ".join(f"{row['detpos']}({row['area_fraction']:.0%})" for row in ccds) or "none"))
 
 
-def _write_list(predicted: Run, path: Path, min_area: float) -> int:
-    """Write the DES exclude list; returns its number of lines."""
+def _write_list(predicted: Run, path: Path, min_area: float, out: Path | None) -> int:
+    """Write the DES exclude list, in which what others wrote stays; returns its number of CCDs."""
     from cascade.camera import Camera
-    from cascade.veto import VetoRule, veto_rows, write_veto
+    from cascade.runs.files import read_run_json
+    from cascade.veto import Provenance, VetoRule, earlier_list, merge_lists, veto_rows, write_veto
 
-    vetoes = veto_rows(predicted.table("ccds"), predicted.table("exposures"), VetoRule(min_area), Camera.decam())
-    write_veto(vetoes, path, "des")
+    camera = Camera.decam()
+    found = veto_rows(predicted.table("ccds"), predicted.table("exposures"), VetoRule(min_area), camera)
+    vetoes, kept = merge_lists(found, earlier_list(path, camera, "des"), [], camera, "des")
+    provenance = Provenance.of_run(read_run_json(predicted.storage), "raytrace" if out is None else f"raytrace {out}")
+    write_veto(vetoes, path, "des", provenance=provenance, kept=kept)
     return int(vetoes.table.num_rows)

@@ -22,7 +22,7 @@ from cascade.evaluate.labelling import AnyLabelling, Found, Labelling, VetoLabel
 from cascade.evaluate.truth import Truth
 from cascade.runs.classes import check_known
 from cascade.runs.run import Run, open_run
-from cascade.veto import read_list
+from cascade.veto import read_list, split_form
 from cascade.veto.rules import REASON
 
 DECAM = "decam"
@@ -147,7 +147,7 @@ def veto_system(spec: str, expnums: Sequence[int | None], camera: Camera) -> Sys
     ----------
     spec : str
         A file, or a pattern of several (``'ghost-scatter-y*.txt'``) that are parts of one list; ``NAME=`` may stand
-        before it.
+        before it, and the form of the list where that is not clear: ``pairs:list.txt``.
     expnums : sequence of int or None
         Of the exposures.
     camera : Camera
@@ -162,7 +162,8 @@ def veto_system(spec: str, expnums: Sequence[int | None], camera: Camera) -> Sys
     """
     name, equals, pattern = spec.rpartition("=")
     if not equals or Path(spec).is_file():
-        name, pattern = Path(spec).stem.rstrip("*"), spec
+        name, pattern = split_form(spec)[1].stem.rstrip("*"), spec
+    form, pattern = split_form(pattern)[0], str(split_form(pattern)[1])
     files = [Path(pattern)] if Path(pattern).is_file() else [Path(file) for file in sorted(glob.glob(pattern))]  # noqa: PTH207 - takes absolute patterns
     if not files:
         msg = f"{pattern}: expected a veto list, found no such file"
@@ -175,7 +176,7 @@ def veto_system(spec: str, expnums: Sequence[int | None], camera: Camera) -> Sys
         rows_of.setdefault(expnum, []).append(n)
     listed = np.zeros((len(expnums), len(camera.ccds)), bool)
     for file in files:
-        table = read_list(file, camera)
+        table = read_list(file, camera, form)
         ghosts = table.filter(pc.equal(table["reason"], REASON))
         if len(table) and not len(ghosts):
             msg = f"{file}: expected entries with the reason {REASON}, got none of {len(table)}"

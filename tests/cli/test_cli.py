@@ -241,7 +241,7 @@ def test_veto_list_keeps_what_was_added_by_hand_and_merges_and_compares(finished
     result = invoke(*words, "--merge", tmp_path / "bad_expid.txt", "--compare", out)
     assert result.exit_code == 0, result.output
     assert f"{n_ours} CCDs in both, 0 in ours alone, 1 in theirs alone" in result.output
-    assert "1 entries that were made by hand were kept; 62 entries were merged" in result.output
+    assert "1 entries of others were kept; 62 entries were merged" in result.output
     listed = read_des(out).to_pylist()
     assert len(listed) == n_ours + 1 + 62
     assert (145507, None) in {(row["expnum"], row["detpos"]) for row in listed}

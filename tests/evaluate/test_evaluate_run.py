@@ -109,7 +109,7 @@ def test_competitors_are_compared_on_the_same_exposures(tmp_path, run, truth):
     rival = write_run(tmp_path / "RIVAL", {A: [BRIGHT_28, RAYS_1], B: [FAINT_35], CLEAN: []})
     person = write_via(tmp_path / "person.json", {**TRUTH, CLEAN: [RAYS_1]})
     (tmp_path / "list-y1.txt").write_text("nan 1 nan nan 28\n")
-    (tmp_path / "list-y2.txt").write_text("# later\n20121101 2 66 S14 35\n20121101 77 66 S14 13\n")
+    (tmp_path / "list-y2.txt").write_text("# later\n20121101 2 14 N4 35\n20121101 77 66 S14 13\n")
     result = evaluate_run(
         run, truth, CAMERA, QUICK, against=[rival.path, person], veto=[f"traced={tmp_path}/list-y*.txt"]
     )
@@ -218,6 +218,15 @@ def test_veto_lists_of_any_format_are_taken_for_what_they_say_of_ghosts(tmp_path
     table.write_text("EXPNUM,CCDNUM,REASON\n3,28,Streak\n")
     with pytest.raises(ConfigError, match="expected entries with the reason Ghost/Scatter, got none of 1"):
         evaluate_run(run, truth, CAMERA, QUICK, veto=[str(table)])
+
+
+def test_form_of_a_veto_list_may_stand_before_it(tmp_path, run, truth):
+    (tmp_path / "uniq.txt").write_text("1 3\n2 3\n")
+    with pytest.raises(InputError, match="say which: pairs:"):
+        evaluate_run(run, truth, CAMERA, QUICK, veto=[str(tmp_path / "uniq.txt")])
+    for spec, name in ((f"pairs:{tmp_path}/uniq.txt", "uniq"), (f"list=pairs:{tmp_path}/u*.txt", "list")):
+        metrics = valid(evaluate_run(run, truth, CAMERA, QUICK, veto=[spec]).metrics)
+        assert metrics["ccd"]["systems"][name]["paper"]["All"]["n_found"][0] == 2
 
 
 @pytest.mark.parametrize("line", ["nan nan nan nan 28", "nan 1 nan nan nan", "nan 1 nan nan 63", "nan 1 28"])

@@ -7,7 +7,6 @@ import csv
 import hashlib
 import io
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from cascade.runs.previews import RunPreviews
 from cascade.runs.run import Run
 from cascade.runs.verdicts import Verdict, read_verdicts, reviewed_tables, standing
 from cascade.storage.atomic import written_aside
-from cascade.veto import veto_rows, write_veto
+from cascade.veto import Provenance, veto_bytes, veto_rows
 
 N_PREVIEWS = 5000
 """Previews in a folder."""
@@ -214,10 +213,7 @@ def _downloads(snapshot: RunSnapshot, verdicts: Sequence[Verdict]) -> dict[str, 
 def _veto_csv(snapshot: RunSnapshot, tables: Mapping[str, pa.Table]) -> bytes:
     """The veto list of the default rule."""
     vetoes = veto_rows(tables["ccds"], tables["exposures"], snapshot.vetoes.rule, snapshot.camera)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "veto.csv")
-        write_veto(vetoes, path, "csv")
-        return path.read_bytes()
+    return veto_bytes(vetoes, "csv", provenance=Provenance.of_run(snapshot.header, str(snapshot.run.path)))
 
 
 def _nights_csv(snapshot: RunSnapshot) -> bytes:
