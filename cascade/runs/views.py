@@ -77,7 +77,7 @@ def plot(run: Run, expnum: int, ax: Axes | None) -> Axes:
 
 
 def html(run: Run) -> str:
-    """HTML summary for notebooks."""
+    """HTML summary for notebooks; see `Run._repr_html_`."""
     summary = run.summary()
     counts = summary.counts
     models = [model.name for model in (run.config.screen, run.config.segment) if model is not None]
