@@ -1,6 +1,9 @@
 """A small run of the evaluation on synthetic exposures, so that the script keeps working."""
 
+import pytest
 from PIL import Image
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_evaluation_measures_and_draws(tmp_path):

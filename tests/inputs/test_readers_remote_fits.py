@@ -13,6 +13,8 @@ from cascade.pipeline.batch import read_batch
 from cascade.runs.config import Batch
 from cascade.storage.places import S3Storage, open_storage
 
+pytestmark = pytest.mark.slow
+
 
 def upload(files, url):
     for file in files:

@@ -21,6 +21,8 @@ from cascade.runs.run import Run, open_run
 from cascade.runs.tables import SCHEMAS, BatchCounts
 from cascade.storage.places import LocalStorage
 
+pytestmark = pytest.mark.slow
+
 CAMERA = Camera.decam()
 
 

@@ -65,6 +65,7 @@ def test_a_run_of_predictions_can_be_predicted_from(predicted):
     assert sources_of(predicted.table("exposures")) == SOURCES
 
 
+@pytest.mark.slow
 def test_raytrace_reads_a_run_and_writes_run_and_exclude_list(predicted, tmp_path):
     des = tmp_path / "exclude.txt"
     options = ("--min-contrast", 0.05, "--min-area", 0.05, "--quiet")

@@ -17,6 +17,8 @@ from cascade.networks.models import build_network, calibrated_copy, write_model
 from cascade.pipeline.season import NetworkLoader, promised_threshold, run_season
 from cascade.simulate import simulate_exposure
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory, tiny_architectures) -> Path:

@@ -107,6 +107,7 @@ def test_url_is_split():
     assert open_storage("s3://survey/a/").absolute() == S3Storage("s3://survey/a")
 
 
+@pytest.mark.slow
 def test_flaky_store_loses_nothing(s3, s3_folder):
     storage = open_storage(s3_folder)
     s3.share = 0.2
