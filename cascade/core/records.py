@@ -264,7 +264,8 @@ _WORDS = {str: "a text", bool: "true or false", int: "an integer", float: "a num
 
 def _form(hint: _Hint) -> _Hint:
     """What a hint is without its parameters."""
-    return get_origin(hint) or hint
+    origin = get_origin(hint)
+    return hint if origin is None else origin
 
 
 def _present(hint: _Hint) -> _Hint:

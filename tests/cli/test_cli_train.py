@@ -11,6 +11,8 @@ from cascade.cli.app import app
 from cascade.networks.model_info import read_model
 from cascade.networks.models import load_network
 
+pytestmark = pytest.mark.slow
+
 FIT = {
     "steps": 2, "batch": 2, "learning_rate": 1e-3, "weight_decay": 0.0, "average": 0.5, "validate_every": 2,
     "patience": 1, "precision": "float32", "seed": 1,
