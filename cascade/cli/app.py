@@ -1,4 +1,4 @@
-"""The commands, their help and what they do with errors."""
+"""The commands, their help and error handling."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class ErrorLineGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("error: interrupted; `cascade run` and `cascade train` go on where they stopped", err=True)
+            typer.echo("error: interrupted; `cascade run` and `cascade train` resume where they stopped", err=True)
             raise typer.Exit(130) from None
         except Exception as error:
             # Typer's own, such as a usage error, carry their exit status; recent versions ship a Click of their own.
-            # It also knows what to do when the reader of a pipe is gone.
+            # It also handles a closed pipe.
             passed_on = isinstance(error, typer.Abort | BrokenPipeError) or hasattr(error, "exit_code")
             if passed_on or ctx.params["debug"]:
                 raise
@@ -50,7 +50,7 @@ class ErrorLineGroup(TyperGroup):
 
 
 def _line(error: Exception) -> str:
-    """One line for a person."""
+    """The error on one line."""
     text = " ".join(str(error).split())
     if isinstance(error, CascadeError | OSError):
         return text

@@ -263,7 +263,7 @@ def test_run_of_another_camera_warns_and_vetoes_its_ccds(zoo, tmp_path):
     words = ("run", store, "--out", tmp_path / "run", "--models-dir", zoo, "--no-screen", "--quiet")
     result = invoke(*words, "--camera", "lsstcam")
     assert result.exit_code == 0, result.output
-    assert "the networks were trained on DECam; on LSSTCam expect less of them" in result.output
+    assert "the networks were trained on DECam; expect lower performance on LSSTCam" in result.output
     assert open_run(tmp_path / "run").config.camera == "lsstcam"
     assert "holds a run of another configuration: expected camera 'lsstcam', got 'decam'" in invoke(*words).output
     result = invoke("veto", tmp_path / "run", "--min-area", 0, "--out", tmp_path / "v.csv")

@@ -72,7 +72,7 @@ def test_progress_is_shown(config, season_folder, tmp_path):
 @pytest.mark.parametrize(
     ("tables", "options", "message"),
     [
-        ({}, (), "asks for synthetic exposures; name their folder with --season (made by `cascade simulate`)"),
+        ({}, (), "expected synthetic exposures; give their folder, from `cascade simulate`, with --season"),
         (
             {"season": {**SEASON, "seed": 4}},
             ("--season", "SEASON"),

@@ -153,7 +153,7 @@ def test_damaged_store_is_refused(tmp_path, spoil, message):
 
 
 def test_store_is_not_written_to_an_object_store(two_exposures):
-    with pytest.raises(ConfigError, match=r"s3://survey/p\.zarr: expected a place on this machine"):
+    with pytest.raises(ConfigError, match=r"s3://survey/p\.zarr: expected a local path, got a URL"):
         preview_night([two_exposures], "s3://survey/p.zarr")
 
 
@@ -229,8 +229,8 @@ def test_command_says_what_it_did(two_exposures, tmp_path):
     words = ["preview", str(two_exposures), "--out", str(tmp_path / "p.zarr"), "--quiet"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
-    assert "2 previews added, 0 there before, 0 failed" in result.output
-    assert "0 previews added, 2 there before" in CliRunner().invoke(app, words).output
+    assert "2 previews added, 0 already in the store, 0 failed" in result.output
+    assert "0 previews added, 2 already in the store" in CliRunner().invoke(app, words).output
 
 
 def test_command_says_which_ccds_are_dark(tmp_path):

@@ -235,7 +235,7 @@ def test_unknown_architecture_is_an_error(name, got):
     [
         (
             {"colour": "red"},
-            "unexpected keyword argument 'colour'|key colour: unknown; the keys here are offset, scale, ",
+            "unexpected keyword argument 'colour'|key colour: unknown; expected one of offset, scale, ",
         ),
         ({"widths": [4, 4]}, "is longer than|is shorter than"),
         ({"widths": 4}, "not iterable|key widths: expected a list, got 4"),

@@ -343,7 +343,7 @@ def test_outage_stops_the_run_instead_of_failing_every_exposure(tmp_path):
     reader = open_inputs([manifest])
     few = process_batch(reader.part(0, 7), Batch(0, 0, 7), None, FakeSegmenter(), Camera.decam(), None)
     assert few.counts.n_failed == 7
-    with pytest.raises(OutageError, match=r"none of 8 exposures can be reached, got .*no such file.* can be resumed"):
+    with pytest.raises(OutageError, match=r"none of 8 exposures is available, got .*no such file.* can be resumed"):
         process_batch(reader, Batch(0, 0, 8), None, FakeSegmenter(), Camera.decam(), None)
 
 
@@ -370,7 +370,7 @@ def test_disk_that_goes_away_within_a_batch_makes_no_failed_exposure(tmp_path):
             return reader.read(index)
 
     unplugged = Unplugged(reader.rows, reader.folder, reader.root)
-    with pytest.raises(OutageError, match=r"exposures that could be read are out of reach, got .*no such file"):
+    with pytest.raises(OutageError, match=r"exposures that were read are no longer available, got .*no such file"):
         read_batch(unplugged, Batch(0, 0, 4), CAMERA)
 
 
@@ -390,5 +390,5 @@ class TwoDisks(FakeReader):
 
 def test_outage_is_seen_by_the_first_exposure_that_could_be_read_not_by_the_last():
     reader = TwoDisks(((1, CLEAN), (2, CLEAN), (3, CLEAN), (4, CLEAN)))
-    with pytest.raises(OutageError, match=r"exposures that could be read are out of reach, got .*1-0.jpg"):
+    with pytest.raises(OutageError, match=r"exposures that were read are no longer available, got .*1-0.jpg"):
         read_batch(reader, Batch(0, 0, 4), CAMERA)

@@ -118,7 +118,7 @@ def test_disk_that_stays_full_ends_the_run_with_its_cause(tmp_path, scheduler, m
     monkeypatch.setattr(dispatch, "_N_RETRIES", 1)
     run = Run.create_or_resume(FullDisk(tmp_path / "run"), config())
     (tmp_path / "full").touch()
-    with pytest.raises(OutageError, match=r"batch \d: given up after 2 attempts: .*No space left.*can be resumed"):
+    with pytest.raises(OutageError, match=r"batch \d: failed after 2 attempts: .*No space left.*can be resumed"):
         run_dask(FakeReader(), run, FakeLoader(), CAMERA, Workers(scheduler=scheduler))
     assert len(run.pending()) == 4
 

@@ -107,8 +107,8 @@ def test_raytrace_of_a_pointing_prints_its_ghosts_and_ccds():
     [
         ((), 2, "expected RUN, or --ra, --dec and --band"),
         (("--ra", 1, "--dec", 2, "--band", "g", "--date", "2013"), 2, "expected YYYY-MM-DD, got '2013'"),
-        (("RUN", "--ra", 1), 2, "RUN goes with none of"),
-        (("RUN",), 2, "RUN needs another directory"),
+        (("RUN", "--ra", 1), 2, "RUN excludes --ra"),
+        (("RUN",), 2, "RUN: expected another directory"),
         (("nowhere", "--out", "there"), 1, "expected a run directory"),
         (("--ra", 1, "--dec", 2, "--band", "q"), 1, "error: band: expected one of"),
         (("--ra", 1, "--dec", 2, "--band", "g", "--min-contrast", 0), 1, "error: min_contrast"),

@@ -299,15 +299,15 @@ def test_damaged_run_json_is_refused_and_nothing_changes(run, fresh, content, me
     ("damaged", "message"),
     [
         (lambda _config: None, "config: expected a table, got None"),
-        (lambda _config: {}, "config: key inputs: missing; expected a text"),
+        (lambda _config: {}, "config: key inputs: missing; expected a string"),
         (lambda config: {**config, "n_exposures": 0}, "config: n_exposures: expected at least 1, got 0"),
         (lambda config: {**config, "n_exposures": "7"}, "config: key n_exposures: expected an integer, got '7'"),
-        (lambda config: {**config, "screen": {"name": "x"}}, r"config: key screen\.sha256: missing; expected a text"),
+        (lambda config: {**config, "screen": {"name": "x"}}, r"config: key screen\.sha256: missing; expected a string"),
         (lambda config: {**config, "additions": [1, 0.5]}, r"config: key additions\[1\]: expected an integer, got 0.5"),
         (lambda config: {k: v for k, v in config.items() if k != "batch_size"}, "config: key batch_size: missing"),
         (
             lambda config: {**config, "colour": 1},
-            "config: key colour: unknown; the keys here are inputs, n_exposures, ",
+            "config: key colour: unknown; expected one of inputs, n_exposures, ",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""A report written: a folder that opens from disk, or one file."""
+"""Writing a report: a folder that opens from disk, or a single file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ N_PREVIEWS_SINGLE = 300
 """Previews in a single file: at 10 kB each they are most of it."""
 
 MARK = ".cascade-report"
-"""File that tells a folder as a report, which a new one may replace."""
+"""File that identifies a folder as a report, which a new one may replace."""
 
 _SCRIPTS = ("focal.js", "virtual.js", "report.js")
 _STYLES = ("theme.css", STYLE, "report.css")
@@ -44,7 +44,7 @@ _FOLDER_POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' file: data:; script-src 'self' file:; "
     "style-src 'self' file: 'unsafe-inline'"
 )
-_MAX_DOWNLOADS = 16 * 2**20  # bytes of tables that a single file carries
+_MAX_DOWNLOADS = 16 * 2**20  # bytes of tables that a single file embeds
 
 Pictures = Iterator[tuple[int, bytes]]
 
@@ -66,17 +66,17 @@ def write_report(
     out : Path
         The folder to write, new, empty or an earlier report; with `single`, the HTML file.
     single : bool
-        Everything in one file, with small previews.
+        Whether to write one file, with small previews.
     n_previews : int or None
-        How many previews to draw at most, those of the largest artifacts and those most in doubt first; None:
+        Largest number of previews; those of the largest artifacts and the most uncertain come first; None:
         `N_PREVIEWS`, or `N_PREVIEWS_SINGLE`.
     on_previews : callable
-        Told how many previews were drawn, and how many there will be.
+        Called with the number of previews drawn, and their total.
 
     Returns
     -------
     int
-        Previews in it.
+        Number of previews written.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def write_report(
 def _write_folder(
     out: Path, snapshot: RunSnapshot, columns: dict[str, Any], pictures: Pictures, verdicts: Sequence[Verdict]
 ) -> int:
-    """Write a folder; its page comes last."""
+    """Write a folder; its page last."""
     for name in ("index.html", "data.js"):
         (out / name).unlink(missing_ok=True)
     for name in ("previews", "details", "static", "tables"):
@@ -136,7 +136,7 @@ def _write_folder(
 def _write_single(
     out: Path, snapshot: RunSnapshot, columns: dict[str, Any], pictures: Pictures, verdicts: Sequence[Verdict]
 ) -> int:
-    """Write one file, whose scripts are named by their hashes, so that no other can run."""
+    """Write one file, whose policy allows only scripts with the hashes of its own."""
     addresses = {exposure: data_uri(picture, "image/jpeg") for exposure, picture in pictures}
     blocks = [
         _data({**columns, "previews": list(addresses)}),
@@ -151,7 +151,7 @@ def _write_single(
         f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; script-src {hashes}; "
         "style-src 'unsafe-inline'"
     )
-    # Our own files, and JSON in which `script_json` left nothing that could end a script.
+    # Files of this package, and JSON that `script_json` made safe inside a script element.
     styles = [Markup(_style(name)) for name in _STYLES]
     scripts = [Markup(block) for block in blocks]
     n_bytes = 0
@@ -168,14 +168,14 @@ def _write_single(
 
 
 def _check_replaceable(out: Path) -> None:
-    """Refuse a place that holds anything but an earlier report."""
+    """Reject a path that holds anything but an earlier report."""
     if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
         msg = f"{out}: expected a new folder or that of an earlier report; choose another --out"
         raise ConfigError(msg)
 
 
 def _worth_a_preview(snapshot: RunSnapshot, flagged: Sequence[int], limit: int) -> list[int]:
-    """Positions of the flagged exposures to draw, rising: in turn the largest and those most in doubt."""
+    """Positions of the flagged exposures to draw, rising: alternately the largest and the most uncertain."""
     exposures = snapshot.tables["exposures"]
     rows = np.asarray(flagged, np.intp)
     if len(rows) > limit:
@@ -197,7 +197,7 @@ def _pictures(
 
 
 def _downloads(snapshot: RunSnapshot, verdicts: Sequence[Verdict]) -> dict[str, bytes]:
-    """Files for people to take away, by name."""
+    """Files to download, by name."""
     files = {"veto.csv": _veto_csv(snapshot, snapshot.tables), "nights.csv": _nights_csv(snapshot)}
     if verdicts:
         files["veto-reviewed.csv"] = _veto_csv(
@@ -217,7 +217,7 @@ def _veto_csv(snapshot: RunSnapshot, tables: Mapping[str, pa.Table]) -> bytes:
 
 
 def _nights_csv(snapshot: RunSnapshot) -> bytes:
-    """The numbers behind the chart of nights."""
+    """The data of the chart of nights."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("night", "band", "n_exposures", "n_flagged", "n_ghosted"))
