@@ -64,7 +64,7 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The commands, example and links of the README, and the notebook; there is no site yet."""
     session.install("--editable", ".[test]")
-    session.run("pytest", "tests/cli/test_readme.py", "tests/pages/test_notebook.py", *session.posargs)
+    session.run("pytest", "tests/cli/test_readme.py", "tests/runs/test_run_views.py", *session.posargs)
 
 
 @nox.session(python=OLDEST, venv_backend="uv", default=False)
