@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+import cascade
 from cascade.cli.bench import bench_app
 from cascade.cli.calibrate import calibrate
 from cascade.cli.demo import demo
@@ -67,9 +68,19 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    """End with the version, if it was asked for."""
+    if asked:
+        typer.echo(f"cascade {cascade.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     handler = TerminalHandler(sys.stderr, debug=debug)
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler], force=True)

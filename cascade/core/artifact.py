@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Self
 
-from cascade.core.errors import InputError
+from cascade.core.errors import CascadeError, InputError
 from cascade.core.records import shown
 
 MAX_CLASSES = 8
@@ -96,6 +97,29 @@ class Artifact(IntEnum):
 
 PAPER_CLASSES = (Artifact.BRIGHT, Artifact.FAINT, Artifact.RAYS)
 """The classes of Tanoglidis et al. 2021 (arXiv:2109.08246); the default of runs and screens that name none."""
+
+
+def read_classes(labels: Sequence[str], where: str, error: type[CascadeError]) -> tuple[Artifact, ...]:
+    """
+    Look up the classes that a file names.
+
+    Parameters
+    ----------
+    labels : sequence of str
+    where : str
+        File and key, for messages.
+    error : type
+        What to raise if there is no class, an unknown one, or one twice.
+    """
+    try:
+        classes = tuple(map(Artifact.from_label, labels))
+    except InputError as problem:
+        msg = f"{where}: {problem}"
+        raise error(msg) from problem
+    if not classes or len(set(classes)) < len(classes):
+        msg = f"{where}: expected artifact classes, each once, got {shown(', '.join(labels))}"
+        raise error(msg)
+    return classes
 
 
 def coco_categories() -> list[dict[str, int | str]]:

@@ -264,7 +264,8 @@ _WORDS = {str: "a string", bool: "true or false", int: "an integer", float: "a n
 
 def _form(hint: _Hint) -> _Hint:
     """A hint without its parameters."""
-    return get_origin(hint) or hint
+    origin: _Hint = get_origin(hint)
+    return hint if origin is None else origin
 
 
 def _present(hint: _Hint) -> _Hint:

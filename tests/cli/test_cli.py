@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import cascade
 from cascade.camera import Camera
 from cascade.cli.app import app
 from cascade.core.artifact import Artifact
@@ -82,6 +84,13 @@ def test_every_command_has_help(command):
     assert "Usage" in result.output
     if command and command != ("models",):
         assert "Example: cascade" in result.output
+
+
+def test_version_is_that_of_the_installed_package():
+    result = invoke("--version")
+    assert result.exit_code == 0
+    assert result.output == f"cascade {metadata.version('ghost-cascade')}\n"
+    assert cascade.__version__ == metadata.version("ghost-cascade")
 
 
 def test_run_fills_every_table_and_the_masks(finished):

@@ -13,6 +13,8 @@ from cascade.networks.engines.parity import Parity
 from cascade.networks.models import build_network, write_model
 from cascade.networks.nets.presets import PRESETS
 
+pytestmark = pytest.mark.slow
+
 
 def invoke(*words: object):
     return CliRunner().invoke(app, [str(word) for word in words])

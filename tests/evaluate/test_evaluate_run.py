@@ -170,6 +170,7 @@ def test_agreement_is_symmetric_and_fits_the_schema(tmp_path):
     assert read_human_line(tmp_path) == read_human_line(out) == metrics["human"]
 
 
+@pytest.mark.slow
 def test_known_agreement_of_people_is_reproduced(real_data):
     study = study_agreement(read_truth([real_data / "des_common_core" / "annotations"]), CAMERA, n_resamples=20)
     medians = {group: one["median"]["value"] for group, one in study.metrics["leave_one_out"]["ccd_f1"].items()}
@@ -246,6 +247,7 @@ def test_run_of_another_camera_is_refused(tmp_path, run, truth):
         evaluate_run(run, truth, CAMERA, QUICK, against=[other.path])
 
 
+@pytest.mark.slow
 def test_runs_on_an_object_store_are_compared(tmp_path, run, truth, s3_folder):
     urls = [f"{s3_folder}/{name}" for name in ("STORED", "RIVAL")]
     stored, _ = (write_run(url, FOUND, scores=SCORES) for url in urls)

@@ -20,6 +20,8 @@ from cascade.inputs.fits.render import GREY_PER_SIGMA
 from cascade.runs.run import Run
 from cascade.simulate.full_resolution import FullExposure
 
+pytestmark = pytest.mark.slow
+
 CCDNUMS = (28, 33, 1, 62)
 
 

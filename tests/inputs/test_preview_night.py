@@ -168,6 +168,7 @@ def test_second_writer_and_wrong_name_are_refused(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_bad_exposures_get_their_line_and_the_rest_of_the_night_is_done(two_exposures, tmp_path):
     folder = tmp_path / "night"
     good = next(two_exposures.glob("*ooi*"))
@@ -197,6 +198,7 @@ def test_bad_exposures_get_their_line_and_the_rest_of_the_night_is_done(two_expo
     assert len(open_inputs(out)) == 2
 
 
+@pytest.mark.slow
 def test_night_is_the_same_with_several_processes(two_exposures, tmp_path):
     preview_night([two_exposures], tmp_path / "a.zarr")
     preview_night([two_exposures], tmp_path / "b.zarr", n_workers=2)
@@ -206,6 +208,7 @@ def test_night_is_the_same_with_several_processes(two_exposures, tmp_path):
         np.testing.assert_array_equal(one.image, other.image)
 
 
+@pytest.mark.slow
 def test_exposure_that_kills_its_process_is_found_and_the_rest_is_done():
     names = ("a", "deadly", "b", "c", "d")
     made = list(_made(DeadlyReader(names), range(len(names)), 2))

@@ -73,6 +73,7 @@ def describe(folder, task="screen"):
     folder.joinpath("model.toml").write_text(tomli_w.dumps(text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "task"), TASKS.items())
 def test_write_then_load_is_identity(kind, task, networks, tiny_architectures, tmp_path):
     network, architecture = networks[kind], tiny_architectures[kind]

@@ -217,6 +217,7 @@ class Server:
             return json.load(response)
 
 
+@pytest.mark.slow
 def test_a_server_killed_between_two_verdicts_has_lost_none(run):
     server = Server(run.path)
     known = server.get("api/exposures/1?reviewer=Ada")["subject"]

@@ -1,6 +1,7 @@
 """Tests of cascade.pipeline.batch and cascade.runs.rows."""
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -239,7 +240,9 @@ def test_many_flagged_exposures_are_segmented_a_few_at_a_time(monkeypatch):
     assert column(result, "n_artifacts") == [1, 2, 1, 0, 1, 2]
 
 
-def test_file_name_that_is_no_utf8_can_be_stored():
+def test_file_name_that_is_no_utf8_can_be_stored(caplog):
+    caplog.set_level(logging.CRITICAL, "cascade.pipeline.batch")  # pytest-xdist could not send this name in a log
+
     class Latin(FakeReader):
         def source(self, index):
             return fakes.replace(super().source(index), path="nuit/\udce9toile.jpg")
@@ -308,6 +311,7 @@ run_serial(FakeReader(), run, FakeScreener(), FakeSegmenter(kill_at=3), Camera.d
 """
 
 
+@pytest.mark.slow
 def test_run_killed_and_resumed_equals_one_that_was_not(tmp_path):
     path = tmp_path / "killed"
     script = KILLED_RUN.format(tests=str(Path(__file__).parents[1]), path=str(path))

@@ -73,6 +73,7 @@ def test_a_run_of_predictions_can_be_predicted_from(predicted):
     assert sources_of(predicted.table("exposures")) == SOURCES
 
 
+@pytest.mark.slow
 def test_raytrace_reads_a_run_and_writes_run_and_exclude_list(predicted, tmp_path):
     des = tmp_path / "exclude.txt"
     theirs = "#date expnum ccd id ccdnum\n# Airplane\n20171110 694885 nan N15 46\n"

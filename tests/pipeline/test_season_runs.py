@@ -24,6 +24,8 @@ from cascade.runs.tables import SCHEMAS
 from cascade.runs.verify import Damage, verify_run
 from cascade.storage import open_storage
 
+pytestmark = pytest.mark.slow
+
 
 def add(folder, *numbers):
     """Previews of these expnums; those that 5 divides are ghosted."""
@@ -326,7 +328,6 @@ def test_stray_shard_and_stray_batch_are_damage(night, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the fake batch system is a shell script")
-@pytest.mark.slow
 def test_workers_are_queued_on_a_batch_system(night, run, tmp_path):
     pytest.importorskip("dask_jobqueue")
     bin_ = tmp_path / "bin"

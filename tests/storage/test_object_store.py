@@ -30,6 +30,7 @@ def fresh(monkeypatch):
     connect.cache_clear()
 
 
+@pytest.mark.slow
 def test_flaky_store_loses_nothing(s3, s3_folder):
     storage = open_storage(s3_folder)
     s3.share = 0.2
