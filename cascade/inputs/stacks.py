@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from dataclasses import dataclass, field
 from errno import ENOENT
@@ -14,10 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cascade.camera import Camera
 from cascade.core.errors import OutageError, input_error, printable, reason
 from cascade.core.exposure import PREVIEW_SHAPE, Exposure, UInt8Array
 from cascade.inputs.base import ListedReader, Row
-from cascade.inputs.decode import MAX_BYTES, grey_levels
+from cascade.inputs.decode import grey_levels
 from cascade.inputs.headers import HEADER_SCHEMA, header_columns, to_arrow
 from cascade.storage import open_storage
 
@@ -66,6 +66,7 @@ class _Ahead:
 
     images: dict[int, UInt8Array] = field(default_factory=dict)
     tried: range = range(0)
+    array: zarr.Array[Any] | None = None  # through which they are read: see `bounded`
 
     def __reduce__(self) -> tuple[type[_Ahead], tuple[()]]:
         """Pickled without the images."""
@@ -83,10 +84,13 @@ class ZarrReader(ListedReader):
         The store, as the user wrote it.
     array
         The Zarr array; it holds no open file.
+    camera
+        Name of the camera, of which a CCD needs a chunk.
     """
 
     store: str
     array: zarr.Array[Any]
+    camera: str
     _ahead: _Ahead = field(default_factory=_Ahead, init=False)
 
     def read(self, index: int) -> Exposure:
@@ -102,7 +106,7 @@ class ZarrReader(ListedReader):
         if len(rows) < 2 or np.any(np.diff(rows) != 1):
             return
         with suppress(Exception):  # every store and codec has its own errors
-            block = np.asarray(self.array[int(rows[0]) : int(rows[-1]) + 1], np.uint8)
+            block = np.asarray(self._bounded()[int(rows[0]) : int(rows[-1]) + 1], np.uint8)
             self._ahead.images = dict(zip(rows.tolist(), block, strict=True))
 
     def path(self, row: Row) -> str:
@@ -111,23 +115,34 @@ class ZarrReader(ListedReader):
 
     def pixels(self, row: Row, path: str) -> UInt8Array:
         """Take one image that was read ahead, once; else read the chunk that holds it."""
+        from cascade.inputs.zarr_limits import missing_chunk
+
         ahead = self._ahead.images.pop(row["row"], None)
 
-        def image() -> UInt8Array:
-            return np.array(self.array[row["row"]] if ahead is None else ahead, np.uint8, order="C")
+        def image() -> tuple[UInt8Array, str | None]:
+            preview = np.array(self._bounded()[row["row"]] if ahead is None else ahead, np.uint8, order="C")
+            return preview, missing_chunk(self.array, row["row"], preview, Camera.load(self.camera).labels > 0)
 
         try:
-            preview = open_storage(self.store).retried(image, path)
+            preview, missing = open_storage(self.store).retried(image, path)
         except OutageError:
             raise
         except Exception as error:  # every store and codec has its own errors
             raise input_error(path, f"cannot read the preview: {reason(error)}") from error
-        if not preview.any():
-            # Zarr gives zeros for a chunk that is not there, so a store that went away would be a sky without ghosts.
-            raise input_error(path, "expected a preview, got none: its chunk is missing") from FileNotFoundError(
-                ENOENT, "no such chunk"
+        if missing is not None:
+            # Zarr gives the fill value for a chunk that is not there, which would be a sky without ghosts.
+            raise input_error(path, f"expected a preview, got none or a part: its chunk {missing} is missing") from (
+                FileNotFoundError(ENOENT, "no such chunk")
             )
         return preview
+
+    def _bounded(self) -> zarr.Array[Any]:
+        """The array with limits on what its chunks unpack to."""
+        from cascade.inputs.zarr_limits import bounded
+
+        if self._ahead.array is None:
+            self._ahead.array = bounded(self.array)
+        return self._ahead.array
 
 
 def open_npy(name: str) -> NpyReader:
@@ -172,6 +187,8 @@ def open_zarr(name: str, *, camera: str = "decam") -> ZarrReader:
     """
     import zarr  # here, since importing it takes a quarter of a second
 
+    from cascade.inputs.zarr_limits import check_previews
+
     try:
         node = zarr.open(open_storage(name).absolute().zarr(""), mode="r")
     except Exception as error:  # every store has its own errors
@@ -188,10 +205,9 @@ def open_zarr(name: str, *, camera: str = "decam") -> ZarrReader:
         raise input_error(name, f"expected uint8 previews, got {images.dtype}")
     if not images.shape[0]:
         raise input_error(name, "expected a stack of previews, got none")
-    if math.prod(images.chunks) > MAX_BYTES:
-        raise input_error(name, f"expected chunks of at most {MAX_BYTES >> 20} MiB, got {images.chunks}: rechunk it")
+    check_previews(images, name)
     rows = {"row": pa.array(np.arange(images.shape[0])), **_header_arrays(members, images.shape[0], name)}
-    return ZarrReader(pa.record_batch(rows), name, images)
+    return ZarrReader(pa.record_batch(rows), name, images, camera)
 
 
 def _map_npy(file: Path, path: str) -> npt.NDArray[np.number]:
@@ -280,13 +296,16 @@ def _members(group: zarr.Group, name: str) -> dict[str, Any]:
 
 def _header_arrays(members: dict[str, Any], length: int, name: str) -> dict[str, pa.Array]:
     """The header fields in a Zarr group."""
+    from cascade.inputs.zarr_limits import bounded, check_column
+
     columns = {}
     for key, array in members.items():
         shape = getattr(array, "shape", "a group")
         if shape != (length,):
             raise input_error(name, f"expected {key!r} of shape ({length},), like the previews, got {shape}")
+        check_column(array, f"{name}/{key}")
         try:
-            columns[key] = to_arrow(array[:])
+            columns[key] = to_arrow(np.asarray(bounded(array)[:]))
         except Exception as error:  # every store and codec has its own errors
             raise input_error(name, f"cannot read {key!r}: {reason(error)}") from error
     return header_columns(columns, name)
