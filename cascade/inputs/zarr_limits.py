@@ -259,7 +259,7 @@ class _Guard(BytesBytesCodec):
         return input_byte_length
 
 
-class _GuardedV2(numcodecs.abc.Codec):  # type: ignore[misc] - numcodecs has no types
+class _GuardedV2(numcodecs.abc.Codec):  # type: ignore[misc] # it has no types
     """A codec of Zarr v2 that refuses bytes that hold too much."""
 
     codec_id = "guard"  # Zarr asks for one
