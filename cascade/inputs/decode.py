@@ -123,7 +123,7 @@ def grey_levels(values: npt.NDArray[np.number], path: str) -> UInt8Array:
     InputError
         If a value is not a whole number from 0 to 255.
     """
-    values = np.array(values, order="C")  # out of the mapped file, once
+    values = np.array(values, order="C")  # a copy that may be written to
     if values.dtype != np.uint8:
         bad = ~((values >= 0) & (values <= 255) & (values == np.rint(values)))
         if bad.any():

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,12 +18,15 @@ from cascade.core.exposure import PREVIEW_SHAPE, Exposure, UInt8Array
 from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.decode import grey_levels
 from cascade.inputs.headers import HEADER_SCHEMA, header_columns, to_arrow
+from cascade.inputs.npy import NpyHeader, read_header, read_one, read_whole
 from cascade.storage import open_storage
 
 if TYPE_CHECKING:
     import zarr
 
-_NPY_MAGIC = b"\x93NUMPY"
+MAX_EXPOSURES = 2**22
+"""Most previews of one store or stack: all exposures of ten years of LSST are 2.5 million."""
+
 _BLOCK = 32  # images that Zarr reads in one call; one by one takes it three times as long
 
 # In order of trust: DECam's own form, then plain numbers that are no year.
@@ -53,11 +55,11 @@ class NpyReader(ListedReader):
         return printable(f"{self.stack}[{row['row']}]")
 
     def pixels(self, row: Row, path: str) -> UInt8Array:
-        """Copy one image out of the mapped file."""
-        images = _map_npy(self.file, path)
-        if row["row"] >= len(images):
-            raise input_error(path, f"the stack now has {len(images)} images only")
-        return grey_levels(images[row["row"]], path)
+        """Read one image."""
+        header = _stack_header(self.file, path)
+        if row["row"] >= header.shape[0]:
+            raise input_error(path, f"the stack now has {header.shape[0]} images only")
+        return grey_levels(read_one(self.file, header, row["row"], path), path)
 
 
 @dataclass(slots=True, eq=False)
@@ -160,10 +162,10 @@ def open_npy(name: str) -> NpyReader:
     InputError
         If either is not such an array, holds Python objects, or their lengths differ.
     """
-    images = _map_npy(Path(name), name)
-    if not len(images):
+    length = _stack_header(Path(name), name).shape[0]
+    if not length:
         raise input_error(name, "expected a stack of previews, got none")
-    rows = {"row": pa.array(np.arange(len(images))), **_identities(Path(name), len(images))}
+    rows = {"row": pa.array(np.arange(length)), **_identities(Path(name), length)}
     return NpyReader(pa.record_batch(rows), name, Path(name).absolute())
 
 
@@ -205,31 +207,20 @@ def open_zarr(name: str, *, camera: str = "decam") -> ZarrReader:
         raise input_error(name, f"expected uint8 previews, got {images.dtype}")
     if not images.shape[0]:
         raise input_error(name, "expected a stack of previews, got none")
+    if images.shape[0] > MAX_EXPOSURES:
+        raise input_error(name, f"expected at most {MAX_EXPOSURES} previews, got {images.shape[0]}")
     check_previews(images, name)
     rows = {"row": pa.array(np.arange(images.shape[0])), **_header_arrays(members, images.shape[0], name)}
     return ZarrReader(pa.record_batch(rows), name, images, camera)
 
 
-def _map_npy(file: Path, path: str) -> npt.NDArray[np.number]:
-    """A stack of previews, mapped."""
-    images = _open_npy(file, path)
-    _check_stack(images.shape, images.dtype, path)
-    return images
-
-
-def _open_npy(file: Path, path: str | Path) -> npt.NDArray[Any]:
-    """Any .npy array, mapped; Python objects are never unpickled."""
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(len(_NPY_MAGIC))
-        if start == _NPY_MAGIC:
-            return np.lib.format.open_memmap(file, mode="r")
-    except OSError as error:
-        raise input_error(path, reason(error)) from error
-    except Exception as error:  # the header is a Python literal, which can be wrong in many ways
-        problem = f"expected a complete .npy array of plain values, not Python objects: {reason(error)}"
-        raise input_error(path, problem) from error
-    raise input_error(path, f"expected a .npy array, got a file that starts with {start!r}")
+def _stack_header(file: Path, path: str) -> NpyHeader:
+    """The header of a stack of previews."""
+    header = read_header(file, path)
+    _check_stack(header.shape, header.dtype, path)
+    if header.shape[0] > MAX_EXPOSURES:
+        raise input_error(path, f"expected at most {MAX_EXPOSURES} previews, got {header.shape[0]}")
+    return header
 
 
 def _check_stack(shape: tuple[int, ...], dtype: np.dtype[Any], path: str) -> None:
@@ -245,7 +236,7 @@ def _identities(stack: Path, length: int) -> dict[str, pa.Array]:
     beside = stack.with_name(f"z_{stack.name[2:]}")
     if not stack.name.startswith("x_") or not beside.is_file():
         return {}
-    table = _open_npy(beside, beside)
+    table = read_whole(beside, beside)
     if table.dtype.names is None:
         raise input_error(beside, f"expected a structured array of exposure numbers, got dtype {table.dtype}")
     if table.shape != (length,):

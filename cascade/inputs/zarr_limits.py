@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer
 
-MAX_EXPOSURES = 2**22
-"""Most previews of one store or stack: all exposures of ten years of LSST are 2.5 million."""
-
 _MAX_SHARD_BYTES = 2**30
 _MAX_COLUMN_BYTES = 2**30  # of the array of one header field
 _MAX_CHUNKS_A_PREVIEW = 1600  # of 10 x 10 pixels
@@ -85,10 +82,8 @@ def check_array(array: zarr.Array[Any], name: str) -> None:
 
 
 def check_previews(array: zarr.Array[Any], name: str) -> None:
-    """Refuse previews that `check_array` refuses, too many of them, or chunks too small; InputError."""
+    """Refuse previews that `check_array` refuses, or in chunks too small; InputError."""
     check_array(array, name)
-    if array.shape[0] > MAX_EXPOSURES:
-        raise input_error(name, f"expected at most {MAX_EXPOSURES} previews, got {array.shape[0]}")
     if math.prod(math.ceil(n / side) for n, side in zip(array.shape[1:], array.chunks[1:], strict=True)) > (
         _MAX_CHUNKS_A_PREVIEW
     ):

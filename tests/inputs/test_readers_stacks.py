@@ -362,3 +362,10 @@ def test_a_pickled_reader_of_a_zarr_store_leaves_images_behind(tmp_path):
     reader.read(0)
     assert len(pickle.dumps(reader)) < 400 * 400
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(reader)).read(1).image, preview(1))
+
+
+def test_stack_of_more_exposures_than_there_are_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("cascade.inputs.stacks.MAX_EXPOSURES", 2)
+    np.save(tmp_path / "x.npy", np.zeros((3, 400, 400), np.uint8))
+    with pytest.raises(InputError, match=r"x\.npy: expected at most 2 previews, got 3"):
+        open_inputs(tmp_path / "x.npy")
