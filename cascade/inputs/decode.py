@@ -85,7 +85,7 @@ def decode_image(data: bytes, path: str) -> UInt8Array:
     Raises
     ------
     InputError
-        If it is neither format, has another size or depth, is damaged, in colour or transparent.
+        If it is neither format, has another size or depth, is damaged, in colour, transparent or black.
     """
     format_, opener = _format(data, path)
     try:
@@ -111,6 +111,7 @@ def decode_image(data: bytes, path: str) -> UInt8Array:
         raise input_error(path, f"truncated or damaged {format_}: {reason(error)}") from error
     if colours is not None:
         _check_grey(colours, format_, path)
+    check_lit(levels, path)
     return levels
 
 
@@ -121,14 +122,22 @@ def grey_levels(values: npt.NDArray[np.number], path: str) -> UInt8Array:
     Raises
     ------
     InputError
-        If a value is not a whole number from 0 to 255.
+        If a value is not a whole number from 0 to 255, or none is above 1.
     """
     values = np.array(values, order="C")  # a copy that may be written to
     if values.dtype != np.uint8:
         bad = ~((values >= 0) & (values <= 255) & (values == np.rint(values)))
         if bad.any():
             raise input_error(path, f"expected whole grey levels from 0 to 255, got {values[bad][0]}")
-    return values.astype(np.uint8, copy=False)
+    levels = values.astype(np.uint8, copy=False)
+    check_lit(levels, path)
+    return levels
+
+
+def check_lit(levels: UInt8Array, path: str) -> None:
+    """Refuse an image that is black, or whose levels run from 0 to 1, as of a mask or of floats that were cut."""
+    if levels.max() <= 1:
+        raise input_error(path, f"expected grey levels from 0 to 255, got none above {levels.max()}: no sky in it")
 
 
 def _format(data: bytes, path: str) -> tuple[str, type[ImageFile]]:

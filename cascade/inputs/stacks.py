@@ -16,7 +16,7 @@ from cascade.camera import Camera
 from cascade.core.errors import OutageError, input_error, printable, reason
 from cascade.core.exposure import PREVIEW_SHAPE, Exposure, UInt8Array
 from cascade.inputs.base import ListedReader, Row
-from cascade.inputs.decode import grey_levels
+from cascade.inputs.decode import check_lit, grey_levels
 from cascade.inputs.headers import HEADER_SCHEMA, header_columns, to_arrow
 from cascade.inputs.npy import NpyHeader, read_header, read_one, read_whole
 from cascade.storage import open_storage
@@ -136,6 +136,7 @@ class ZarrReader(ListedReader):
             raise input_error(path, f"expected a preview, got none or a part: its chunk {missing} is missing") from (
                 FileNotFoundError(ENOENT, "no such chunk")
             )
+        check_lit(preview, path)
         return preview
 
     def _bounded(self) -> zarr.Array[Any]:
