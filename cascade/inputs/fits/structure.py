@@ -7,6 +7,7 @@ import io
 import re
 import tempfile
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ _MAX_HDUS = 1024
 _MAX_HEADER_BLOCKS = 512  # 18,000 cards; a primary header of DECam has 220
 _MAX_UNPACKED_BYTES = 2**33  # of a .gz: 62 CCDs in 32 bits are 2.1 GB
 _CHUNK = 2**22
+_DAMAGED = (OSError, EOFError, ValueError, zlib.error)  # what reading a gzip raises
 _ALL_ONES = 0xFFFFFFFF
 _EMPTY_PRIMARY = (
     "".join(card.ljust(80) for card in ("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 0", "EXTEND  = T", "END"))
@@ -150,7 +152,7 @@ def plain_file(path: Path, name: str) -> Iterator[Path]:
                     unpacked.write(chunk)
                     if unpacked.tell() > _MAX_UNPACKED_BYTES:
                         raise input_error(name, f"expected at most {_MAX_UNPACKED_BYTES} bytes when unpacked")
-        except (OSError, EOFError, ValueError) as error:
+        except _DAMAGED as error:
             raise input_error(name, f"truncated or damaged gzip: {reason(error)}") from error
         unpacked.flush()
         yield Path(unpacked.name)
@@ -196,12 +198,14 @@ def read_structure(path: Path, name: str) -> list[Hdu]:
 def read_primary(path: Path, name: str) -> Cards:
     """The first header of a FITS file, or InputError."""
     try:
+        if not S_ISREG(path.stat().st_mode):  # as above
+            raise input_error(name, "not a file")
         if path.suffix.lower() == ".gz":
             with gzip.open(path) as packed:
                 return _header(_header_text(packed, "HDU 0", name), "HDU 0", name)
         with path.open("rb") as stream:
             return _header(_header_text(stream, "HDU 0", name), "HDU 0", name)
-    except (OSError, EOFError) as error:
+    except _DAMAGED as error:
         raise input_error(name, reason(error)) from error
 
 
