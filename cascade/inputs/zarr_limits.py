@@ -8,7 +8,6 @@ list are refused, and in front of those in it stands a guard that knows from the
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
@@ -24,6 +23,7 @@ from zarr.core.sync import sync
 from cascade.core.errors import input_error
 from cascade.core.exposure import BoolArray, UInt8Array
 from cascade.inputs.decode import MAX_BYTES
+from cascade.inputs.inflate import inflated_size
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
@@ -166,7 +166,7 @@ def check_unpacked(format_: str, data: bytes, limit: int) -> None:
         If they hold more, or do not say how much.
     """
     if format_ == "deflate":
-        n = _inflated(data, limit)
+        n = inflated_size(data, limit)
     elif format_ == "zstd":
         n = _zstd_size(data)
     else:
@@ -175,16 +175,6 @@ def check_unpacked(format_: str, data: bytes, limit: int) -> None:
     if n > limit:
         msg = f"expected a chunk that holds at most {limit} {'items' if format_ == 'items' else 'bytes'}, got more"
         raise ValueError(msg)
-
-
-def _inflated(data: bytes, limit: int) -> int:
-    """Bytes that gzip or zlib members hold, counted up to one beyond the limit."""
-    n = 0
-    while data and n <= limit:
-        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either header
-        n += len(unpacker.decompress(data, limit + 1 - n))
-        data = unpacker.unused_data
-    return n
 
 
 def _zstd_size(data: bytes) -> int:

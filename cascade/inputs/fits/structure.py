@@ -19,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from cascade.core.errors import InputError, input_error, reason
+from cascade.inputs.fits.tiles import check_tiles
 
 BLOCK = 2880
 """Bytes of a FITS block (FITS standard 4.0, section 3.1)."""
@@ -254,6 +255,8 @@ def hdu_alone(path: Path, hdu: Hdu, name: str) -> Iterator[Any]:
     from astropy.io import fits
 
     content = read_bytes(path, hdu, name)
+    if hdu.is_compressed:
+        check_tiles(memoryview(content)[hdu.data_start - hdu.start :], hdu, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
