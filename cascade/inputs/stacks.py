@@ -190,10 +190,11 @@ def open_zarr(name: str, *, camera: str = "decam") -> ZarrReader:
     """
     import zarr  # here, since importing it takes a quarter of a second
 
-    from cascade.inputs.zarr_limits import check_previews
+    from cascade.inputs.zarr_limits import PlainFiles, check_previews
 
     try:
-        node = zarr.open(open_storage(name).absolute().zarr(""), mode="r")
+        place = open_storage(name).absolute().zarr("")
+        node = zarr.open(PlainFiles(place, read_only=True) if isinstance(place, Path) else place, mode="r")
     except Exception as error:  # every store has its own errors
         raise input_error(name, f"expected a Zarr store of previews: {reason(error)}") from error
     members: dict[str, Any] = {"preview": node} if isinstance(node, zarr.Array) else _members(node, name)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
+from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import numcodecs.abc
@@ -19,6 +20,7 @@ import zarr
 from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import ShardingCodec
 from zarr.core.sync import sync
+from zarr.storage import LocalStore
 
 from cascade.core.errors import input_error
 from cascade.core.exposure import BoolArray, UInt8Array
@@ -26,8 +28,9 @@ from cascade.inputs.decode import MAX_BYTES
 from cascade.inputs.inflate import inflated_size
 
 if TYPE_CHECKING:
+    from zarr.abc.store import ByteRequest
     from zarr.core.array_spec import ArraySpec
-    from zarr.core.buffer import Buffer
+    from zarr.core.buffer import Buffer, BufferPrototype
 
 _MAX_SHARD_BYTES = 2**30
 _MAX_COLUMN_BYTES = 2**30  # of the array of one header field
@@ -52,6 +55,24 @@ _FORMATS: dict[str, str | None] = {
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_BLOCK = 2**17  # most bytes of one (RFC 8878, section 3.1.1.2.4)
+
+
+class PlainFiles(LocalStore):
+    """A store on this machine of which only plain files are opened: a pipe would be waited for for ever."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """What a key holds, None if it is not there, or ValueError if it is neither a file nor of bounded size."""
+        path = self.root / key
+        status = path.stat() if path.exists() else None
+        if status is not None and not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode)):
+            msg = f"{key}: not a file"
+            raise ValueError(msg)
+        if status is not None and status.st_size > _MAX_SHARD_BYTES:
+            msg = f"{key}: expected at most {_MAX_SHARD_BYTES >> 20} MiB, got {status.st_size >> 20} MiB"
+            raise ValueError(msg)
+        return await LocalStore.get(self, key, prototype, byte_range)
 
 
 def check_array(array: zarr.Array[Any], name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import pickle
 import tracemalloc
 import zlib
@@ -207,3 +208,30 @@ def test_header_arrays_in_any_codec_of_the_list_are_read(tmp_path):
     assert [(reader.source(k).expnum, reader.source(k).header.band) for k in range(3)] == [
         (5, "g"), (6, "r"), (7, "i")
     ]  # fmt: skip
+
+
+def test_pipe_in_the_place_of_a_chunk_costs_its_exposure_and_is_not_waited_for(tmp_path):
+    store = write_zarr(tmp_path / "s.zarr")
+    chunk = store / "preview" / "c" / "1" / "0" / "0"
+    chunk.unlink()
+    os.mkfifo(chunk)
+    reader = pickle.loads(pickle.dumps(open_inputs(store)))
+    with pytest.raises(InputError, match=r"s\.zarr\[1\]: cannot read the preview: preview/c/1/0/0: not a file$"):
+        reader.read(1)
+    np.testing.assert_array_equal(reader.read(2).image, preview(2))
+
+
+def test_pipe_in_the_place_of_metadata_is_refused(tmp_path):
+    store = write_zarr(tmp_path / "s.zarr")
+    (store / "preview" / "zarr.json").unlink()
+    os.mkfifo(store / "preview" / "zarr.json")
+    with pytest.raises(InputError, match=r"expected a Zarr store of previews: preview/zarr\.json: not a file$"):
+        open_inputs(store)
+
+
+def test_chunk_file_of_gigabytes_is_refused_before_it_is_read(tmp_path):
+    store = write_zarr(tmp_path / "s.zarr")
+    with (store / "preview" / "c" / "1" / "0" / "0").open("wb") as stream:
+        stream.truncate(2**34)  # sparse: takes no disk
+    with pytest.raises(InputError, match=r"preview/c/1/0/0: expected at most 1024 MiB, got 16384 MiB$"):
+        open_inputs(store).read(1)
