@@ -16,7 +16,7 @@ _EDGE_PX = 2  # at both sides of the edge of a CCD, where a JPEG rings
 _FLAT = 8  # levels within which gaps are flat: 99.8 % of their pixels, and of pictures of anything else under 20 %
 _FLAT_SHARE = 0.5
 _MIN_GREY = 0.1  # of the gaps above level 0, from which black is taken for what is missing
-_MAX_LIT = 0.01  # of the gaps; 0.001 in good ones, 0.06 where shifted by 10 pixels, 0.09 where turned
+_MAX_LIT = 0.03  # of the gaps; 0.001 in good ones, 0.06 where shifted by 10 pixels, 0.09 where turned
 _MAX_BLACK = 0.3  # of a CCD at level 0, where gaps are not; 0.06 in good ones
 
 

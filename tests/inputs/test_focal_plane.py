@@ -78,7 +78,7 @@ def test_negative_is_refused():
         np.rot90,
         np.transpose,
         lambda image: np.roll(image, 10, 0),
-        lambda image: np.roll(image, -4, 1),
+        lambda image: np.roll(image, -8, 1),
         lambda image: np.asarray(Image.fromarray(image[20:-20, 20:-20]).resize((400, 400))),
     ],
 )
