@@ -11,6 +11,7 @@ import pytest
 from astropy.io import fits
 
 from cascade.core.errors import InputError
+from cascade.inputs.fits import apart
 from cascade.inputs.fits.structure import hdu_alone, read_structure
 
 IMAGE = np.random.default_rng(0).integers(0, 3000, (50, 70)).astype(np.int32)
@@ -117,3 +118,28 @@ def test_table_that_makes_no_sense_is_refused(tmp_path, card, other, problem):
     path.write_bytes(content.replace(card, other))
     with pytest.raises(InputError, match=problem.replace("?", r"\?")):
         read(path)
+
+
+def test_hcompress_is_unpacked_by_another_process(tmp_path):
+    path = compressed(tmp_path / "x.fits", "HCOMPRESS_1")
+    hdu = read_structure(path, "x")[1]
+    assert apart.is_risky(hdu)
+    np.testing.assert_array_equal(apart.read_apart(path, hdu, "x"), IMAGE)
+    assert not apart.is_risky(read_structure(compressed(tmp_path / "y.fits", "RICE_1"), "y")[1])
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", "cannot read its pixels: the process .* was killed by SIGSEGV$"),
+        ("raise ValueError('bad code')", "cannot read its pixels: ValueError: bad code$"),
+        ("raise SystemExit(3)", "cannot read its pixels: status 3$"),
+        ("import time; time.sleep(60)", "expected to unpack it within 0.5 s, got no image$"),
+    ],
+)
+def test_image_that_ends_the_process_that_unpacks_it_costs_its_exposure(tmp_path, monkeypatch, code, problem):
+    monkeypatch.setattr(apart, "_UNPACK", code)
+    monkeypatch.setattr(apart, "_LIMIT_S", 0.5 if "sleep" in code else 60.0)
+    path = compressed(tmp_path / "x.fits", "HCOMPRESS_1")
+    with pytest.raises(InputError, match=rf"^x: HDU 1 \(COMPRESSED_IMAGE\): {problem}"):
+        apart.read_apart(path, read_structure(path, "x")[1], "x")

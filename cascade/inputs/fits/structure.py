@@ -238,6 +238,21 @@ def read_bytes(path: Path, hdu: Hdu, name: str) -> bytes:
     return content
 
 
+def checked_hdu(path: Path, hdu: Hdu, name: str) -> bytes:
+    """
+    Read an HDU as a FITS file of its own: itself if it is the first of its file, else after an empty primary.
+
+    Raises
+    ------
+    InputError
+        As `read_bytes`, and if a tile of a compressed image does not hold what its header says.
+    """
+    content = read_bytes(path, hdu, name)
+    if hdu.is_compressed:
+        check_tiles(memoryview(content)[hdu.data_start - hdu.start :], hdu, name)
+    return content if hdu.index == 0 else _EMPTY_PRIMARY + content
+
+
 @contextmanager
 def hdu_alone(path: Path, hdu: Hdu, name: str) -> Iterator[Any]:
     """
@@ -254,13 +269,11 @@ def hdu_alone(path: Path, hdu: Hdu, name: str) -> Iterator[Any]:
     """
     from astropy.io import fits
 
-    content = read_bytes(path, hdu, name)
-    if hdu.is_compressed:
-        check_tiles(memoryview(content)[hdu.data_start - hdu.start :], hdu, name)
+    content = checked_hdu(path, hdu, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            opened = fits.open(io.BytesIO(content if hdu.index == 0 else _EMPTY_PRIMARY + content), memmap=False)
+            opened = fits.open(io.BytesIO(content), memmap=False)
             alone = opened[min(hdu.index, 1)]
         except Exception as error:  # astropy raises nearly anything on hostile bytes
             raise input_error(name, f"{hdu.name}: cannot read it: {reason(error)}") from error
