@@ -8,6 +8,8 @@ from stat import S_ISREG
 
 import numpy as np
 import numpy.typing as npt
+from PIL.ExifTags import Base
+from PIL.Image import Image, Transpose
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -24,10 +26,19 @@ _FORMATS: dict[bytes, tuple[str, type[ImageFile]]] = {
     b"\xff\xd8\xff": ("JPEG", JpegImageFile),
     b"\x89PNG\r\n\x1a\n": ("PNG", PngImageFile),
 }
-# From the modes that are read to what they become: a JPEG gives its luma, a PNG must be grey.
-_CONVERSIONS = {
-    "JPEG": {"L": "L", "RGB": "L"},
-    "PNG": {"L": "L", "LA": "RGBA", "RGB": "RGBA", "RGBA": "RGBA", "P": "RGBA"},
+_MODES = {"JPEG": ("L", "RGB"), "PNG": ("L", "LA", "RGB", "RGBA", "P")}
+# Between the channels of a grey image, in levels: a JPEG is rounded between the colours and the luma it keeps.
+_TINT = {"JPEG": 8, "PNG": 0}
+_SCAN, _MAX_SCANS = b"\xff\xda", 100  # of a JPEG; each is decoded in full, and usual progressive ones have ten
+# What viewers and browsers do with an image before they show it (TIFF 6.0 and Exif 2.32, tag Orientation).
+_TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
 }
 _PNG_BIT_DEPTH = 24  # position of the byte that holds it in the IHDR chunk, which comes first (PNG, section 11.2.2)
 
@@ -69,12 +80,12 @@ def decode_image(data: bytes, path: str) -> UInt8Array:
     Returns
     -------
     ndarray of uint8, shape (400, 400)
-        Grey levels; of a JPEG in colour, its luma.
+        Grey levels, turned as its Exif orientation says: as browsers, and so annotation tools, show it.
 
     Raises
     ------
     InputError
-        If it is neither format, has another size or depth, is damaged, or is a PNG in colour or transparent.
+        If it is neither format, has another size or depth, is damaged, in colour, transparent or black.
     """
     format_, opener = _format(data, path)
     try:
@@ -87,14 +98,21 @@ def decode_image(data: bytes, path: str) -> UInt8Array:
         raise input_error(path, f"expected a {width}x{height} focal-plane image, got {got}")
     if format_ == "PNG" and data[_PNG_BIT_DEPTH] != 8:
         raise input_error(path, f"expected 8-bit grey levels, got a {data[_PNG_BIT_DEPTH]}-bit PNG")
-    mode = _CONVERSIONS[format_].get(image.mode)
-    if mode is None:
+    if image.mode not in _MODES[format_]:
         raise input_error(path, f"expected a grey or RGB image, got a {image.mode} {format_}")
+    if format_ == "JPEG" and (n_scans := data.count(_SCAN)) > _MAX_SCANS:
+        raise input_error(path, f"expected a JPEG of at most {_MAX_SCANS} scans, got {n_scans}")
     try:
-        pixels = np.array(image.convert(mode))
+        image.load()
+        turned = _turned(image)
+        levels = np.array(turned.convert("L"))
+        colours = None if image.mode == "L" else np.array(turned.convert("RGBA"), np.int16)
     except Exception as error:  # as above
         raise input_error(path, f"truncated or damaged {format_}: {reason(error)}") from error
-    return pixels if pixels.ndim == 2 else _grey(pixels, path)
+    if colours is not None:
+        _check_grey(colours, format_, path)
+    check_lit(levels, path)
+    return levels
 
 
 def grey_levels(values: npt.NDArray[np.number], path: str) -> UInt8Array:
@@ -104,14 +122,22 @@ def grey_levels(values: npt.NDArray[np.number], path: str) -> UInt8Array:
     Raises
     ------
     InputError
-        If a value is not a whole number from 0 to 255.
+        If a value is not a whole number from 0 to 255, or none is above 1.
     """
-    values = np.array(values, order="C")  # out of the mapped file, once
+    values = np.array(values, order="C")  # a copy that may be written to
     if values.dtype != np.uint8:
         bad = ~((values >= 0) & (values <= 255) & (values == np.rint(values)))
         if bad.any():
             raise input_error(path, f"expected whole grey levels from 0 to 255, got {values[bad][0]}")
-    return values.astype(np.uint8, copy=False)
+    levels = values.astype(np.uint8, copy=False)
+    check_lit(levels, path)
+    return levels
+
+
+def check_lit(levels: UInt8Array, path: str) -> None:
+    """Refuse an image that is black, or whose levels run from 0 to 1, as of a mask or of floats that were cut."""
+    if levels.max() <= 1:
+        raise input_error(path, f"expected grey levels from 0 to 255, got none above {levels.max()}: no sky in it")
 
 
 def _format(data: bytes, path: str) -> tuple[str, type[ImageFile]]:
@@ -123,8 +149,21 @@ def _format(data: bytes, path: str) -> tuple[str, type[ImageFile]]:
     raise input_error(path, f"expected a JPEG or PNG image, got {got}")
 
 
-def _grey(pixels: UInt8Array, path: str) -> UInt8Array:
-    """The one level of an (H, W, 4) RGBA image that is grey and opaque."""
-    if (pixels[..., 1:3] != pixels[..., :1]).any() or (pixels[..., 3] != 255).any():
-        raise input_error(path, "expected a grey image, got a PNG in colour or transparent")
-    return np.array(pixels[..., 0], order="C")
+def _turned(image: Image) -> Image:
+    """The image as viewers show it."""
+    try:
+        orientation = image.getexif().get(Base.Orientation)
+    except Exception:  # Pillow raises nearly anything on hostile bytes; viewers then show the image as it is stored
+        orientation = None
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _check_grey(colours: npt.NDArray[np.int16], format_: str, path: str) -> None:
+    """Refuse an (H, W, 4) RGBA image that is not grey and opaque: false colours, or something drawn over the sky."""
+    if (colours[..., 3] != 255).any():
+        raise input_error(path, f"expected a grey image, got a transparent {format_}")
+    tint = np.ptp(colours[..., :3], axis=-1)
+    if (n_coloured := int((tint > _TINT[format_]).sum())) > 0:
+        got = f"got a {format_} in colour: {n_coloured} of {tint.size} pixels, by up to {tint.max()} levels"
+        raise input_error(path, f"expected a grey image, {got}; save the grey levels, such as with cmap='gray'")

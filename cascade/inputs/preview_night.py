@@ -127,8 +127,8 @@ def _is_known(reader: FitsReader, index: int, library: PreviewLibrary) -> bool:
         return True
     try:
         return reader.peek(index).expnum in library.expnums
-    except InputError:
-        return False  # it will fail, and say why, when it is read
+    except Exception:  # one exposure must not stop a night; it will fail, and say why, when it is read
+        return False
 
 
 def _made(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterator[tuple[str, Entry | str]]:

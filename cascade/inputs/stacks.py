@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from dataclasses import dataclass, field
 from errno import ENOENT
@@ -10,21 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cascade.camera import Camera
 from cascade.core.errors import OutageError, input_error, printable, reason
 from cascade.core.exposure import PREVIEW_SHAPE, Exposure, UInt8Array
 from cascade.inputs.base import ListedReader, Row
-from cascade.inputs.decode import MAX_BYTES, grey_levels
+from cascade.inputs.decode import check_lit, grey_levels
 from cascade.inputs.headers import HEADER_SCHEMA, header_columns, to_arrow
+from cascade.inputs.npy import NpyHeader, read_header, read_one, read_whole
 from cascade.storage import open_storage
 
 if TYPE_CHECKING:
     import zarr
 
-_NPY_MAGIC = b"\x93NUMPY"
+MAX_EXPOSURES = 2**22
+"""Most previews of one store or stack: all exposures of ten years of LSST are 2.5 million."""
+
 _BLOCK = 32  # images that Zarr reads in one call; one by one takes it three times as long
 
 # In order of trust: DECam's own form, then plain numbers that are no year.
@@ -53,11 +55,11 @@ class NpyReader(ListedReader):
         return printable(f"{self.stack}[{row['row']}]")
 
     def pixels(self, row: Row, path: str) -> UInt8Array:
-        """Copy one image out of the mapped file."""
-        images = _map_npy(self.file, path)
-        if row["row"] >= len(images):
-            raise input_error(path, f"the stack now has {len(images)} images only")
-        return grey_levels(images[row["row"]], path)
+        """Read one image."""
+        header = _stack_header(self.file, path)
+        if row["row"] >= header.shape[0]:
+            raise input_error(path, f"the stack now has {header.shape[0]} images only")
+        return grey_levels(read_one(self.file, header, row["row"], path), path)
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +68,7 @@ class _Ahead:
 
     images: dict[int, UInt8Array] = field(default_factory=dict)
     tried: range = range(0)
+    array: zarr.Array[Any] | None = None  # through which they are read: see `bounded`
 
     def __reduce__(self) -> tuple[type[_Ahead], tuple[()]]:
         """Pickled without the images."""
@@ -83,10 +86,13 @@ class ZarrReader(ListedReader):
         The store, as the user wrote it.
     array
         The Zarr array; it holds no open file.
+    camera
+        Name of the camera, of which a CCD needs a chunk.
     """
 
     store: str
     array: zarr.Array[Any]
+    camera: str
     _ahead: _Ahead = field(default_factory=_Ahead, init=False)
 
     def read(self, index: int) -> Exposure:
@@ -102,7 +108,7 @@ class ZarrReader(ListedReader):
         if len(rows) < 2 or np.any(np.diff(rows) != 1):
             return
         with suppress(Exception):  # every store and codec has its own errors
-            block = np.asarray(self.array[int(rows[0]) : int(rows[-1]) + 1], np.uint8)
+            block = np.asarray(self._bounded()[int(rows[0]) : int(rows[-1]) + 1], np.uint8)
             self._ahead.images = dict(zip(rows.tolist(), block, strict=True))
 
     def path(self, row: Row) -> str:
@@ -111,23 +117,35 @@ class ZarrReader(ListedReader):
 
     def pixels(self, row: Row, path: str) -> UInt8Array:
         """Take one image that was read ahead, once; else read the chunk that holds it."""
+        from cascade.inputs.zarr_limits import missing_chunk
+
         ahead = self._ahead.images.pop(row["row"], None)
 
-        def image() -> UInt8Array:
-            return np.array(self.array[row["row"]] if ahead is None else ahead, np.uint8, order="C")
+        def image() -> tuple[UInt8Array, str | None]:
+            preview = np.array(self._bounded()[row["row"]] if ahead is None else ahead, np.uint8, order="C")
+            return preview, missing_chunk(self.array, row["row"], preview, Camera.load(self.camera).labels > 0)
 
         try:
-            preview = open_storage(self.store).retried(image, path)
+            preview, missing = open_storage(self.store).retried(image, path)
         except OutageError:
             raise
         except Exception as error:  # every store and codec has its own errors
             raise input_error(path, f"cannot read the preview: {reason(error)}") from error
-        if not preview.any():
-            # Zarr gives zeros for a chunk that is not there, so a store that went away would be a sky without ghosts.
-            raise input_error(path, "expected a preview, got none: its chunk is missing") from FileNotFoundError(
-                ENOENT, "no such chunk"
+        if missing is not None:
+            # Zarr gives the fill value for a chunk that is not there, which would be a sky without ghosts.
+            raise input_error(path, f"expected a preview, got none or a part: its chunk {missing} is missing") from (
+                FileNotFoundError(ENOENT, "no such chunk")
             )
+        check_lit(preview, path)
         return preview
+
+    def _bounded(self) -> zarr.Array[Any]:
+        """The array with limits on what its chunks unpack to."""
+        from cascade.inputs.zarr_limits import bounded
+
+        if self._ahead.array is None:
+            self._ahead.array = bounded(self.array)
+        return self._ahead.array
 
 
 def open_npy(name: str) -> NpyReader:
@@ -145,10 +163,10 @@ def open_npy(name: str) -> NpyReader:
     InputError
         If either is not such an array, holds Python objects, or their lengths differ.
     """
-    images = _map_npy(Path(name), name)
-    if not len(images):
+    length = _stack_header(Path(name), name).shape[0]
+    if not length:
         raise input_error(name, "expected a stack of previews, got none")
-    rows = {"row": pa.array(np.arange(len(images))), **_identities(Path(name), len(images))}
+    rows = {"row": pa.array(np.arange(length)), **_identities(Path(name), length)}
     return NpyReader(pa.record_batch(rows), name, Path(name).absolute())
 
 
@@ -172,8 +190,11 @@ def open_zarr(name: str, *, camera: str = "decam") -> ZarrReader:
     """
     import zarr  # here, since importing it takes a quarter of a second
 
+    from cascade.inputs.zarr_limits import PlainFiles, check_previews
+
     try:
-        node = zarr.open(open_storage(name).absolute().zarr(""), mode="r")
+        place = open_storage(name).absolute().zarr("")
+        node = zarr.open(PlainFiles(place, read_only=True) if isinstance(place, Path) else place, mode="r")
     except Exception as error:  # every store has its own errors
         raise input_error(name, f"expected a Zarr store of previews: {reason(error)}") from error
     members: dict[str, Any] = {"preview": node} if isinstance(node, zarr.Array) else _members(node, name)
@@ -188,32 +209,20 @@ def open_zarr(name: str, *, camera: str = "decam") -> ZarrReader:
         raise input_error(name, f"expected uint8 previews, got {images.dtype}")
     if not images.shape[0]:
         raise input_error(name, "expected a stack of previews, got none")
-    if math.prod(images.chunks) > MAX_BYTES:
-        raise input_error(name, f"expected chunks of at most {MAX_BYTES >> 20} MiB, got {images.chunks}: rechunk it")
+    if images.shape[0] > MAX_EXPOSURES:
+        raise input_error(name, f"expected at most {MAX_EXPOSURES} previews, got {images.shape[0]}")
+    check_previews(images, name)
     rows = {"row": pa.array(np.arange(images.shape[0])), **_header_arrays(members, images.shape[0], name)}
-    return ZarrReader(pa.record_batch(rows), name, images)
+    return ZarrReader(pa.record_batch(rows), name, images, camera)
 
 
-def _map_npy(file: Path, path: str) -> npt.NDArray[np.number]:
-    """A stack of previews, mapped."""
-    images = _open_npy(file, path)
-    _check_stack(images.shape, images.dtype, path)
-    return images
-
-
-def _open_npy(file: Path, path: str | Path) -> npt.NDArray[Any]:
-    """Any .npy array, mapped; Python objects are never unpickled."""
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(len(_NPY_MAGIC))
-        if start == _NPY_MAGIC:
-            return np.lib.format.open_memmap(file, mode="r")
-    except OSError as error:
-        raise input_error(path, reason(error)) from error
-    except Exception as error:  # the header is a Python literal, which can be wrong in many ways
-        problem = f"expected a complete .npy array of plain values, not Python objects: {reason(error)}"
-        raise input_error(path, problem) from error
-    raise input_error(path, f"expected a .npy array, got a file that starts with {start!r}")
+def _stack_header(file: Path, path: str) -> NpyHeader:
+    """The header of a stack of previews."""
+    header = read_header(file, path)
+    _check_stack(header.shape, header.dtype, path)
+    if header.shape[0] > MAX_EXPOSURES:
+        raise input_error(path, f"expected at most {MAX_EXPOSURES} previews, got {header.shape[0]}")
+    return header
 
 
 def _check_stack(shape: tuple[int, ...], dtype: np.dtype[Any], path: str) -> None:
@@ -229,7 +238,7 @@ def _identities(stack: Path, length: int) -> dict[str, pa.Array]:
     beside = stack.with_name(f"z_{stack.name[2:]}")
     if not stack.name.startswith("x_") or not beside.is_file():
         return {}
-    table = _open_npy(beside, beside)
+    table = read_whole(beside, beside)
     if table.dtype.names is None:
         raise input_error(beside, f"expected a structured array of exposure numbers, got dtype {table.dtype}")
     if table.shape != (length,):
@@ -280,13 +289,16 @@ def _members(group: zarr.Group, name: str) -> dict[str, Any]:
 
 def _header_arrays(members: dict[str, Any], length: int, name: str) -> dict[str, pa.Array]:
     """The header fields in a Zarr group."""
+    from cascade.inputs.zarr_limits import bounded, check_column
+
     columns = {}
     for key, array in members.items():
         shape = getattr(array, "shape", "a group")
         if shape != (length,):
             raise input_error(name, f"expected {key!r} of shape ({length},), like the previews, got {shape}")
+        check_column(array, f"{name}/{key}")
         try:
-            columns[key] = to_arrow(array[:])
+            columns[key] = to_arrow(np.asarray(bounded(array)[:]))
         except Exception as error:  # every store and codec has its own errors
             raise input_error(name, f"cannot read {key!r}: {reason(error)}") from error
     return header_columns(columns, name)

@@ -23,6 +23,7 @@ from cascade.core.errors import ConfigError, InputError, ModelError, OutageError
 from cascade.core.exposure import UInt8Array
 from cascade.core.log_records import REPORTED_ELSEWHERE
 from cascade.inputs import Reader
+from cascade.inputs.focal_plane import check_focal_plane
 from cascade.networks.screen import Screener
 from cascade.networks.segment import Segmenter
 from cascade.runs.config import Batch
@@ -93,8 +94,8 @@ def read_batch(part: Reader, batch: Batch, camera: Camera) -> Readings:
         these are not recorded as failures.
     """
     start = perf_counter()
-    outcomes = [_read(part, batch, index, camera.shape) for index in range(len(batch))]
-    _check_reachable(outcomes, lambda index: _read(part, batch, index, camera.shape))
+    outcomes = [_read(part, batch, index, camera) for index in range(len(batch))]
+    _check_reachable(outcomes, lambda index: _read(part, batch, index, camera))
     return Readings(outcomes, perf_counter() - start)
 
 
@@ -232,15 +233,16 @@ def _read_ahead(reader: Reader, batches: list[Batch], camera: Camera) -> Iterato
             yield current, readings.result()
 
 
-def _read(part: Reader, batch: Batch, index: int, shape: tuple[int, int]) -> Outcome:
+def _read(part: Reader, batch: Batch, index: int, camera: Camera) -> Outcome:
     """Read one exposure."""
     outcome = Outcome(batch.start + index, part.source(index))
     try:
         exposure = part.read(index)
-        if exposure.image.shape != shape or exposure.image.dtype != np.uint8:
+        if exposure.image.shape != camera.shape or exposure.image.dtype != np.uint8:
             got = f"{exposure.image.dtype} {exposure.image.shape}"
-            msg = f"{outcome.source.path}: expected a preview of uint8 {shape}, got {got}"
+            msg = f"{outcome.source.path}: expected a preview of uint8 {camera.shape}, got {got}"
             raise InputError(msg)
+        check_focal_plane(exposure.image, camera, exposure.source.expnum, outcome.source.path)
     except (OutageError, ConfigError):  # not the exposure's fault
         raise
     except InputError as error:

@@ -79,7 +79,7 @@ def test_bad_exposures_of_a_run_are_in_its_table_and_not_on_the_terminal(tmp_pat
     night.mkdir()
     for k in range(6):
         (night / f"D{k:08d}.png").write_text("no image")
-    Image.fromarray(np.zeros((400, 400), np.uint8)).save(night / "D00000009.png")
+    Image.fromarray(np.full((400, 400), 50, np.uint8)).save(night / "D00000009.png")
     words = ["run", str(night), "--stub", "--out", str(tmp_path / "run"), "--quiet"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output

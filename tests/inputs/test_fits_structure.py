@@ -157,6 +157,25 @@ def test_damaged_gzip_is_refused(three_hdus, tmp_path):
         pass
 
 
+def test_gzip_with_damaged_bits_is_refused(three_hdus, tmp_path):
+    packed = tmp_path / "three.fits.gz"
+    content = bytearray(gzip.compress(three_hdus.read_bytes()))
+    content[30] ^= 0x10
+    content[60] ^= 0x55
+    packed.write_bytes(content)
+    with pytest.raises(InputError, match="x: truncated or damaged gzip"), plain_file(packed, "x"):
+        pass
+    with pytest.raises(InputError, match=r"^x: Error -3 while decompressing"):
+        read_primary(packed, "x")
+
+
+@pytest.mark.parametrize("name", ["x.fits", "x.fits.gz"])
+def test_pipe_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=r"^x: not a file$"):
+        read_primary(tmp_path / name, "x")
+
+
 def test_gzip_that_grows_beyond_all_bounds_is_refused(three_hdus, tmp_path, monkeypatch):
     monkeypatch.setattr(structure, "_MAX_UNPACKED_BYTES", 5000)
     packed = tmp_path / "three.fits.gz"

@@ -1,6 +1,7 @@
 """Tests of FITS as an input, of the store of previews, and of a night from one to the other."""
 
 import gzip
+import os
 import shutil
 
 import numpy as np
@@ -196,6 +197,21 @@ def test_bad_exposures_get_their_line_and_the_rest_of_the_night_is_done(two_expo
     again = preview_night([folder], out, n_workers=2)
     assert (again.n_added, again.n_known, again.n_failed) == (0, 2, 5)
     assert len(open_inputs(out)) == 2
+
+
+def test_damaged_gzip_and_pipe_cost_an_exposure_each_and_not_the_night(two_exposures, tmp_path):
+    packed = bytearray(gzip.compress(next(two_exposures.glob("*ooi*")).read_bytes(), 1))
+    for place, change_ in ((30, 0x10), (60, 0x55), (100, 0xFF)):
+        packed[place] ^= change_
+    (tmp_path / "a.fits.gz").write_bytes(packed)
+    os.mkfifo(tmp_path / "b.fits")
+    said = {}
+    summary = preview_night(
+        [two_exposures, tmp_path], tmp_path / "p.zarr", on_exposure=lambda name, error: said.update({name: error})
+    )
+    assert (summary.n_added, summary.n_failed) == (2, 2)
+    assert "damaged gzip" in said[str(tmp_path / "a.fits.gz")]
+    assert said[str(tmp_path / "b.fits")] == f"{tmp_path}/b.fits: not a file"
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from matplotlib import colormaps
+from PIL import Image, ImageDraw
 from reader_files import encode, expnums, paths, preview, write
 
 from cascade.core.errors import InputError
@@ -135,11 +136,67 @@ def test_file_larger_than_any_preview_is_refused(tmp_path):
 # Decoding
 
 
-def test_jpeg_in_colour_gives_its_luma():
-    colours = np.zeros((400, 400, 3), np.uint8)
-    colours[..., 0] = 200
+@pytest.mark.parametrize("cmap", ["viridis", "jet", "bone", "copper"])
+def test_jpeg_in_false_colours_is_refused(cmap):
+    colours = (colormaps[cmap](preview())[..., :3] * 255).astype(np.uint8)
+    with pytest.raises(InputError, match=r"^a\.jpg: expected a grey image, got a JPEG in colour: \d+ of 160000 pixels"):
+        decode_image(encode(colours, "JPEG", quality=90), "a.jpg")
+
+
+def test_jpeg_with_something_drawn_over_the_sky_is_refused():
+    image = Image.fromarray(np.full((400, 400), 50, np.uint8)).convert("RGB")
+    ImageDraw.Draw(image).ellipse((100, 100, 200, 200), outline=(255, 0, 0), width=3)
+    with pytest.raises(InputError, match="expected a grey image, got a JPEG in colour"):
+        decode_image(encode(image, "JPEG"), "a.jpg")
+
+
+def test_jpeg_with_a_tint_of_rounding_only_gives_its_luma():
+    colours = np.stack([preview() // 2 + shade for shade in (0, 3, 5)], -1)
+    luma = (0.299 * colours[..., 0] + 0.587 * colours[..., 1] + 0.114 * colours[..., 2]).round()  # ITU-R BT.601
     image = decode_image(encode(colours, "JPEG", quality=100, subsampling=0), "a.jpg")
-    assert abs(int(image[200, 200]) - round(0.299 * 200)) <= 1  # ITU-R BT.601
+    assert np.abs(image - luma).max() <= 3
+
+
+def flags_of_a_corner(orientation: int) -> np.ndarray:
+    """Where viewers show the upper left and the lower left of an image: Exif 2.32, tag Orientation, by hand."""
+    first_row, first_column = {
+        1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left"),
+        5: ("left", "top"), 6: ("right", "top"), 7: ("right", "bottom"), 8: ("left", "bottom"),
+    }[orientation]  # fmt: skip
+    shown = np.full((400, 400), 50, np.uint8)
+    sides = {"top": np.s_[:200], "bottom": np.s_[200:], "left": np.s_[:, :200], "right": np.s_[:, 200:]}
+    shown[sides[first_row]] += 100
+    shown[sides[first_column]] += 50
+    return shown
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format_", ["JPEG", "PNG"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_image_is_turned_as_viewers_show_it(orientation, format_, mode):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = flags_of_a_corner(1)
+    image = decode_image(encode(Image.fromarray(stored).convert(mode), format_, exif=exif), "a")
+    assert np.abs(image.astype(int) - flags_of_a_corner(orientation)).max() <= 2
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0"])
+def test_damaged_orientation_turns_nothing(exif):
+    image = decode_image(encode(flags_of_a_corner(1), "JPEG", exif=exif), "a.jpg")
+    assert np.abs(image.astype(int) - flags_of_a_corner(1)).max() <= 2
+
+
+def test_progressive_jpeg_is_read():
+    image = decode_image(encode(preview(), "JPEG", progressive=True), "a.jpg")
+    np.testing.assert_array_equal(image, decode_image(encode(preview(), "JPEG"), "a.jpg"))
+
+
+def test_jpeg_of_very_many_scans_is_refused_before_it_is_decoded():
+    data = encode(preview(), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    with pytest.raises(InputError, match=r"a\.jpg: expected a JPEG of at most 100 scans, got \d{4,}$"):
+        decode_image(data[:-2] + last * 20_000 + data[-2:], "a.jpg")
 
 
 def test_grey_jpeg_saved_as_rgb_gives_the_same_as_one_saved_as_grey():
@@ -158,14 +215,14 @@ def test_grey_png_of_any_mode_keeps_its_levels(mode):
 def test_png_in_colour_is_refused():
     image = Image.fromarray(preview()).convert("RGB")
     image.putpixel((7, 7), (255, 0, 0))
-    with pytest.raises(InputError, match=r"a\.png: expected a grey image, got a PNG in colour or transparent"):
+    with pytest.raises(InputError, match=r"a\.png: expected a grey image, got a PNG in colour: 1 of 160000"):
         decode_image(encode(image), "a.png")
 
 
 def test_transparent_png_is_refused():
     image = Image.fromarray(preview()).convert("LA")
     image.putpixel((7, 7), (5, 0))
-    with pytest.raises(InputError, match="in colour or transparent"):
+    with pytest.raises(InputError, match="expected a grey image, got a transparent PNG"):
         decode_image(encode(image), "a.png")
 
 

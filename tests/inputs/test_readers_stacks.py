@@ -189,9 +189,58 @@ def test_sharded_zarr_array_is_read(tmp_path):
 def test_preview_whose_chunk_is_missing_is_an_error_and_no_dark_sky(tmp_path):
     reader = open_inputs(write_zarr(tmp_path / "s.zarr"))
     (tmp_path / "s.zarr").rename(tmp_path / "elsewhere.zarr")
-    with pytest.raises(InputError, match=r"s\.zarr\[1\]: expected a preview, got none: its chunk is missing") as caught:
+    problem = r"s\.zarr\[1\]: expected a preview, got none or a part: its chunk c/1/0/0 is missing"
+    with pytest.raises(InputError, match=problem) as caught:
         reader.read(1)
     assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "fill", "version", "lost"),
+    [
+        ((1, 400, 400), 52, 3, "c/1/0/0"),
+        ((1, 400, 400), 255, 2, "1.0.0"),
+        ((1, 200, 200), 0, 3, "c/1/0/1"),
+        ((2, 100, 400), 23, 2, "0.2.0"),
+        ((3, 150, 150), 7, 3, "c/0/2/2"),
+    ],
+)
+def test_missing_chunk_is_named_whatever_its_fill_value(tmp_path, chunks, fill, version, lost):
+    group = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=version)
+    array = group.create_array("preview", shape=(3, 400, 400), chunks=chunks, dtype="uint8", fill_value=fill)
+    array[:] = np.stack([preview(k) for k in range(3)])
+    (tmp_path / "s.zarr" / "preview" / lost).unlink()
+    with pytest.raises(InputError, match=rf"s\.zarr\[1\]: .* its chunk {lost} is missing"):
+        open_inputs(tmp_path / "s.zarr").read(1)
+
+
+def test_chunk_that_is_missing_in_a_shard_is_refused(tmp_path):
+    array = zarr.create_array(
+        tmp_path / "s.zarr",
+        shape=(2, 400, 400),
+        chunks=(1, 200, 200),
+        shards=(2, 400, 400),
+        dtype="uint8",
+        fill_value=9,
+    )
+    images = np.stack([preview(0), preview(1)])
+    images[1, :200, :200] = 9  # which Zarr leaves out
+    array[:] = images
+    reader = open_inputs(tmp_path / "s.zarr")
+    np.testing.assert_array_equal(reader.read(0).image, preview(0))
+    with pytest.raises(InputError, match=r"s\.zarr\[1\]: .* its chunk c/0/0/0 is missing"):
+        reader.read(1)
+
+
+def test_chunk_without_ccds_may_be_left_out_as_empty(tmp_path):
+    images = preview()[None].copy()
+    images[0, :20, :20] = 23
+    array = zarr.create_array(
+        tmp_path / "s.zarr", shape=(1, 400, 400), chunks=(1, 20, 20), dtype="uint8", fill_value=23
+    )
+    array[:] = images
+    assert not (tmp_path / "s.zarr" / "c" / "0" / "0" / "0").exists()
+    np.testing.assert_array_equal(open_inputs(tmp_path / "s.zarr").read(0).image, images[0])
 
 
 def test_folder_that_is_no_zarr_store_is_refused(tmp_path):
@@ -313,3 +362,10 @@ def test_a_pickled_reader_of_a_zarr_store_leaves_images_behind(tmp_path):
     reader.read(0)
     assert len(pickle.dumps(reader)) < 400 * 400
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(reader)).read(1).image, preview(1))
+
+
+def test_stack_of_more_exposures_than_there_are_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("cascade.inputs.stacks.MAX_EXPOSURES", 2)
+    np.save(tmp_path / "x.npy", np.zeros((3, 400, 400), np.uint8))
+    with pytest.raises(InputError, match=r"x\.npy: expected at most 2 previews, got 3"):
+        open_inputs(tmp_path / "x.npy")

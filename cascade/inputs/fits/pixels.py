@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cascade.core.errors import InputError, input_error, reason
 from cascade.core.exposure import BoolArray, Float32Array
+from cascade.inputs.fits.apart import is_risky, read_apart
 from cascade.inputs.fits.ccds import CcdImage, MaskPlane, section
 from cascade.inputs.fits.structure import hdu_alone
 
@@ -74,8 +75,11 @@ def _bad_pixels(mask: MaskPlane, name: str) -> BoolArray:
 def _read(file: Any, hdu: Any, name: str) -> npt.NDArray[Any]:  # noqa: ANN401
     """The image of an HDU in native byte order."""
     try:
-        with hdu_alone(file, hdu, name) as alone:
-            data = np.asarray(alone.data)
+        if is_risky(hdu):
+            data = read_apart(file, hdu, name)
+        else:
+            with hdu_alone(file, hdu, name) as alone:
+                data = np.asarray(alone.data)
         data = data.astype(data.dtype.newbyteorder("="), copy=False)
     except InputError:
         raise

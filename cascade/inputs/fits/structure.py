@@ -7,6 +7,7 @@ import io
 import re
 import tempfile
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from cascade.core.errors import InputError, input_error, reason
+from cascade.inputs.fits.tiles import check_tiles
 
 BLOCK = 2880
 """Bytes of a FITS block (FITS standard 4.0, section 3.1)."""
@@ -29,6 +31,7 @@ _MAX_HDUS = 1024
 _MAX_HEADER_BLOCKS = 512  # 18,000 cards; a primary header of DECam has 220
 _MAX_UNPACKED_BYTES = 2**33  # of a .gz: 62 CCDs in 32 bits are 2.1 GB
 _CHUNK = 2**22
+_DAMAGED = (OSError, EOFError, ValueError, zlib.error)  # what reading a gzip raises
 _ALL_ONES = 0xFFFFFFFF
 _EMPTY_PRIMARY = (
     "".join(card.ljust(80) for card in ("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 0", "EXTEND  = T", "END"))
@@ -150,7 +153,7 @@ def plain_file(path: Path, name: str) -> Iterator[Path]:
                     unpacked.write(chunk)
                     if unpacked.tell() > _MAX_UNPACKED_BYTES:
                         raise input_error(name, f"expected at most {_MAX_UNPACKED_BYTES} bytes when unpacked")
-        except (OSError, EOFError, ValueError) as error:
+        except _DAMAGED as error:
             raise input_error(name, f"truncated or damaged gzip: {reason(error)}") from error
         unpacked.flush()
         yield Path(unpacked.name)
@@ -196,12 +199,14 @@ def read_structure(path: Path, name: str) -> list[Hdu]:
 def read_primary(path: Path, name: str) -> Cards:
     """The first header of a FITS file, or InputError."""
     try:
+        if not S_ISREG(path.stat().st_mode):  # as above
+            raise input_error(name, "not a file")
         if path.suffix.lower() == ".gz":
             with gzip.open(path) as packed:
                 return _header(_header_text(packed, "HDU 0", name), "HDU 0", name)
         with path.open("rb") as stream:
             return _header(_header_text(stream, "HDU 0", name), "HDU 0", name)
-    except (OSError, EOFError) as error:
+    except _DAMAGED as error:
         raise input_error(name, reason(error)) from error
 
 
@@ -233,6 +238,21 @@ def read_bytes(path: Path, hdu: Hdu, name: str) -> bytes:
     return content
 
 
+def checked_hdu(path: Path, hdu: Hdu, name: str) -> bytes:
+    """
+    Read an HDU as a FITS file of its own: itself if it is the first of its file, else after an empty primary.
+
+    Raises
+    ------
+    InputError
+        As `read_bytes`, and if a tile of a compressed image does not hold what its header says.
+    """
+    content = read_bytes(path, hdu, name)
+    if hdu.is_compressed:
+        check_tiles(memoryview(content)[hdu.data_start - hdu.start :], hdu, name)
+    return content if hdu.index == 0 else _EMPTY_PRIMARY + content
+
+
 @contextmanager
 def hdu_alone(path: Path, hdu: Hdu, name: str) -> Iterator[Any]:
     """
@@ -249,11 +269,11 @@ def hdu_alone(path: Path, hdu: Hdu, name: str) -> Iterator[Any]:
     """
     from astropy.io import fits
 
-    content = read_bytes(path, hdu, name)
+    content = checked_hdu(path, hdu, name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            opened = fits.open(io.BytesIO(content if hdu.index == 0 else _EMPTY_PRIMARY + content), memmap=False)
+            opened = fits.open(io.BytesIO(content), memmap=False)
             alone = opened[min(hdu.index, 1)]
         except Exception as error:  # astropy raises nearly anything on hostile bytes
             raise input_error(name, f"{hdu.name}: cannot read it: {reason(error)}") from error
