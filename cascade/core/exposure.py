@@ -14,9 +14,17 @@ from cascade.core.artifact import Artifact
 PREVIEW_SHAPE = (400, 400)
 """Height and width, in pixels, of a focal-plane preview (DeepGhostBusters, Tanoglidis et al. 2021)."""
 
+MJD_RANGE = (50_000.0, 80_000.0)
+"""Times that an exposure can have, MJD in days: from October 1995 to November 2077. 0 and -1 stand for unknown."""
+
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+
+
+def is_mjd(time: float) -> bool:
+    """Whether a number can be the modified Julian date of an exposure, see `MJD_RANGE`; NaN is none."""
+    return MJD_RANGE[0] <= time <= MJD_RANGE[1]
 
 
 @dataclass(frozen=True, slots=True)

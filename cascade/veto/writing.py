@@ -74,7 +74,8 @@ def _write_des(vetoes: VetoList, path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write(f"{DES_HEADER}\n# cascade veto {vetoes.rule}\n{_DES_HINT}\n")
         for row in vetoes.table.to_pylist():
-            day = "nan" if row["mjd_obs"] is None else f"{night_of(row['mjd_obs'], vetoes.camera):%Y%m%d}"
+            night = night_of(row["mjd_obs"], vetoes.camera)
+            day = "nan" if night is None else f"{night:%Y%m%d}"
             # The lists mark what people added by leaving out the name of the CCD; so is kept what others listed, too.
             detpos = row["detpos"] if row["analyst"] == ANALYST else "nan"
             file.write(f"{day} {row['expnum']} nan {detpos} {row['ccdnum']}\n")
