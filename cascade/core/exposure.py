@@ -32,19 +32,27 @@ class HeaderFields:
     """
     What is known of an exposure beside its pixels; None where the input does not say.
 
-    The only list of these fields: columns of tables, with their types and meanings, and the FITS keywords that are
-    looked for, the first one first, follow from it.
+    The only list of these fields: columns of tables, with their types and meanings, and the FITS keywords and names of
+    columns that are looked for, the first one first, follow from it.
     """
 
-    band: str | None = field(default=None, metadata={"meaning": "filter", "keywords": ("BAND", "FILTER")})
+    band: str | None = field(
+        default=None,
+        metadata={"meaning": "filter", "keywords": ("BAND", "FILTER", "FILT", "FILTER_NAME", "PHYSICAL_FILTER")},
+    )
     mjd_obs: float | None = field(
-        default=None, metadata={"meaning": "start of the exposure, MJD in days", "keywords": ("MJD-OBS",)}
+        default=None,
+        metadata={"meaning": "start of the exposure, MJD in days", "keywords": ("MJD-OBS", "MJD_OBS", "MJD")},
     )
-    ra: float | None = field(default=None, metadata={"meaning": "pointing, degrees, ICRS", "keywords": ("TELRA", "RA")})
+    ra: float | None = field(
+        default=None, metadata={"meaning": "pointing, degrees, ICRS", "keywords": ("TELRA", "RA", "RA_DEG")}
+    )
     dec: float | None = field(
-        default=None, metadata={"meaning": "pointing, degrees, ICRS", "keywords": ("TELDEC", "DEC")}
+        default=None, metadata={"meaning": "pointing, degrees, ICRS", "keywords": ("TELDEC", "DEC", "DEC_DEG")}
     )
-    exptime: float | None = field(default=None, metadata={"meaning": "exposure time, s", "keywords": ("EXPTIME",)})
+    exptime: float | None = field(
+        default=None, metadata={"meaning": "exposure time, s", "keywords": ("EXPTIME", "EXP_TIME")}
+    )
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:

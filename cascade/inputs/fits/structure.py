@@ -124,6 +124,14 @@ class Hdu:
         z = "Z" if self.is_compressed else ""
         return tuple(int(self.header[f"{z}NAXIS{k}"]) for k in range(int(self.header[f"{z}NAXIS"]), 0, -1))
 
+    @property
+    def plane(self) -> tuple[int, ...]:
+        """The axes of the image without leading ones of length one, down to two: (1, 4094, 2046) is one plane."""
+        shape = self.shape
+        while len(shape) > 2 and shape[0] == 1:
+            shape = shape[1:]
+        return shape
+
 
 @contextmanager
 def plain_file(path: Path, name: str) -> Iterator[Path]:
