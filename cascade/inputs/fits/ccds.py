@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,6 +209,13 @@ def place(hdu: Hdu, camera: Camera, name: str) -> Ccd | None:
     return numbered  # guide and focus CCDs have numbers of their own
 
 
+def ccd_hdus(hdus: Iterable[Hdu]) -> list[Hdu]:
+    """The images among HDUs that are no masks or weights."""
+    return [
+        hdu for hdu in hdus if len(hdu.plane) > 1 and not _PLANES.fullmatch(str(hdu.header.get("EXTNAME", "")).strip())
+    ]
+
+
 def section(header: Mapping[str, Any], key: str) -> tuple[int, int, int, int] | None:
     """A section such as ``DATASEC``, as (y0, y1, x0, x1), half-open from 0; None if there is none."""
     match = _SECTION.fullmatch(str(header.get(key, "")).replace(" ", ""))
@@ -241,10 +248,8 @@ def _check_science(header: Mapping[str, Any], camera: Camera, name: str) -> None
 
 def _ccd_images(file: Path, hdus: list[Hdu], camera: Camera, name: str, *, cutouts: bool) -> Iterator[CcdImage]:
     """The science CCDs in a file."""
-    for hdu in hdus:
+    for hdu in ccd_hdus(hdus):
         shape = hdu.plane
-        if len(shape) < 2 or _PLANES.fullmatch(str(hdu.header.get("EXTNAME", "")).strip()):
-            continue
         ccd = place(hdu, camera, name)
         if ccd is None:
             continue

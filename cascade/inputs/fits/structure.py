@@ -7,8 +7,9 @@ import io
 import re
 import tempfile
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -211,6 +212,19 @@ def read_primary(path: Path, name: str) -> Cards:
             return _header(_header_text(stream, "HDU 0", name), "HDU 0", name)
     except (OSError, EOFError) as error:
         raise input_error(name, reason(error)) from error
+
+
+def read_leading_headers(path: Path, name: str) -> list[Cards]:
+    """The first header of a FITS file, and the second if no data lie between them; InputError for the first."""
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+            headers = [_header(_header_text(stream, "HDU 0", name), "HDU 0", name)]
+            if headers[0].get("NAXIS") == 0:
+                with suppress(InputError):  # there may be none
+                    headers.append(_header(_header_text(stream, "HDU 1", name), "HDU 1", name))
+    except (OSError, EOFError, zlib.error) as error:
+        raise input_error(name, reason(error)) from error
+    return headers
 
 
 def read_bytes(path: Path, hdu: Hdu, name: str) -> bytes:
