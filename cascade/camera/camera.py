@@ -66,11 +66,9 @@ class DeadArea:
     last_expnum: int | None = None
 
     def covers(self, expnum: int | None) -> bool:
-        """Whether the area was dark in exposure `expnum`; for an unknown expnum, whether it is permanently dark."""
-        if self.first_expnum is None and self.last_expnum is None:
-            return True
+        """Whether the area was dark in exposure `expnum`; for an unknown expnum, whether it has never come back."""
         if expnum is None:
-            return False
+            return self.last_expnum is None
         return (self.first_expnum or 0) <= expnum <= (expnum if self.last_expnum is None else self.last_expnum)
 
 
@@ -226,7 +224,7 @@ class Camera:
         return np.bincount(self.labels[mask], minlength=self.ccds[-1].ccdnum + 1)
 
     def dead_ccdnums(self, expnum: int | None) -> frozenset[int]:
-        """CCDs entirely dark in an exposure; for an unknown expnum, the permanently dark ones."""
+        """CCDs entirely dark in an exposure; for an unknown expnum, those that never came back."""
         return frozenset(area.ccdnum for area in self.dead if area.half is None and area.covers(expnum))
 
     def dark_pixels(self, expnum: int | None) -> npt.NDArray[np.bool_]:

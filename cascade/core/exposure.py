@@ -14,9 +14,17 @@ from cascade.core.artifact import Artifact
 PREVIEW_SHAPE = (400, 400)
 """Height and width, in pixels, of a focal-plane preview (DeepGhostBusters, Tanoglidis et al. 2021)."""
 
+MJD_RANGE = (50_000.0, 80_000.0)
+"""Times that an exposure can have, MJD in days: from October 1995 to November 2077. 0 and -1 stand for unknown."""
+
 UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+
+
+def is_mjd(time: float) -> bool:
+    """Whether a number can be the modified Julian date of an exposure, see `MJD_RANGE`; NaN is none."""
+    return MJD_RANGE[0] <= time <= MJD_RANGE[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +32,27 @@ class HeaderFields:
     """
     Header fields of an exposure; None where the input does not provide them.
 
-    The only list of these fields: columns of tables, with their types and meanings, and the FITS keywords that are
-    looked for, the first one first, follow from it.
+    The only list of these fields: columns of tables, with their types and meanings, and the FITS keywords and names of
+    columns that are looked for, the first one first, follow from it.
     """
 
-    band: str | None = field(default=None, metadata={"meaning": "filter", "keywords": ("BAND", "FILTER")})
+    band: str | None = field(
+        default=None,
+        metadata={"meaning": "filter", "keywords": ("BAND", "FILTER", "FILT", "FILTER_NAME", "PHYSICAL_FILTER")},
+    )
     mjd_obs: float | None = field(
-        default=None, metadata={"meaning": "start of the exposure, MJD in days", "keywords": ("MJD-OBS",)}
+        default=None,
+        metadata={"meaning": "start of the exposure, MJD in days", "keywords": ("MJD-OBS", "MJD_OBS", "MJD")},
     )
-    ra: float | None = field(default=None, metadata={"meaning": "pointing, degrees, ICRS", "keywords": ("TELRA", "RA")})
+    ra: float | None = field(
+        default=None, metadata={"meaning": "pointing, degrees, ICRS", "keywords": ("TELRA", "RA", "RA_DEG")}
+    )
     dec: float | None = field(
-        default=None, metadata={"meaning": "pointing, degrees, ICRS", "keywords": ("TELDEC", "DEC")}
+        default=None, metadata={"meaning": "pointing, degrees, ICRS", "keywords": ("TELDEC", "DEC", "DEC_DEG")}
     )
-    exptime: float | None = field(default=None, metadata={"meaning": "exposure time, s", "keywords": ("EXPTIME",)})
+    exptime: float | None = field(
+        default=None, metadata={"meaning": "exposure time, s", "keywords": ("EXPTIME", "EXP_TIME")}
+    )
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:

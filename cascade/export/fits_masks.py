@@ -25,6 +25,7 @@ from cascade.export.ghosted import (
     ghosted_exposures,
     header_cards,
 )
+from cascade.inputs.fields import header_facts
 from cascade.inputs.fits.ccds import MASK_PLANES, MaskPlane, has_codes, is_whole, place
 from cascade.inputs.fits.pixels import read_mask
 from cascade.inputs.fits.reader import is_mask_name
@@ -198,8 +199,8 @@ def write_onto(run: Run, out: Path, masks: Sequence[str], *, bit: int = GHOST_BI
 def _expnum_of(file: Path) -> int | None:
     """Exposure number of a mask, in any of its headers."""
     with plain_file(file, str(file)) as plain:
-        numbers = [hdu.header.get("EXPNUM") for hdu in read_structure(plain, str(file))]
-    return next((number for number in numbers if isinstance(number, int)), None)
+        numbers = [header_facts(hdu.header).expnum for hdu in read_structure(plain, str(file))]
+    return next((number for number in numbers if number is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,14 +238,14 @@ def _copy_marked(source: Path, target: Path, exposure: GhostedExposure, camera: 
 
 def _mask_hdus(hdus: Iterable[Hdu]) -> list[Hdu]:
     """The masks in a file: the HDUs named as masks, or else all images."""
-    images = [hdu for hdu in hdus if len(hdu.shape) == 2]
+    images = [hdu for hdu in hdus if len(hdu.plane) == 2]
     named = [hdu for hdu in images if str(hdu.header.get("EXTNAME", "")).strip() in MASK_PLANES]
     return named or images
 
 
 def _drawn(file: Path, hdu: Hdu, marked: BoolArray, camera: Camera, ccd: Ccd) -> BoolArray:
     """The artifacts on the image of a mask."""
-    height, width = hdu.shape
+    height, width = hdu.plane
     if not is_whole((height, width), camera):
         raise input_error(file, f"{hdu.name}: expected the mask of a whole CCD, got {width}x{height} pixels")
     origin = ((camera.ccd_shape[0] - height) / 2, (camera.ccd_shape[1] - width) / 2)

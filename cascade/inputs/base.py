@@ -19,13 +19,24 @@ from cascade.core.exposure import Exposure, HeaderFields, Source, UInt8Array
 
 Row = dict[str, Any]
 
-# DECam's own names: D00158776; DES, DELVE and NOIRLab all keep the D.
-_DECAM_NUMBER = re.compile(r"D(\d{6,8})(?!\d)", re.ASCII)
-# Up to 18 digits, so that it fits an int64; LSST visits have 13.
-_ANY_NUMBER = re.compile(r"(?<!\d)\d{5,18}(?!\d)", re.ASCII)
-_DATE = re.compile(r"(19|20)\d{2}(0[1-9]|1[0-2])([0-2]\d|3[01])", re.ASCII)
-# The Community Pipeline names files by date and time of day, c4d_180908_000426_ooi_g: no expnum in there.
-_DATE_AND_TIME = re.compile(r"c4d_\d{6}_\d{6}", re.ASCII)
+# DECam's own names: D00158776; DES, DELVE and NOIRLab all keep the D. In small letters only with leading zeros.
+_DECAM_NUMBER = re.compile(r"(?:D(\d{6,8})|(?<![a-zA-Z])d(0\d{7}))(?!\d)", re.ASCII)
+# Up to 18 digits, so that it fits an int64; LSST visits have 13. Digits after a point are a fraction.
+_ANY_NUMBER = re.compile(r"(?<!\d)(?<!\d\.)\d{5,18}(?!\d)", re.ASCII)
+_DATE = r"(?:19|20)\d{2}-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])"
+_SHORT_DATE = r"\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
+_TIME = r"(?:[01]\d|2[0-3])[0-5]\d[0-5]\d"
+# What is a time, and no exposure number: dates with and without a time of day, MJDs and JDs, seconds and milliseconds
+# since 1970. The Community Pipeline names files by date and time of day, c4d_180908_000426_ooi_g.
+_TIMES = re.compile(
+    rf"""
+    [ck]4[dm]_\d{{6}}_\d{{6}}(?!\d)
+    | (?<!\d)(?:{_DATE}[T_.-]?{_TIME}(?:\d{{1,3}})?|{_DATE}|{_SHORT_DATE}[T_.-]{_TIME})(?!\d)
+    | (?<!\d){_TIME}[_.-](?:{_DATE}|{_SHORT_DATE})(?!\d)
+    | (?<![\d.])(?:[5-7]\d{{4}}|24[5-7]\d{{4}}|1\d{{9}}|1\d{{12}})(?:\.\d+)?(?!\d)
+    """,
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
+)
 
 
 class Reader(Protocol):
@@ -197,14 +208,12 @@ def expnum_from_name(name: str) -> int | None:
     Returns
     -------
     int or None
-        The last D with 6 to 8 digits, as in ``Ghost_img_D00158660.jpg``; else the last run of 5 to 18 digits
-        before the ending that is no date such as 20121101; None if there is neither, or if the name is a Community
-        Pipeline one, whose numbers are a date.
+        The last D with 6 to 8 digits, as in ``Ghost_img_D00158660.jpg``, that are no date; else the last run of 5 to 18
+        digits before the ending that is no date, time of day beside a date, MJD, Julian date, Unix time or fraction;
+        None if there is neither, and for 0.
     """
     stem = PurePosixPath(name).stem
-    if numbers := _DECAM_NUMBER.findall(stem):
-        return int(numbers[-1])
-    if _DATE_AND_TIME.search(stem):
-        return None
-    numbers = [number for number in _ANY_NUMBER.findall(stem) if not _DATE.fullmatch(number)]
-    return int(numbers[-1]) if numbers else None
+    decam = ["".join(digits) for digits in _DECAM_NUMBER.findall(stem)]
+    numbers = [digits for digits in decam if not re.fullmatch(_DATE, digits)]
+    numbers = numbers or _ANY_NUMBER.findall(_TIMES.sub(" ", stem))
+    return int(numbers[-1]) or None if numbers else None

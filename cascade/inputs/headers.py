@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from logging import getLogger
 from pathlib import Path
 from typing import get_type_hints
 
@@ -12,8 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cascade.core.errors import input_error, reason
+from cascade.core.errors import printable
 from cascade.core.exposure import HeaderFields
+from cascade.inputs.fields import PARSERS, RANGES, columns_of_fields
+
+logger = getLogger(__name__)
 
 _KINDS = get_type_hints(HeaderFields)
 _ARROW_TYPES = {str | None: pa.string(), float | None: pa.float64()}
@@ -32,32 +36,30 @@ HEADER_SCHEMA = pa.schema(
 
 def header_columns(columns: Mapping[str, pa.Array], path: str | Path) -> dict[str, pa.Array]:
     """
-    Convert the columns that are header fields; others are dropped.
+    Convert the columns that are header fields; one warning says what was made of the others and of odd values.
 
     Parameters
     ----------
     columns : mapping of str to pyarrow.Array
-        By name; those of `HEADER_SCHEMA` are known. An expnum may be a number or a text like ``D00158776``.
+        By name, see `cascade.inputs.fields.NAMES`; see there for the values, too.
     path : str or Path
-        How errors name the table.
+        How the warning names the table.
 
     Returns
     -------
     dict of str to pyarrow.Array
-        As in `HEADER_SCHEMA`, but text is large. Empty text, NaN and negative expnums are null.
-
-    Raises
-    ------
-    InputError
-        If a value cannot be converted.
+        As in `HEADER_SCHEMA`, but text is large. Null where a value says unknown or cannot be used.
     """
+    given = columns_of_fields(list(columns))
+    notes = [f"{name!r} read as {field}" for field, name in given.items() if name != field]
+    notes += [f"{name!r} not used" for name in columns if name not in given.values()]
     converted = {}
-    for field in HEADER_SCHEMA:
-        if field.name in columns:
-            try:
-                converted[field.name] = _CONVERTERS[field.type](columns[field.name])
-            except (pa.ArrowException, ValueError) as error:
-                raise input_error(path, f"column {field.name}: {reason(error)}") from error
+    for field, name in given.items():
+        converted[field], note = _converted(field, columns[name])
+        if note:
+            notes.append(note)
+    if notes:
+        logger.warning("%s: %s", path, printable("; ".join(notes)))
     return converted
 
 
@@ -68,33 +70,65 @@ def to_arrow(values: npt.NDArray[np.generic]) -> pa.Array:
     return pa.array(values.tolist())
 
 
-def _texts(values: pa.Array) -> pa.Array:
-    """Trimmed text, null where empty."""
-    text = pc.utf8_trim_whitespace(values.cast(pa.large_string()))
-    return pc.if_else(pc.equal(text, ""), None, text)
+def _converted(field: str, values: pa.Array) -> tuple[pa.Array, str | None]:
+    """A column in the type of its field, and a remark on the values that cannot be used."""
+    type_ = _COLUMN_TYPES[field]
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if type_ != pa.large_string() and (numbers := _all_good(field, values, type_)) is not None:
+        return numbers, None
+    coded = values.dictionary_encode()
+    parsed, refused = [], {}
+    for code, value in enumerate(coded.dictionary.to_pylist()):
+        try:
+            parsed.append(PARSERS[field](_decoded(value)))
+        except ValueError as error:
+            parsed.append(None)
+            refused[code] = str(error)
+    column = pa.array(parsed, type_).take(coded.indices)
+    if not refused:
+        return column, None
+    rows = pc.indices_nonzero(pc.is_in(coded.indices, value_set=pa.array(list(refused), coded.indices.type)))
+    first = rows[0].as_py()
+    said = refused[coded.indices[first].as_py()]
+    return (
+        column,
+        f"{field}: {len(rows)} of {len(column)} values taken for unknown, the first in row {first + 1}: {said}",
+    )
 
 
-def _floats(values: pa.Array) -> pa.Array:
-    """Float64, null where NaN or empty."""
-    numbers = (_texts(values) if _is_text(values) else values).cast(pa.float64())
-    return pc.if_else(pc.is_nan(numbers), None, numbers)
+def _all_good(field: str, values: pa.Array, type_: pa.DataType) -> pa.Array | None:
+    """Numbers of which all are in range or empty, for a season has millions; None if each must be looked at."""
+    try:
+        if _is_text(values):
+            text = pc.utf8_trim_whitespace(values.cast(pa.large_string()))
+            if type_ == pa.int64():
+                # The fraction is pandas' doing: a column of integers with a gap is written as 158776.0.
+                text = pc.replace_substring_regex(text, r"^[Dd]?(\d+)(?:\.0*)?$", r"\1")
+            values = pc.if_else(pc.equal(text, ""), None, text)
+        elif not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+            return None
+        if pa.types.is_floating(values.type):
+            values = pc.if_else(pc.is_nan(values), None, values)
+        numbers = values.cast(type_)
+    except pa.ArrowException:
+        return None
+    if type_ == pa.float64():
+        numbers = pc.if_else(pc.is_nan(numbers), None, numbers)
+    low, high = RANGES[field]
+    inside = pc.and_(pc.greater_equal(numbers, low), pc.less_equal(numbers, high))
+    return numbers if pc.all(inside).as_py() is not False else None
 
 
-def _expnums(values: pa.Array) -> pa.Array:
-    """Int64, null where empty, NaN or negative."""
-    if _is_text(values):
-        # The fraction is pandas' doing: a column of integers with a gap is written as 158776.0.
-        values = pc.replace_substring_regex(_texts(values), r"^[Dd]?(\d+)(?:\.0*)?$", r"\1")
-    elif pa.types.is_floating(values.type):
-        values = _floats(values)
-    numbers = values.cast(pa.int64())
-    return pc.if_else(pc.less(numbers, 0), None, numbers)
+def _decoded(value: object) -> object:
+    """A value, as text if it is bytes."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
 
 
 def _is_text(values: pa.Array) -> bool:
-    """Whether a column is text, plain, as bytes or as categories."""
-    type_ = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    """Whether a column is text, plain or as bytes."""
+    type_ = values.type
     return bool(pa.types.is_large_unicode(type_) or pa.types.is_unicode(type_) or pa.types.is_binary(type_))
 
 
-_CONVERTERS = {pa.int64(): _expnums, pa.string(): _texts, pa.float64(): _floats}
+_COLUMN_TYPES = {field.name: pa.large_string() if field.type == pa.string() else field.type for field in HEADER_SCHEMA}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from logging import getLogger
+from pathlib import Path, PurePath, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +21,13 @@ from cascade.core.exposure import UInt8Array
 from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.decode import decode_image, read_file
 
+logger = getLogger(__name__)
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+# Folders of pictures made of exposures, by files in them.
+_MADE = {"run": {"run.json"}, "Zarr store": {"zarr.json"}, "report": {"index.html", "data.js"}}
+_MAGIC = re.compile(r"[*?\[]")
 
 _BATCH = 65536  # names held as Python objects at a time
 
@@ -52,42 +62,42 @@ def open_images(names: Sequence[str]) -> FileReader:
     return FileReader(pa.record_batch({"name": name_array(names)}), "", Path.cwd())
 
 
-def open_folder(name: str) -> FileReader:
+def open_folder(name: str, found: Iterable[str] | None = None) -> FileReader:
     """
-    List the images in a folder and below, sorted by their path in it; links to folders are not followed.
+    List the images in a folder and below, sorted by their path in it; `found` is what `walk` gives.
 
     Raises
     ------
     InputError
         If there is none, or a folder cannot be listed.
     """
-    names = _sorted(name_array(filter(is_image_name, walk(name))))
+    names = _sorted(name_array(filter(is_image_name, walk(name) if found is None else found)))
     if not len(names):
         raise input_error(name, f"expected a folder with images ({', '.join(IMAGE_SUFFIXES)}), found none")
     return FileReader(pa.record_batch({"name": names}), name, Path(name).absolute())
 
 
-def open_pattern(pattern: str) -> FileReader:
+def open_pattern(pattern: str, found: Iterable[str] | None = None) -> FileReader:
     """
-    List the images that a glob pattern matches, sorted; ``**`` stands for any folders.
+    List the images that a glob pattern matches, sorted; `found` is what `matches` gives.
 
     Raises
     ------
     InputError
         If it matches none.
     """
-    names = _sorted(name_array(filter(is_image_name, glob.iglob(pattern, recursive=True))))  # noqa: PTH207 - lazy, and takes absolute patterns
+    names = _sorted(name_array(filter(is_image_name, matches(pattern) if found is None else found)))
     if not len(names):
         raise input_error(pattern, f"no such file, and the pattern matches no image ({', '.join(IMAGE_SUFFIXES)})")
     return FileReader(pa.record_batch({"name": names}), "", Path.cwd())
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a name ends like an image and is not one of the shadows that macOS leaves in archives."""
+    """Whether a name ends like an image and is not hidden, as the shadows that macOS leaves in archives."""
     path = PurePosixPath(name)
     return (
         path.suffix.lower() in IMAGE_SUFFIXES
-        and not path.name.startswith("._")
+        and not path.name.startswith(".")
         and "__MACOSX" not in path.parts
         and not name.endswith("/")
     )
@@ -108,16 +118,98 @@ def _sorted(names: pa.Array) -> pa.Array:
 
 
 def walk(folder: str) -> Iterator[str]:
-    """Paths below a folder of everything in it that is not a folder; one directory is open at a time."""
-    pending = [""]
-    while pending:
-        below = pending.pop()
+    """
+    Paths below a folder of the files in it, each once; one directory is open at a time.
+
+    Links to folders are followed, after the real ones and to no folder twice. Left out are hidden files and folders,
+    such as ``.ipynb_checkpoints``, what macOS leaves, and runs and Zarr stores of previews, which hold pictures made of
+    exposures.
+
+    Raises
+    ------
+    InputError
+        If a folder cannot be listed.
+    """
+    pending, links, file_links = [""], list[str](), list[str]()
+    seen: set[str] = set()
+    left_out: Counter[str] = Counter()
+    while pending or links:
+        below = pending.pop() if pending else links.pop(0)
+        place = Path(folder, below)
+        if (real := os.path.realpath(place)) in seen:
+            continue
+        seen.add(real)
         try:
-            with os.scandir(Path(folder, below)) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(f"{below}{entry.name}/")
-                    else:
-                        yield f"{below}{entry.name}"
+            with os.scandir(place) as entries:
+                found = list(entries)
         except OSError as error:
-            raise input_error(Path(folder, below), reason(error)) from error
+            raise input_error(place, reason(error)) from error
+        names = {entry.name for entry in found}
+        if below and (made := next((what for what, marks in _MADE.items() if marks <= names), None)):
+            left_out[made] += 1
+            continue
+        for entry in found:
+            name = f"{below}{entry.name}"
+            if is_hidden(entry.name):
+                left_out["hidden"] += is_image_name(entry.name.lstrip(".")) or entry.is_dir()
+            elif entry.is_dir():
+                (links if entry.is_symlink() else pending).append(f"{name}/")
+            elif entry.is_symlink():
+                file_links.append(name)
+            else:
+                yield name
+    yield from _others(folder, sorted(file_links), seen)
+    if said := ", ".join(f"{number} {what}" for what, number in left_out.items() if number):
+        logger.warning("%s: left out of the files and folders in it: %s", printable(folder), said)
+
+
+def _others(folder: str, links: list[str], listed: set[str]) -> Iterator[str]:
+    """The links to files that lie in none of the folders that were listed, each file once."""
+    seen: set[str] = set()
+    for name in links:
+        real = os.path.realpath(Path(folder, name))
+        parent, base = os.path.split(real)
+        if real not in seen and (parent not in listed or is_hidden(base)):
+            seen.add(real)
+            yield name
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, by its name, or one that macOS leaves."""
+    return (name.startswith(".") and name != "..") or name == "__MACOSX"
+
+
+def in_hidden(name: str) -> bool:
+    """Whether one of the folders of a name in an archive or on a store is hidden."""
+    return any(map(is_hidden, PurePosixPath(name).parts[:-1]))
+
+
+def matches(pattern: str) -> Iterator[str]:
+    """The files that a glob pattern matches, each once; ``**`` stands for any folders, as `walk` goes through them."""
+    parts = PurePath(pattern).parts
+    if "**" not in parts:
+        yield from filter(_is_visible, glob.iglob(pattern))  # noqa: PTH207 - lazy, and takes absolute patterns
+        return
+    first = next(k for k, part in enumerate(parts) if _MAGIC.search(part))
+    tree = str(Path(*parts[:first]))
+    wanted = re.compile(_parts_regex(parts[first:]))
+    if Path(tree).is_dir():
+        start = "" if first == 0 else tree
+        yield from (os.path.join(start, name) for name in walk(tree) if wanted.fullmatch(name))  # noqa: PTH118 - of text
+
+
+def _parts_regex(parts: Sequence[str]) -> str:
+    """The regular expression of a pattern; ``*`` stands for no slash, and ``**`` at its end for any file."""
+    if parts[-1] == "**":
+        parts = (*parts, "*")
+    return "".join("(?:[^/]+/)*" if part == "**" else f"{_part_regex(part)}/" for part in parts).removesuffix("/")
+
+
+def _part_regex(part: str) -> str:
+    """The regular expression of one part of a pattern."""
+    return fnmatch.translate(part).replace(".*", "[^/]*").removeprefix("(?s:").removesuffix(r")\Z")
+
+
+def _is_visible(name: str) -> bool:
+    """Whether a match of a pattern is a file that is not hidden."""
+    return not is_hidden(PurePath(name).name)

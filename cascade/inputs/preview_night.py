@@ -99,17 +99,21 @@ def preview_night(
         new = [index for index in range(len(reader)) if not _is_known(reader, index, library)]
         for index in set(range(len(reader))) - set(new):
             on_exposure(reader.source(index).path, None)
-        seen: set[int | None] = set(library.expnums)
+        known = set(library.expnums)
+        seen: set[tuple[int, float]] = set()
         waiting: list[Entry] = []
         for name, made in _made(reader, new, n_workers):
             if isinstance(made, str):
                 n_failed += 1
                 on_exposure(name, made)
                 continue
-            expnum = made.source.expnum
-            if expnum is None or expnum not in seen:  # it may be twice among the inputs
-                waiting.append(made)
-                seen.add(expnum)
+            expnum, time = made.source.expnum, made.source.header.mjd_obs
+            if expnum in known or (expnum is not None and time is not None and (expnum, time) in seen):
+                logger.warning("%s: left out: exposure %d of the same time is among the previews", name, expnum)
+            else:
+                waiting.append(made)  # exposures of other times may have been given one number
+                if expnum is not None and time is not None:
+                    seen.add((expnum, time))
             if len(waiting) == COMMIT:
                 library.append(waiting)
                 n_added, waiting = n_added + len(waiting), []

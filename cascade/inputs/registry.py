@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
+from logging import getLogger
 from pathlib import Path, PurePosixPath
 
-from cascade.core.errors import InputError, input_error, reason
+from cascade.core.errors import InputError, input_error, printable, reason
 from cascade.inputs.archive import open_archive
 from cascade.inputs.base import Reader, chain
-from cascade.inputs.fits.reader import fits_names, is_fits_name, open_fits
-from cascade.inputs.images import IMAGE_SUFFIXES, is_image_name, open_folder, open_images, open_pattern, walk
+from cascade.inputs.fits.reader import is_exposure_name, is_fits_name, open_fits
+from cascade.inputs.images import IMAGE_SUFFIXES, is_image_name, matches, open_folder, open_images, open_pattern, walk
 from cascade.inputs.manifest import open_manifest
 from cascade.inputs.remote import open_remote
 from cascade.inputs.stacks import open_npy, open_zarr
 from cascade.storage import is_url
+
+logger = getLogger(__name__)
 
 Predicate = Callable[[Path], bool]
 Opener = Callable[[Sequence[str]], Reader]
@@ -42,7 +44,7 @@ def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
         Each one a folder (searched recursively), a glob pattern, a FITS exposure, a JPEG or PNG image, a .zip of
         images, an .npy stack, a Zarr store of previews, or a manifest (.csv or .parquet); or a URL such as
         ``s3://bucket/prefix`` of a manifest, of a Zarr store (``….zarr``) or of what
-        `cascade.inputs.remote.open_remote` takes. A folder or pattern of images is not searched for FITS.
+        `cascade.inputs.remote.open_remote` takes.
     camera : str
         The camera that FITS exposures and stores made of them must be of, see `cascade.camera.Camera.load`.
 
@@ -117,18 +119,44 @@ def _each(open_one: Callable[[str], Reader]) -> Opener:
 
 
 def _open_folder(name: str, camera: str) -> Reader:
-    """A folder of images, or of FITS exposures if it holds no image."""
-    if any(map(is_image_name, walk(name))) or not (names := fits_names(walk(name))):
-        return open_folder(name)
-    return open_fits([str(Path(name, below)) for below in names], camera=camera)
+    """The images and the FITS exposures in a folder and below."""
+    images, files = _apart(walk(name))
+    return _both(name, partial(open_folder, name, images), images, [str(Path(name, below)) for below in files], camera)
 
 
 def _open_pattern(pattern: str, camera: str) -> Reader:
-    """What a pattern matches: images, or FITS exposures if it matches no image."""
-    matches = partial(glob.iglob, pattern, recursive=True)  # lazy, and takes absolute patterns
-    if any(map(is_image_name, matches())) or not (names := fits_names(matches())):
-        return open_pattern(pattern)
-    return open_fits(names, camera=camera)
+    """The images and the FITS exposures that a pattern matches."""
+    images, files = _apart(matches(pattern))
+    return _both(pattern, partial(open_pattern, pattern, images), images, files, camera)
+
+
+def _apart(found: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The images among names, and the FITS files, sorted."""
+    images, files = [], []
+    for name in found:
+        if is_image_name(name):
+            images.append(name)
+        elif is_fits_name(name):
+            files.append(name)
+    return images, sorted(files)
+
+
+def _both(name: str, open_: Callable[[], Reader], images: list[str], files: list[str], camera: str) -> Reader:
+    """Images, FITS exposures, or first the ones and then the others, with a word about it."""
+    if images:
+        files = list(filter(is_exposure_name, files))
+    if not files:
+        return open_()
+    exposures = open_fits(files, camera=camera)
+    if not images:
+        return exposures
+    logger.warning(
+        "%s: holds %d images and %d FITS exposures, and all are taken; a pattern such as *.fits* takes one kind",
+        printable(name),
+        len(images),
+        len(exposures),
+    )
+    return chain((open_(), exposures))
 
 
 def _registry(camera: str) -> Registry:

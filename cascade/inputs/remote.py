@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import groupby
+from logging import getLogger
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -14,10 +15,12 @@ from cascade.core.errors import input_error, printable, reason
 from cascade.core.exposure import UInt8Array
 from cascade.inputs.base import ListedReader, Reader, Row, chain
 from cascade.inputs.decode import MAX_BYTES, decode_image
-from cascade.inputs.fits.reader import fits_names, is_fits_name
+from cascade.inputs.fits.reader import fits_names, is_exposure_name, is_fits_name
 from cascade.inputs.fits.remote import open_remote_fits
-from cascade.inputs.images import IMAGE_SUFFIXES, is_image_name, name_array
+from cascade.inputs.images import IMAGE_SUFFIXES, in_hidden, is_image_name, name_array
 from cascade.storage import open_bucket, open_storage
+
+logger = getLogger(__name__)
 
 _WILD = "*?["
 
@@ -63,7 +66,7 @@ def open_remote(names: Sequence[str], *, camera: str = "decam") -> Reader:
     Parameters
     ----------
     names : sequence of str
-        URLs of prefixes that hold images, or FITS exposures if they hold none, patterns (``*`` stands for slashes,
+        URLs of prefixes that hold images or FITS exposures, patterns (``*`` stands for slashes,
         too) of either, and single ones.
     camera : str
         The camera of FITS exposures.
@@ -108,10 +111,20 @@ def _open_one(name: str, camera: str) -> Reader:
 
 
 def _listed(name: str, folder: str, wanted: Callable[[str], bool], camera: str) -> Reader:
-    """The images below a prefix, or the FITS exposures if there is none, sorted by key."""
-    keys = list(filter(wanted, open_storage(folder).files_below()))
-    if images := sorted(filter(is_image_name, keys)):
-        return RemoteReader(pa.record_batch({"name": name_array(images)}), folder)
-    if files := fits_names(keys):
-        return open_remote_fits(files, folder, camera=camera)
-    raise input_error(name, f"expected images ({', '.join(IMAGE_SUFFIXES)}) or FITS exposures there, found none")
+    """The images and the FITS exposures below a prefix, each sorted by key; nothing that is hidden."""
+    keys = [key for key in open_storage(folder).files_below() if wanted(key) and not in_hidden(key)]
+    images = sorted(filter(is_image_name, keys))
+    files = fits_names(keys)
+    readers: list[Reader] = []
+    if images:
+        readers.append(RemoteReader(pa.record_batch({"name": name_array(images)}), folder))
+        files = list(filter(is_exposure_name, files))
+    if files:
+        readers.append(open_remote_fits(files, folder, camera=camera))
+    if not readers:
+        raise input_error(name, f"expected images ({', '.join(IMAGE_SUFFIXES)}) or FITS exposures there, found none")
+    if len(readers) > 1:
+        logger.warning(
+            "%s: holds %d images and %d FITS exposures, and all are taken", printable(name), *map(len, readers)
+        )
+    return chain(readers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from errno import ENOENT
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from cascade.core.errors import OutageError, input_error, printable, reason
 from cascade.core.exposure import PREVIEW_SHAPE, Exposure, UInt8Array
 from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.decode import check_lit, grey_levels
+from cascade.inputs.fields import columns_of_fields, plain_name
 from cascade.inputs.headers import HEADER_SCHEMA, header_columns, to_arrow
 from cascade.inputs.npy import NpyHeader, read_header, read_one, read_whole
 from cascade.storage import open_storage
@@ -24,13 +26,16 @@ from cascade.storage import open_storage
 if TYPE_CHECKING:
     import zarr
 
+logger = getLogger(__name__)
+
 MAX_EXPOSURES = 2**22
 """Most previews of one store or stack: all exposures of ten years of LSST are 2.5 million."""
 
 _BLOCK = 32  # images that Zarr reads in one call; one by one takes it three times as long
 
-# In order of trust: DECam's own form, then plain numbers that are no year.
+# In order of trust: DECam's own form, then plain numbers; all numbers of a column may be years, nights or MJDs.
 _EXPNUM_TEXTS = (r"^D\d{6,8}$", r"^D?\d{5,8}$")
+_TIMES = r"^\s*(((19|20)\d{2}(0[1-9]|1[0-2])([0-2]\d|3[01]))|([5-7]\d{4})|(24[5-7]\d{4}))\s*$"
 _BAND_TEXT = "^[ugrizY]$"
 
 
@@ -254,27 +259,38 @@ def _identities(stack: Path, length: int) -> dict[str, pa.Array]:
         }
     except Exception as error:  # damaged text makes numpy raise even SystemError
         raise input_error(beside, f"cannot read its fields: {reason(error)}") from error
-    expnum = _named(columns, "expnum") or _matching(texts, *_EXPNUM_TEXTS)
-    band = _named(texts, "band", "filter") or _matching(texts, _BAND_TEXT)
+    named = columns_of_fields(list(columns))
+    expnum = named.get("expnum") or _numbered(columns) or _matching(texts, *_EXPNUM_TEXTS)
+    band = named.get("band") if named.get("band") in texts else _matching(texts, _BAND_TEXT)
     if expnum is None:
         problem = "expected a field of exposure numbers like 'D00360471', got the fields "
         raise input_error(beside, problem + ", ".join(table.dtype.names))
     found = {"expnum": texts.get(expnum, columns[expnum])}
+    if "expnum" not in named:
+        logger.warning("%s: field %s read as expnum", beside, printable(repr(expnum)))
     if band is not None:
         found["band"] = texts[band]
     return header_columns(found, beside)
 
 
-def _named(columns: dict[str, Any], *names: str) -> str | None:
-    """The first column that has one of the names, in any case."""
-    return next((column for column in columns if column.lower() in names), None)
+def _numbered(columns: dict[str, pa.Array]) -> str | None:
+    """A column called exposure, if it holds no fractions: elsewhere the name stands for seconds."""
+    return next(
+        (
+            name
+            for name, column in columns.items()
+            if plain_name(name) == "exposure" and not pa.types.is_floating(column.type)
+        ),
+        None,
+    )
 
 
 def _matching(texts: dict[str, pa.Array], *patterns: str) -> str | None:
     """The first column of which all values match a pattern, the earlier patterns first."""
     for pattern in patterns:
         for name, column in texts.items():
-            if pc.all(pc.match_substring_regex(column, pattern)).as_py():
+            times = pc.all(pc.match_substring_regex(column, _TIMES)).as_py()
+            if not times and pc.all(pc.match_substring_regex(column, pattern)).as_py():
                 return name
     return None
 

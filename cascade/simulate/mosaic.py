@@ -221,7 +221,7 @@ class Mosaic:
         index = {ccd.ccdnum: n for n, ccd in enumerate(self.camera.ccds)}
         dead = [Blank(2, (0, 1), (0, 1))] if conditions.ccd_2_dead else []
         for area in self.camera.dead:
-            if area.first_expnum is None and area.last_expnum is None:
+            if area.covers(None):
                 ends = {None: (0.0, 1.0), "upper": (0.0, 0.5), "lower": (0.5, 1.0)}[area.half]
                 dead.append(Blank(area.ccdnum, ends, (0, 1)))
         for blank in (*dead, *blanks):

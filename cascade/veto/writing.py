@@ -196,7 +196,8 @@ def _des_other(entry: Entry, camera: Camera) -> tuple[str, str]:
 
 def _des_line(entry: Entry, detpos: str, camera: Camera) -> str:
     """A line of an exclude list."""
-    day = "nan" if entry.mjd_obs is None else f"{night_of(entry.mjd_obs, camera):%Y%m%d}"
+    night = night_of(entry.mjd_obs, camera)
+    day = "nan" if night is None else f"{night:%Y%m%d}"
     return f"{day} {entry.expnum} nan {detpos} {entry.ccdnum}"
 
 

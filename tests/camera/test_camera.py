@@ -70,7 +70,8 @@ def test_lattice_scales_with_the_preview():
 
 def test_dead_ccds_depend_on_the_exposure(decam):
     assert decam.dead_ccdnums(None) == {61}
-    assert decam.dead_ccdnums(100_000) == {61}
+    assert decam.dead_ccdnums(100_000) == frozenset()
+    assert decam.dead_ccdnums(200_000) == {61}
     assert decam.dead_ccdnums(300_000) == {2, 61}
     assert decam.dead_ccdnums(700_000) == {61}
 
@@ -79,7 +80,7 @@ def test_dead_ccds_depend_on_the_exposure(decam):
     ("first", "last", "covered"),
     [
         (100, 200, {100, 101, 199, 200}),
-        (100, None, {100, 101, 199, 200, 201}),
+        (100, None, {100, 101, 199, 200, 201, None}),
         (None, 200, {0, 99, 100, 101, 199, 200}),
         (100, 100, {100}),
         (0, 0, {0}),
@@ -91,10 +92,14 @@ def test_both_ends_of_a_dead_time_belong_to_it(first, last, covered):
     assert {expnum for expnum in (None, 0, 99, 100, 101, 199, 200, 201) if area.covers(expnum)} == covered
 
 
-def test_ccd_2_is_dead_from_the_first_exposure_to_the_last_that_showed_it(decam):
-    expnums = (259350, 259351, 582392, 582393)
-    assert [2 in decam.dead_ccdnums(expnum) for expnum in expnums] == [False, True, True, False]
-    assert [decam.dark_pixels(expnum)[decam.labels == 2].all() for expnum in expnums] == [False, True, True, False]
+@pytest.mark.parametrize(
+    ("ccdnum", "alive", "dead"),
+    [(2, (259350, 603667), (259351, 582393, 603666)), (61, (145104, 148351, 148416), (148437, 158776, 1129237))],
+)
+def test_ccds_are_dead_in_the_exposures_that_their_sources_name(decam, ccdnum, alive, dead):
+    for expnum in alive + dead:
+        assert (ccdnum in decam.dead_ccdnums(expnum)) is (expnum in dead)
+        assert decam.dark_pixels(expnum)[decam.labels == ccdnum].all() == (expnum in dead)
 
 
 def test_lower_half_of_ccd_31_is_always_dark(decam):

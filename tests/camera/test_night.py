@@ -79,3 +79,10 @@ def test_rollover_beyond_a_day_is_refused(tmp_path, hour):
         ConfigError, match=rf"observatory.night_rollover_utc_h: expected a number in \[0, 24\), got {hour}"
     ):
         camera_at(tmp_path, f"observatory = {{ night_rollover_utc_h = {hour} }}\n")
+
+
+@pytest.mark.parametrize(
+    "mjd_obs", [None, 0.0, -1.0, 2457828.76, 20170316.0, 1.49e9, float("nan"), float("inf"), 1e300]
+)
+def test_time_that_is_no_mjd_has_no_night(mjd_obs):
+    assert night_of(mjd_obs, Camera.decam()) is None

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from fits_files import DECAM, change, night, small_fits
+from astropy.io import fits
+from fits_files import DECAM, change, night, preview_of, small_fits
 
 from cascade.camera import Camera
 from cascade.core.errors import InputError
 from cascade.core.exposure import HeaderFields
-from cascade.inputs.fits.ccds import has_codes, header_fields, mask_beside, open_exposure, peek, section
+from cascade.inputs.fields import header_facts
+from cascade.inputs.fits.ccds import has_codes, mask_beside, open_exposure, peek, section
 
 
 def opened(files, camera=DECAM, **options):
@@ -49,11 +51,12 @@ def test_ccds_are_placed_by_number_whatever_their_order(exposure_files):
         ({"RA": "NaN", "DEC": 120.0, "EXPTIME": "long", "MJD-OBS": float("inf")}, HeaderFields()),
         ({"TELRA": "25:00:00", "TELDEC": "1:2"}, HeaderFields()),
         ({"TELRA": "", "RA": 0.0, "TELDEC": None, "DEC": 0, "BAND": "", "FILTER": "g"}, HeaderFields("g", None, 0, 0)),
-        ({"TELRA": 1.5, "RA": 2.5, "EXPTIME": 0, "MJD-OBS": 0.0}, HeaderFields(None, 0, 1.5, None, 0)),
+        ({"TELRA": 1.5, "RA": 2.5, "EXPTIME": 0, "MJD-OBS": 0.0}, HeaderFields(None, None, 1.5, None, 0)),
+        ({"MJD_OBS": "57828.26", "EXP_TIME": "30."}, HeaderFields(None, 57828.26, None, None, 30.0)),
     ],
 )  # fmt: skip
 def test_fields_come_from_the_header_or_are_unknown(header, expected):
-    got = header_fields(header)
+    got = header_facts(header).header
     assert (got.band, got.mjd_obs, got.exptime) == (expected.band, expected.mjd_obs, expected.exptime)
     assert (got.ra, got.dec) == (pytest.approx(expected.ra), pytest.approx(expected.dec))
 
@@ -129,7 +132,7 @@ def test_planes_beside_the_image_and_guide_ccds_are_no_ccds(tmp_path):
         (2, {"CCDNUM": 28, "DETPOS": "S4"}, r"two images of CCD 28 \(S4\): HDU 1 \(S4\) and HDU 2"),
         (2, {"CCDNUM": None, "DETPOS": None, "EXTNAME": "image"}, r"HDU 2 \(image\): expected CCDNUM or DETPOS"),
         (2, {"DETPOS": "N3"}, "HDU 2 .*: CCDNUM 33 and DETPOS 'N3' are two CCDs"),
-        (2, {"CCDNUM": "33"}, "HDU 2 .*: expected CCDNUM to be a number, got '33'"),
+        (2, {"CCDNUM": "S33"}, "HDU 2 .*: expected CCDNUM to be a number, got 'S33'"),
     ],
 )
 def test_exposure_that_cannot_be_used_is_refused_with_a_reason(tmp_path, hdu, cards, message):
@@ -137,6 +140,33 @@ def test_exposure_that_cannot_be_used_is_refused_with_a_reason(tmp_path, hdu, ca
     change(file, hdu, **cards)
     with pytest.raises(InputError, match=f"x: .*{message}"):
         opened([file])
+
+
+@pytest.mark.parametrize("text", ["700001", "00700001", 700001.0])
+def test_numbers_may_be_text(tmp_path, text):
+    (file,) = night(tmp_path)
+    change(file, 0, EXPNUM=text)
+    change(file, 2, CCDNUM="33")
+    exposure = opened([file])
+    assert (exposure.expnum, [image.ccd.ccdnum for image in exposure.ccds]) == (700001, [28, 33])
+    assert exposure.remarks == ()
+
+
+def test_image_with_a_third_axis_of_length_one_is_read(tmp_path):
+    (file,) = night(tmp_path)
+    with fits.open(file) as old:
+        for hdu in old[1:]:
+            for key in ("CHECKSUM", "DATASUM"):
+                hdu.header.remove(key, ignore_missing=True)
+        thick = [fits.ImageHDU(hdu.data[None], hdu.header) for hdu in old[1:]]
+        fits.HDUList([fits.PrimaryHDU(header=old[0].header), *thick]).writeto(tmp_path / "thick.fits")
+    np.testing.assert_array_equal(preview_of(tmp_path / "thick.fits").image, preview_of(file).image)
+
+
+def test_cube_is_no_ccd(tmp_path):
+    path = small_fits(tmp_path / "a.fits", np.zeros((2, 10, 12), np.float32), CCDNUM=28)
+    with pytest.raises(InputError, match=r"HDU 1: expected an image of two axes, got \(2, 10, 12\)"):
+        opened([path])
 
 
 def test_ccd_without_a_number_is_placed_by_its_name(tmp_path):

@@ -9,7 +9,7 @@ from scipy import ndimage
 from cascade.camera import Camera
 from cascade.core.errors import InputError
 from cascade.inputs.fits.binning import BLOCK_PX, blocks_of
-from cascade.inputs.fits.pixels import CcdPixels
+from cascade.inputs.fits.pixels import CcdPixels, amplifier_gains
 from cascade.inputs.fits.render import GAP_LEVEL, GREY_PER_SIGMA, SKY_LEVEL
 from cascade.simulate import conditions
 from cascade.simulate.conditions import Conditions
@@ -244,3 +244,36 @@ def test_lsstcam_gives_previews_too(tmp_path):
     seen = marks_seen(preview.image)
     assert seen[195:199, 203:206].mean() == pytest.approx(100, abs=15)
     assert abs(seen[camera.labels == 1].mean()) < 3
+
+
+def test_values_of_the_header_that_cannot_be_used_are_remarked(tmp_path):
+    (file,) = night(tmp_path)
+    change(file, 0, **{"EXPNUM": 0, "MJD-OBS": 0.0})
+    assert preview_of(file).remarks == (
+        "EXPNUM: expected a positive whole number, got '0': taken for unknown",
+        "MJD-OBS: expected an MJD from 50000 to 80000, got '0.0': taken for unknown",
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "gains", "remarks"),
+    [
+        ({"GAINA": "4.3", "GAINB": 4}, {"A": 4.3, "B": 4.0}, ()),
+        ({"GAINA": 4.5}, {"A": 4.5, "B": 4.5}, ("expected GAINB in a raw image, got none; taken for 4.5",)),
+        (
+            {"GAINA": 0, "GAINB": 4.5},
+            {"A": 4.5, "B": 4.5},
+            ("GAINA: expected a positive number, got '0'; taken for 4.5",),
+        ),
+        (
+            {"GAINB": "?"},
+            {"A": 1.0, "B": 1.0},
+            (
+                "expected GAINA in a raw image, got none; taken for 1",
+                "GAINB: expected a number, got '?'; taken for 1",
+            ),
+        ),
+    ],
+)
+def test_gains_may_be_text_and_are_never_guessed_in_silence(header, gains, remarks):
+    assert amplifier_gains(header) == (gains, remarks)

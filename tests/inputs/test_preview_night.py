@@ -10,7 +10,7 @@ import pytest
 import zarr
 from astropy.io import fits
 from fits_files import DeadlyReader, change, night
-from reader_files import paths, write, write_zarr
+from reader_files import expnums, paths, write, write_zarr
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
@@ -62,10 +62,12 @@ def test_pattern_and_single_files_are_read_too(two_exposures):
     assert len(open_inputs(sorted(two_exposures.glob("*ooi*")))) == 1
 
 
-def test_folder_of_images_is_not_searched_for_fits(two_exposures, tmp_path):
+def test_folder_of_images_and_fits_gives_both_and_says_so(two_exposures, tmp_path, caplog):
     write(tmp_path / "D00000001.png", np.zeros((400, 400), np.uint8))
-    shutil.copy(next(two_exposures.glob("*ooi*")), tmp_path)
-    assert paths(open_inputs(tmp_path)) == [f"{tmp_path}/D00000001.png"]
+    (file,) = [shutil.copy(next(two_exposures.glob("*ooi*")), tmp_path)]
+    for given in (tmp_path, f"{tmp_path}/", f"{tmp_path}/*"):
+        assert paths(open_inputs(given)) == [f"{tmp_path}/D00000001.png", str(file)]
+    assert "holds 1 images and 1 FITS exposures, and all are taken; a pattern such as *.fits* takes one" in caplog.text
 
 
 def test_gzipped_exposure_is_read_like_the_plain_one(two_exposures, tmp_path):
@@ -279,3 +281,16 @@ def test_wcs_of_every_ccd_is_kept(two_exposures, tmp_path):
 def test_wcs_that_makes_no_sense_is_refused(cards):
     with pytest.raises(InputError, match="CCD 28: "):
         SkyPatch(28, 0, 0, cards).to_sky(0, 0)
+
+
+def test_exposures_of_one_number_are_all_kept_unless_their_time_is_the_same(tmp_path, caplog):
+    for name, expnum, time in (("a", 0, 57828.1), ("b", 0, 57828.2), ("c", 700001, 57828.1), ("d", 700001, 57828.2)):
+        (file,) = night(tmp_path / name, ccdnums=(28,))
+        change(file, 0, **{"EXPNUM": expnum, "MJD-OBS": time})
+        file.rename(tmp_path / name / f"{name}.fits")
+    (tmp_path / "e").mkdir()
+    shutil.copy(tmp_path / "d" / "d.fits", tmp_path / "e" / "e.fits")
+    summary = preview_night([tmp_path], tmp_path / "p.zarr")
+    assert (summary.n_added, summary.n_known, summary.n_failed) == (4, 1, 0)
+    assert expnums(open_inputs(tmp_path / "p.zarr")) == [None, None, 700001, 700001]
+    assert f"{tmp_path}/e/e.fits: left out: exposure 700001 of the same time is among the previews" in caplog.text

@@ -109,3 +109,9 @@ def test_archive_without_images_is_refused(tmp_path):
 def test_file_that_is_no_archive_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"set\.zip: expected a zip archive: File is not a zip file"):
         open_inputs(write(tmp_path / "set.zip", b"no archive"))
+
+
+def test_hidden_members_are_left_out(tmp_path):
+    names = ("a/D00158776.png", "a/.D00158776.png", ".ipynb_checkpoints/D00158776-checkpoint.png", "__MACOSX/a/b.png")
+    archive = write_zip(tmp_path / "set.zip", {name: encode(preview()) for name in names})
+    assert paths(open_inputs(archive)) == [f"{archive}!a/D00158776.png"]

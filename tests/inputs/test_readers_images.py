@@ -48,7 +48,7 @@ def test_listing_does_not_open_the_files(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", refuse)
     reader = open_inputs([tmp_path, tmp_path / "*.jpg", tmp_path / "D00000001.jpg"])
-    assert expnums(reader) == [0, 1, 2, 0, 1, 2, 1]
+    assert expnums(reader) == [None, 1, 2, None, 1, 2, 1]
 
 
 def test_folder_without_images_is_refused(tmp_path):

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import cascade.camera
 from cascade.cli.app import app
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import Source
+from cascade.core.exposure import HeaderFields, Source
 from cascade.networks.model_id import ModelId
 from cascade.pages.report import page as page_module
 from cascade.pages.report import write_report
@@ -115,6 +115,18 @@ def test_nights_change_when_the_observatory_of_the_run_says(run, tmp_path):
     (tmp_path / "east.toml").write_text(layout.replace("rollover_utc_h = 12.0", "rollover_utc_h = 2.5"))
     moved = Run(run.storage, replace(run.config, camera=str(tmp_path / "east.toml")))
     assert sorted(set(take_snapshot(moved).nights)) == ["2013-11-04", "2013-11-05", "2013-11-06", "2013-11-07"]
+
+
+def test_time_that_is_no_mjd_is_an_unknown_night(tmp_path):
+    times = (57828.26, 20170316.0, 1.49e9, -1.0)
+    run = Run.create_or_resume(tmp_path / "RUN", config(n_exposures=len(times), batch_size=len(times)))
+    outcomes = [
+        Outcome(k, Source(f"{k}.png", k, HeaderFields(mjd_obs=time))).failed("read", ValueError("away"))
+        for k, time in enumerate(times)
+    ]
+    run.commit(Batch(0, 0, len(times)), BatchResult(batch_tables(outcomes), None, batch_counts(outcomes, {})))
+    run.finish()
+    assert take_snapshot(run).nights.tolist() == ["2017-03-15", "unknown", "unknown", "unknown"]
 
 
 def test_details_hold_outlines_in_half_pixels_and_the_vetoed_ccds(run, folder):

@@ -138,6 +138,15 @@ def test_a_list_of_nights_is_read_and_written_by_the_clock_of_the_camera(tmp_pat
     assert [line.split()[0] for line in path.read_text().splitlines()[3:]] == ["20121031", "20121031"]
 
 
+def test_time_that_is_no_mjd_is_an_unknown_night_of_the_list(tmp_path):
+    times = [0.0, -1.0, 20170316.0, 2457828.76, float("nan"), None, 57828.26]
+    rows = table(*((145507 + k, 13) for k in range(len(times))))
+    rows = rows.set_column(rows.schema.get_field_index("mjd_obs"), VETO.field("mjd_obs"), pa.array(times))
+    write_veto(VetoList(rows, 0, RULE, CAMERA), tmp_path / "list.txt", "des")
+    nights = [line.split()[0] for line in (tmp_path / "list.txt").read_text().splitlines() if line[0] != "#"]
+    assert nights == ["nan"] * 6 + ["20170315"]
+
+
 def ccd_tables():
     from cascade.runs.tables import CCDS, EXPOSURES
 

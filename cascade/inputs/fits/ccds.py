@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cascade.camera import Camera, Ccd
 from cascade.core.errors import input_error
 from cascade.core.exposure import HeaderFields
+from cascade.inputs.fields import finite_number, header_facts, whole_number
 from cascade.inputs.fits.structure import Cards, Hdu, plain_file, read_primary, read_structure
 
 MASK_PLANES = ("MSK", "MASK")
@@ -22,7 +23,6 @@ _PRODUCTS = ("image", "")  # PRODTYPE; else dqmask, wtmap and the like
 _PLANES = re.compile(r"MSK|MASK|WGT|WEIGHT|VAR\w*|DQ|BPM", re.ASCII)  # EXTNAMEs of planes that go with an image
 _WHOLE = 0.01  # by how much a whole CCD may differ from its nominal size: trims, and vendors of LSST's CCDs
 _SECTION = re.compile(r"\[(\d{1,6}):(\d{1,6}),(\d{1,6}):(\d{1,6})\]", re.ASCII)
-_EXPNUM_KEYS = ("EXPNUM", "VISIT", "EXPID")
 _CODES_SINCE = (3, 5, 0)  # of the Community Pipeline: its masks hold codes, and held bits before
 _CCDNUM_OF_NAME = re.compile(r"_c(\d{2})_", re.ASCII)
 
@@ -96,12 +96,15 @@ class FitsExposure:
         What the headers say of it.
     ccds
         Its CCDs, by rising ccdnum.
+    remarks
+        One clause for each value of the first header that cannot be used.
     """
 
     name: str
     expnum: int | None
     header: HeaderFields
     ccds: tuple[CcdImage, ...]
+    remarks: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -147,23 +150,17 @@ def open_exposure(files: Sequence[Path], name: str, camera: Camera, *, cutouts: 
                 ccds[ccdnum] = _with_mask(image, masks.get(ccdnum))
         if not ccds:
             raise input_error(name, f"expected images of CCDs of {camera.instrument}, got none")
-        expnums = {_expnum(primary) for primary in primaries}
+        facts = [header_facts(primary) for primary in primaries]
+        expnums = {said.expnum for said in facts}
         if len(expnums) > 1:
             raise input_error(name, f"expected files of one exposure, got {sorted(expnums, key=str)}")
-        header = header_fields(primaries[0])
-        yield FitsExposure(name, expnums.pop(), header, tuple(ccds[n] for n in sorted(ccds)))
+        yield FitsExposure(name, expnums.pop(), facts[0].header, tuple(ccds[n] for n in sorted(ccds)), facts[0].remarks)
 
 
 def peek(file: Path, name: str) -> tuple[int | None, HeaderFields]:
     """Exposure number and fields in the first header of a file; InputError if it cannot be read."""
-    primary = read_primary(file, name)
-    return _expnum(primary), header_fields(primary)
-
-
-def header_fields(header: Mapping[str, Any]) -> HeaderFields:
-    """The fields of a header; None for what it does not say or says in a way that makes no sense."""
-    said = {f.name: _first(header, f.metadata["keywords"]) for f in fields(HeaderFields)}
-    return HeaderFields(**{name: _PARSERS.get(name, _number)(value) for name, value in said.items()})
+    facts = header_facts(read_primary(file, name))
+    return facts.expnum, facts.header
 
 
 def has_codes(plver: str) -> bool:
@@ -203,12 +200,20 @@ def place(hdu: Hdu, camera: Camera, name: str) -> Ccd | None:
         if named is None:
             raise input_error(name, f"{hdu.name}: expected CCDNUM or DETPOS to say which CCD it is, got neither")
         return named
-    if _whole_number(ccdnum) is None:
+    number = whole_number(ccdnum)
+    if number is None:
         raise input_error(name, f"{hdu.name}: expected CCDNUM to be a number, got {ccdnum!r}")
-    numbered = by_number.get(ccdnum)
+    numbered = by_number.get(number)
     if named is not None and named is not numbered:
         raise input_error(name, f"{hdu.name}: CCDNUM {ccdnum} and DETPOS {detpos!r} are two CCDs")
     return numbered  # guide and focus CCDs have numbers of their own
+
+
+def ccd_hdus(hdus: Iterable[Hdu]) -> list[Hdu]:
+    """The images among HDUs that are no masks or weights."""
+    return [
+        hdu for hdu in hdus if len(hdu.plane) > 1 and not _PLANES.fullmatch(str(hdu.header.get("EXTNAME", "")).strip())
+    ]
 
 
 def section(header: Mapping[str, Any], key: str) -> tuple[int, int, int, int] | None:
@@ -243,17 +248,18 @@ def _check_science(header: Mapping[str, Any], camera: Camera, name: str) -> None
 
 def _ccd_images(file: Path, hdus: list[Hdu], camera: Camera, name: str, *, cutouts: bool) -> Iterator[CcdImage]:
     """The science CCDs in a file."""
-    for hdu in hdus:
-        if len(hdu.shape) != 2 or _PLANES.fullmatch(str(hdu.header.get("EXTNAME", "")).strip()):
-            continue
+    for hdu in ccd_hdus(hdus):
+        shape = hdu.plane
         ccd = place(hdu, camera, name)
         if ccd is None:
             continue
-        raw = section(hdu.header, "BIASSECA") is not None and not is_whole(hdu.shape, camera)
+        if len(shape) > 2:
+            raise input_error(name, f"{hdu.name}: expected an image of two axes, got {hdu.shape}")
+        raw = section(hdu.header, "BIASSECA") is not None and not is_whole(shape, camera)
         trim = section(hdu.header, "TRIMSEC") if raw else None
-        y0, y1, x0, x1 = trim or (0, hdu.shape[0], 0, hdu.shape[1])
-        if y1 > hdu.shape[0] or x1 > hdu.shape[1]:
-            raise input_error(name, f"{hdu.name}: expected TRIMSEC within the image of {hdu.shape}, got {trim}")
+        y0, y1, x0, x1 = trim or (0, shape[0], 0, shape[1])
+        if y1 > shape[0] or x1 > shape[1]:
+            raise input_error(name, f"{hdu.name}: expected TRIMSEC within the image of {shape}, got {trim}")
         height, width = y1 - y0, x1 - x0
         if is_whole((height, width), camera):
             full_height, full_width = camera.ccd_shape
@@ -279,7 +285,7 @@ def _cutout_origin(hdu: Hdu, ccd: Ccd, camera: Camera, name: str) -> tuple[float
 
     The reference pixel of the WCS is the optical axis, which lies at (0, 0) mm on the focal plane.
     """
-    axis = [_number(hdu.header.get(key)) for key in ("CRPIX2", "CRPIX1")]
+    axis = [finite_number(hdu.header.get(key)) for key in ("CRPIX2", "CRPIX1")]
     if axis[0] is None or axis[1] is None:
         raise input_error(name, f"{hdu.name}: expected CRPIX1 and CRPIX2 to place a cut-out, got {axis}")
     height, width = camera.ccd_shape
@@ -292,7 +298,7 @@ def _masks(stack: ExitStack, file: Path, plain: Path, hdus: list[Hdu], camera: C
     """The masks of the CCDs of a file: in it (DES), or in the ``ood`` file beside it (Community Pipeline)."""
     planes = [hdu for hdu in hdus if str(hdu.header.get("EXTNAME", "")).strip() in MASK_PLANES]
     if planes:
-        numbers = [_whole_number(hdu.header.get("CCDNUM")) or _ccdnum_of(file) for hdu in planes]
+        numbers = [whole_number(hdu.header.get("CCDNUM")) or _ccdnum_of(file) for hdu in planes]
         return {n: MaskPlane(plain, hdu, False, (_BADPIX_BITS,)) for n, hdu in zip(numbers, planes, strict=True) if n}
     beside = mask_beside(file)
     if beside is None:
@@ -302,7 +308,7 @@ def _masks(stack: ExitStack, file: Path, plain: Path, hdus: list[Hdu], camera: C
     codes = has_codes(str(mask_hdus[0].header.get("PLVER", "")))
     found = {}
     for hdu in mask_hdus:
-        if len(hdu.shape) == 2 and (ccd := place(hdu, camera, str(beside))) is not None:
+        if len(hdu.plane) == 2 and (ccd := place(hdu, camera, str(beside))) is not None:
             found[ccd.ccdnum] = MaskPlane(opened, hdu, codes, _BAD_CODES if codes else (_BAD_BITS,))
     return found
 
@@ -317,61 +323,7 @@ def _with_mask(image: CcdImage, mask: MaskPlane | None) -> CcdImage:
     """The image with its mask, if that is of the same size."""
     if mask is None:
         return image
-    if mask.hdu.shape != image.hdu.shape:
-        problem = f"expected a mask of {image.hdu.shape} for CCD {image.ccd.ccdnum}, got {mask.hdu.shape}"
+    if mask.hdu.plane != image.hdu.plane:
+        problem = f"expected a mask of {image.hdu.plane} for CCD {image.ccd.ccdnum}, got {mask.hdu.plane}"
         raise input_error(mask.file, f"{mask.hdu.name}: {problem}")
     return CcdImage(image.ccd, image.file, image.hdu, image.trim, image.origin, image.raw, mask)
-
-
-def _expnum(header: Mapping[str, Any]) -> int | None:
-    """The exposure number in a header."""
-    for key in _EXPNUM_KEYS:
-        value = _whole_number(header.get(key))
-        if value is not None and 0 <= value < 2**63:
-            return value
-    return None
-
-
-def _first(header: Mapping[str, Any], keywords: Sequence[str]) -> Any:  # noqa: ANN401
-    """The value of the first keyword that has one, or None."""
-    return next((value for key in keywords if (value := header.get(key)) not in (None, "")), None)
-
-
-def _band(value: object) -> str | None:
-    """The filter: the first word of a name such as ``g DECam SDSS c0001 4720.0 1520.0`` or ``r_57``."""
-    words = str("" if value is None else value).split()
-    return words[0].partition("_")[0] if words else None
-
-
-def _whole_number(value: object) -> int | None:
-    """A whole number as FITS has them, or None."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _number(value: object) -> float | None:
-    """A finite number, or None."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
-    return number if abs(number) < float("inf") else None
-
-
-def _angle(value: object, unit: float, limits: tuple[float, float]) -> float | None:
-    """Degrees from a number of degrees, or from sexagesimal text in `unit` degrees; None if outside the limits."""
-    degrees = _number(value)
-    if degrees is None and isinstance(value, str):
-        parts = [_number(part) for part in value.strip().split(":")]
-        if len(parts) == 3 and None not in parts:
-            whole, minutes, seconds = (abs(part) for part in parts if part is not None)
-            sign = -1.0 if value.strip().startswith("-") else 1.0
-            degrees = unit * sign * (whole + minutes / 60 + seconds / 3600)
-    return degrees if degrees is not None and limits[0] <= degrees <= limits[1] else None
-
-
-# Of header fields that are not plain numbers.
-_PARSERS: Mapping[str, Callable[[object], Any]] = {
-    "band": _band,
-    "ra": lambda value: _angle(value, 15.0, (0, 360)),
-    "dec": lambda value: _angle(value, 1.0, (-90, 90)),
-}

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cascade.core.errors import InputError, input_error, reason
 from cascade.core.exposure import BoolArray, Float32Array
+from cascade.inputs.fields import parse_gain
 from cascade.inputs.fits.apart import is_risky, read_apart
 from cascade.inputs.fits.ccds import CcdImage, MaskPlane, section
 from cascade.inputs.fits.structure import hdu_alone
@@ -32,10 +33,13 @@ class CcdPixels:
         (ny, nx) float32, FITS axes 2 and 1; may hold NaN.
     bad
         (ny, nx) bool of pixels to ignore, or None.
+    remarks
+        What was odd about its header.
     """
 
     values: Float32Array
     bad: BoolArray | None
+    remarks: tuple[str, ...] = ()
 
 
 def read_ccd(image: CcdImage, name: str) -> CcdPixels:
@@ -49,12 +53,14 @@ def read_ccd(image: CcdImage, name: str) -> CcdPixels:
     """
     pixels = _read(image.file, image.hdu, name)
     y0, y1, x0, x1 = image.trim
+    remarks: tuple[str, ...] = ()
     if image.raw:
-        values = _without_bias(pixels, image.hdu.header, image.trim, f"{name}: {image.hdu.name}")
+        gains, remarks = amplifier_gains(image.hdu.header)
+        values = _without_bias(pixels, image.hdu.header, image.trim, gains, f"{name}: {image.hdu.name}")
     else:
         values = np.ascontiguousarray(pixels[y0:y1, x0:x1], np.float32)
     bad = None if image.mask is None else _bad_pixels(image.mask, name)[y0:y1, x0:x1]
-    return CcdPixels(values, bad)
+    return CcdPixels(values, bad, remarks)
 
 
 def read_mask(mask: MaskPlane, name: str) -> npt.NDArray[np.integer[Any]]:
@@ -87,11 +93,37 @@ def _read(file: Any, hdu: Any, name: str) -> npt.NDArray[Any]:  # noqa: ANN401
         raise input_error(name, f"{hdu.name}: cannot read its pixels: {reason(error)}") from error
     if data.shape != hdu.shape or data.dtype.kind not in "iuf":
         raise input_error(name, f"{hdu.name}: expected an image of {hdu.shape}, got {data.dtype} {data.shape}")
-    return data
+    return data.reshape(hdu.plane)
+
+
+def amplifier_gains(header: Mapping[str, Any]) -> tuple[dict[str, float], tuple[str, ...]]:
+    """
+    Gains of the amplifiers A and B, in electrons a count, from a header, and remarks on what it lacks.
+
+    An amplifier without a gain gets that of the other, for the two of a DECam CCD differ by per cents; both get 1 if
+    neither has one.
+    """
+    known, problems = {}, {}
+    for amp in "AB":
+        key = f"GAIN{amp}"
+        try:
+            gain = parse_gain(header.get(key))
+            problems[amp] = f"expected {key} in a raw image, got none"
+        except ValueError as error:
+            gain, problems[amp] = None, f"{key}: {error}"
+        if gain is not None:
+            known[amp] = gain
+    taken = {amp: known.get(amp, known.get(other, 1.0)) for amp, other in ("AB", "BA")}
+    remarks = tuple(f"{problems[amp]}; taken for {taken[amp]:.3g}" for amp in "AB" if amp not in known)
+    return taken, remarks
 
 
 def _without_bias(
-    pixels: npt.NDArray[Any], header: Mapping[str, Any], trim: tuple[int, int, int, int], where: str
+    pixels: npt.NDArray[Any],
+    header: Mapping[str, Any],
+    trim: tuple[int, int, int, int],
+    gains: Mapping[str, float],
+    where: str,
 ) -> Float32Array:
     """
     Subtract the overscan of each amplifier, row by row, multiply by its gain, and close the step between the two.
@@ -111,8 +143,7 @@ def _without_bias(
         half = values[:, data[2] - x0 : data[3] - x0]
         level = _row_levels(pixels[y0:y1, bias[2] : bias[3]])
         np.subtract(pixels[y0:y1, data[2] : data[3]], level[:, None], out=half, dtype=np.float32)
-        gain = header.get(f"GAIN{amp}")
-        half *= np.float32(gain if isinstance(gain, int | float) and gain > 0 else 1.0)
+        half *= np.float32(gains[amp])
         halves.append((data[2], half))
     (_, left), (_, right) = sorted(halves, key=lambda pair: pair[0])
     # Without flat fields gains are known to per cents only, and the step would be as bright as a ghost.

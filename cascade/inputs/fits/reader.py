@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,15 +17,23 @@ from cascade.core.exposure import Exposure, HeaderFields, Source, UInt8Array
 from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.fits.ccds import open_exposure, peek
 from cascade.inputs.fits.entry import Entry
+from cascade.inputs.fits.grouping import Groups, group_by_header
 from cascade.inputs.fits.render import render
 from cascade.inputs.fits.sky_patches import sky_patch
 from cascade.inputs.fits.structure import require_fits_extra
-from cascade.inputs.images import walk
+from cascade.inputs.images import matches, walk
 from cascade.storage import is_url
+
+logger = getLogger(__name__)
 
 _FITS = re.compile(r".+\.(fits|fit|fits\.fz|fits\.gz)", re.ASCII | re.IGNORECASE)
 # The Community Pipeline names its products by three letters; ori and ooi are images, ood masks, oow weights, and so on.
 _PRODUCT = re.compile(r"c4d_\d{6}_\d{6}_([a-z]{3})", re.ASCII)
+# What DES makes of an exposure beside the image, D00890123_z_c28_r1p01_bkg.fits.fz.
+_DES_PRODUCT = re.compile(
+    r"_(bkg|nullweight|nwgint|segmap|wmap|weight|wgt|msk|mask|piff\w*|psf\w*|[\w-]*cat)\.(fits|fit)(\.\w+)?$",
+    re.ASCII | re.IGNORECASE,
+)
 _IMAGES = ("ori", "ooi")
 _MASK = "ood"
 _IMMASKED = re.compile(
@@ -120,13 +128,13 @@ class FitsReader(ListedReader):
 
 def open_fits(names: Sequence[str], *, camera: str, cutouts: bool = False) -> FitsReader:
     """
-    List FITS exposures; no file is opened.
+    List FITS exposures; of each file the first header is read.
 
     Parameters
     ----------
     names : sequence of str
-        Files. Masks and weights of the Community Pipeline are left out; DES files of one CCD each are grouped into
-        exposures.
+        Files. Masks, weights, backgrounds and other products are left out, and a warning says how many; files of one
+        CCD each are grouped into exposures, see `group_by_header`.
     camera : str
         Name of the camera, see `Camera.load`.
     cutouts : bool
@@ -137,12 +145,13 @@ def open_fits(names: Sequence[str], *, camera: str, cutouts: bool = False) -> Fi
     InputError
         If only masks and weights are left, or the packages that FITS needs are not installed.
     """
-    return FitsReader(fits_rows(names, camera), Path.cwd(), camera, cutouts)
+    groups = group_by_header(named_groups(names, camera), Camera.load(camera))
+    return FitsReader(record_groups(groups), Path.cwd(), camera, cutouts)
 
 
-def fits_rows(names: Sequence[str], camera: str) -> pa.RecordBatch:
+def named_groups(names: Sequence[str], camera: str) -> Groups:
     """
-    Group FITS files into exposures.
+    Group FITS files into exposures by their names.
 
     Parameters
     ----------
@@ -153,8 +162,8 @@ def fits_rows(names: Sequence[str], camera: str) -> pa.RecordBatch:
 
     Returns
     -------
-    pyarrow.RecordBatch
-        ``name``, ``expnum`` and ``files`` of each exposure.
+    mapping
+        Exposure number, if the name says it, and files of each exposure.
 
     Raises
     ------
@@ -164,8 +173,10 @@ def fits_rows(names: Sequence[str], camera: str) -> pa.RecordBatch:
     require_fits_extra()
     Camera.load(camera)
     groups: dict[str, tuple[int | None, list[str]]] = {}
+    others: list[str] = []
     for name in names:
         if not is_exposure_name(name):
+            others.append(name)
             continue
         match = _IMMASKED.fullmatch(Path(name).name)
         if match is None:
@@ -175,10 +186,23 @@ def fits_rows(names: Sequence[str], camera: str) -> pa.RecordBatch:
             groups.setdefault(key, (int(match["expnum"]), []))[1].append(name)
     if not groups:
         raise input_error(names[0], "expected FITS images, got masks and weights only")
-    return record_groups(groups)
+    if others := [name for name in others if not _is_cp_mask(name)]:
+        logger.warning(
+            "FITS: left out %d of %d files that are no images of the sky by their names, such as %s",
+            len(others),
+            len(names),
+            printable(others[0]),
+        )
+    return groups
 
 
-def record_groups(groups: Mapping[str, tuple[int | None, Sequence[str]]]) -> pa.RecordBatch:
+def _is_cp_mask(name: str) -> bool:
+    """Whether a file is a mask of the Community Pipeline, which goes with the image beside it."""
+    product = _PRODUCT.match(Path(name).name)
+    return product is not None and product[1] == _MASK
+
+
+def record_groups(groups: Groups) -> pa.RecordBatch:
     """The rows of `FitsReader`, of the exposure number, if known, and the files of each exposure by its name."""
     return pa.record_batch(
         {
@@ -193,13 +217,13 @@ def record_groups(groups: Mapping[str, tuple[int | None, Sequence[str]]]) -> pa.
 
 def is_fits_name(name: str) -> bool:
     """Whether a name ends like a FITS file."""
-    return _FITS.fullmatch(Path(name).name) is not None
+    return _FITS.fullmatch(Path(name).name) is not None and not Path(name).name.startswith(".")
 
 
 def is_exposure_name(name: str) -> bool:
     """Whether a FITS file may hold images, by its name."""
     product = _PRODUCT.match(Path(name).name)
-    return is_fits_name(name) and (product is None or product[1] in _IMAGES)
+    return is_fits_name(name) and not _DES_PRODUCT.search(name) and (product is None or product[1] in _IMAGES)
 
 
 def is_mask_name(name: str) -> bool:
@@ -232,7 +256,7 @@ def find_fits(inputs: Sequence[str | os.PathLike[str]]) -> list[str]:
         elif path.exists():
             below = [name]
         else:
-            below = fits_names(glob.iglob(name, recursive=True))  # noqa: PTH207 - takes absolute patterns
+            below = fits_names(matches(name))
         if not below:
             raise input_error(name, "expected FITS files, found none")
         found += below

@@ -12,7 +12,7 @@ from cascade.core.errors import OutageError, input_error, printable, reason
 from cascade.core.exposure import Exposure, UInt8Array
 from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.fits.ccds import mask_name
-from cascade.inputs.fits.reader import FitsReader, fits_rows, record_groups
+from cascade.inputs.fits.reader import FitsReader, named_groups, record_groups
 from cascade.storage import open_storage
 
 _MAX_FILE_BYTES = 2**33  # as for what a local .gz may unpack to: 62 CCDs in 32 bits are 2.1 GB
@@ -91,4 +91,4 @@ def open_remote_fits(keys: Sequence[str], folder: str, *, camera: str) -> Remote
     InputError
         If only masks and weights are left, or the packages that FITS needs are not installed.
     """
-    return RemoteFitsReader(fits_rows(keys, camera), folder, camera)
+    return RemoteFitsReader(record_groups(named_groups(keys, camera)), folder, camera)

@@ -62,7 +62,7 @@ class Preview:
     n_ccds
         CCDs with light.
     remarks
-        One line for each CCD that was there but dark.
+        One line for each CCD that was there but dark, and for each value of a header that could not be used.
     """
 
     image: UInt8Array
@@ -92,12 +92,14 @@ def render(exposure: FitsExposure, camera: Camera) -> Preview:
         If a CCD cannot be read, or none holds light.
     """
     tiles: dict[str, _Tile] = {}  # by detpos
-    remarks = []
+    remarks = list(exposure.remarks)
     dead = camera.dead_ccdnums(exposure.expnum)
     for image in exposure.ccds:
         if image.ccd.ccdnum in dead:
             continue
-        blocks = blocks_of(read_ccd(image, exposure.name))
+        pixels = read_ccd(image, exposure.name)
+        remarks += [f"{image.ccd.detpos}: {remark}" for remark in pixels.remarks]
+        blocks = blocks_of(pixels)
         if blocks is None:
             remarks.append(f"{image.ccd.detpos}: no pixels of sky, left dark")
         else:

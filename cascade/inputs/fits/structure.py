@@ -9,7 +9,7 @@ import tempfile
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -127,6 +127,14 @@ class Hdu:
         z = "Z" if self.is_compressed else ""
         return tuple(int(self.header[f"{z}NAXIS{k}"]) for k in range(int(self.header[f"{z}NAXIS"]), 0, -1))
 
+    @property
+    def plane(self) -> tuple[int, ...]:
+        """The axes of the image without leading ones of length one, down to two: (1, 4094, 2046) is one plane."""
+        shape = self.shape
+        while len(shape) > 2 and shape[0] == 1:
+            shape = shape[1:]
+        return shape
+
 
 @contextmanager
 def plain_file(path: Path, name: str) -> Iterator[Path]:
@@ -208,6 +216,19 @@ def read_primary(path: Path, name: str) -> Cards:
             return _header(_header_text(stream, "HDU 0", name), "HDU 0", name)
     except _DAMAGED as error:
         raise input_error(name, reason(error)) from error
+
+
+def read_leading_headers(path: Path, name: str) -> list[Cards]:
+    """The first header of a FITS file, and the second if no data lie between them; InputError for the first."""
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+            headers = [_header(_header_text(stream, "HDU 0", name), "HDU 0", name)]
+            if headers[0].get("NAXIS") == 0:
+                with suppress(InputError):  # there may be none
+                    headers.append(_header(_header_text(stream, "HDU 1", name), "HDU 1", name))
+    except (OSError, EOFError, zlib.error) as error:
+        raise input_error(name, reason(error)) from error
+    return headers
 
 
 def read_bytes(path: Path, hdu: Hdu, name: str) -> bytes:

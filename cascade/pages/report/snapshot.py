@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -176,8 +175,5 @@ def causes(snapshot: RunSnapshot) -> list[Cause]:
 
 def _nights(exposures: pa.Table, camera: Camera) -> npt.NDArray[np.str_]:
     """Night of each exposure, ISO dates."""
-    labels = [
-        UNKNOWN if mjd_obs is None or not math.isfinite(mjd_obs) else night_of(mjd_obs, camera).isoformat()
-        for mjd_obs in exposures["mjd_obs"].to_pylist()
-    ]
-    return np.array(labels, str)
+    nights = (night_of(mjd_obs, camera) for mjd_obs in exposures["mjd_obs"].to_pylist())
+    return np.array([UNKNOWN if night is None else night.isoformat() for night in nights], str)
