@@ -150,7 +150,8 @@ def _made(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterato
 
 def _made_in_processes(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterator[Entry | str]:
     """Each exposure's preview or what is wrong with it, in order; twice as many as processes are under way."""
-    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"))
+    try:
         waiting: deque[Future[Entry | str]] = deque()
         for index in indices:
             waiting.append(pool.submit(_make, reader.part(index, index + 1), 0))
@@ -158,6 +159,8 @@ def _made_in_processes(reader: FitsReader, indices: Sequence[int], n_workers: in
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # a signal that ends the night does not wait for what has not begun
 
 
 def _make_isolated(reader: FitsReader, index: int) -> Entry | str:
