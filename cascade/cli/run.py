@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cascade.cli.failed import MaxFailed, MaxFailedOption, check_failed
 from cascade.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def run(
     stub: Annotated[
         bool, typer.Option("--stub", help="For benchmarks only: stand-ins for the networks, see cascade.networks.stub.")
     ] = False,
+    max_failed: MaxFailedOption = None,
     quiet: Quiet = False,
 ) -> None:
     """
@@ -86,9 +88,9 @@ def run(
         if no_screen or screen or segment or threshold is not None or recall is not None:
             msg = "--stub goes with none of --screen, --segment, --threshold, --recall and --no-screen"
             raise typer.BadParameter(msg)
-        show_run(inputs, out, quiet=quiet, stub=True, **common)
+        _check(show_run(inputs, out, quiet=quiet, stub=True, **common), max_failed)
         return
-    show_run(
+    done = show_run(
         inputs,
         out,
         quiet=quiet,
@@ -101,6 +103,14 @@ def run(
         camera=camera,
         **common,
     )
+    _check(done, max_failed)
+
+
+def _check(run: Run, max_failed: MaxFailed | None) -> None:
+    """Refuse a run of which too many exposures failed."""
+    counts = run.summary().counts
+    causes = f"`cascade status {run.path}` says why"
+    check_failed(run.path, counts.n_failed, counts.n_exposures, max_failed, causes=causes)
 
 
 def show_run(inputs: list[str], out: Path, *, quiet: bool, stub: bool = False, **options: Any) -> Run:  # noqa: ANN401
