@@ -23,7 +23,7 @@ from cascade.cli.review import review
 from cascade.cli.run import run
 from cascade.cli.signals import EndedBySignal
 from cascade.cli.simulate import simulate
-from cascade.cli.status import status, verify
+from cascade.cli.status import status, unlock, verify
 from cascade.cli.train import train
 from cascade.cli.veto import veto
 from cascade.core.errors import CascadeError
@@ -85,6 +85,7 @@ app.command("demo")(demo)
 app.command("run")(run)
 app.command("status")(status)
 app.command("verify")(verify)
+app.command("unlock")(unlock)
 app.command("preview")(preview)
 app.command("veto")(veto)
 app.command("export")(export)

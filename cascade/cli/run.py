@@ -56,6 +56,9 @@ def run(
         str | None, typer.Option(help="tcp:// address of a Dask scheduler to work on; or slurm, pbs, htcondor.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in --out and start anew.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Process batches again in which an exposure failed.")
+    ] = False,
     models_dir: ModelsDir = None,
     camera: CameraName = "decam",
     stub: Annotated[
@@ -84,6 +87,7 @@ def run(
         msg = "--workers starts local workers; --scheduler has its own"
         raise typer.BadParameter(msg)
     common: dict[str, Any] = {"batch_size": batch, "n_workers": workers, "scheduler": scheduler, "fresh": fresh}
+    common["retry_failed"] = retry_failed
     if stub:
         if no_screen or screen or segment or threshold is not None or recall is not None:
             msg = "--stub goes with none of --screen, --segment, --threshold, --recall and --no-screen"

@@ -64,23 +64,25 @@ def verify(
     from cascade.core.errors import StoreError
     from cascade.runs.lease import hold_lease
     from cascade.runs.run import open_run
-    from cascade.runs.verify import verify_run
+    from cascade.runs.verify import forget_damages, verify_run
 
     opened = open_run(run)
     summary = opened.summary()
     with progress("exposures", done=0, total=summary.counts.n_exposures, quiet=quiet) as advance:
         damages = verify_run(opened, on_batch=lambda n: advance(n, ""))
     for damage in damages:
-        typer.echo(f"batch {damage.batch}: {damage.problem}")
+        typer.echo(damage.problem if damage.batch is None else f"batch {damage.batch}: {damage.problem}")
+    n_batches = len({damage.batch for damage in damages} - {None})
     if damages and forget:
         with hold_lease(opened.storage):
-            for damage in damages:
-                opened.forget(damage.batch)
-        typer.echo(f"{opened.path}: {len(damages)} batches forgotten; `cascade run` with the same inputs redoes them")
+            forget_damages(opened, damages)
+        typer.echo(f"{opened.path}: {n_batches} batches forgotten; `cascade run` with the same inputs redoes them")
     elif damages:
+        files = len(damages) - n_batches
+        others = f" and {files} other files" if files else ""
         msg = (
-            f"{opened.path}: {len(damages)} of {summary.n_done} batches are damaged; `cascade verify --forget` and the "
-            "same `cascade run` process them again"
+            f"{opened.path}: {n_batches} of {len(opened.done())} batches{others} are damaged; "
+            "`cascade verify --forget` and the same `cascade run` process them again"
         )
         raise StoreError(msg)
     else:
@@ -88,6 +90,21 @@ def verify(
             f"{opened.path}: {summary.counts.n_exposures} exposures in {summary.n_done} of {summary.n_batches} batches "
             "are there and whole"
         )
+
+
+def unlock(run: RunArgument) -> None:
+    """
+    Take the lease of a run directory from a run that is gone, or whose file is damaged; usually it expires by itself.
+
+    Example: cascade unlock RUN
+    """
+    from cascade.runs.lease import take_away
+    from cascade.runs.run import open_run
+
+    opened = open_run(run)
+    holder = take_away(opened.storage)
+    of = "of nobody" if holder is None else f"of {holder.host} (pid {holder.pid}), which stops if it still works"
+    typer.echo(f"{opened.path}: unlocked; the lease was {of}")
 
 
 def _print_causes(run: Run) -> None:

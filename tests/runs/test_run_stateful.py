@@ -24,7 +24,7 @@ from cascade.runs.files import half_written
 from cascade.runs.masks import read_planes
 from cascade.runs.run import Run, open_run
 from cascade.runs.verify import verify_run
-from cascade.storage import LocalStorage
+from cascade.storage.local import LocalStorage
 from cascade.storage.atomic import ASIDE_SUFFIX
 
 CAMERA = Camera.decam()
