@@ -57,10 +57,13 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """
-    Read everything back: hashes, rows, masks; say what must be processed again.
+    Read everything back: hashes, rows, masks; say what must be processed again. A store of previews is read, too.
 
     Example: cascade verify RUN
     """
+    if run.suffix == ".zarr":
+        _verify_previews(run)
+        return
     from cascade.core.errors import StoreError
     from cascade.runs.lease import hold_lease
     from cascade.runs.run import open_run
@@ -90,6 +93,20 @@ def verify(
             f"{opened.path}: {summary.counts.n_exposures} exposures in {summary.n_done} of {summary.n_batches} batches "
             "are there and whole"
         )
+
+
+def _verify_previews(path: Path) -> None:
+    """Read a store of previews back."""
+    from cascade.core.errors import StoreError
+    from cascade.inputs.preview_store import header_table, verify_library
+
+    problems = verify_library(path)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        msg = f"{path}: {len(problems)} things are damaged; `cascade preview` with the same FITS exposures mends it"
+        raise StoreError(msg)
+    typer.echo(f"{path}: {len(header_table(path))} previews are there and whole")
 
 
 def unlock(run: RunArgument) -> None:
