@@ -1,4 +1,4 @@
-"""The commands, their help and what they do with errors."""
+"""The commands, their help and error handling."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+import cascade
 from cascade.cli.bench import bench_app
 from cascade.cli.calibrate import calibrate
 from cascade.cli.demo import demo
@@ -38,11 +39,11 @@ class ErrorLineGroup(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             what, code = (str(error), error.exit_code) if isinstance(error, EndedBySignal) else ("interrupted", 130)
-            typer.echo(f"error: {what}; `cascade run` and `cascade train` go on where they stopped", err=True)
+            typer.echo(f"error: {what}; `cascade run` and `cascade train` resume where they stopped", err=True)
             raise typer.Exit(code) from None
         except Exception as error:
             # Typer's own, such as a usage error, carry their exit status; recent versions ship a Click of their own.
-            # It also knows what to do when the reader of a pipe is gone.
+            # It also handles a closed pipe.
             passed_on = isinstance(error, typer.Abort | BrokenPipeError) or hasattr(error, "exit_code")
             if passed_on or ctx.params["debug"]:
                 raise
@@ -51,7 +52,7 @@ class ErrorLineGroup(TyperGroup):
 
 
 def _line(error: Exception) -> str:
-    """One line for a person."""
+    """The error on one line."""
     text = " ".join(str(error).split())
     if isinstance(error, CascadeError | OSError):
         return text
@@ -68,14 +69,24 @@ app = typer.Typer(
     help="Find ghosts and scattered light in survey exposures.",
     epilog=(
         "Exit status: 0 done; 1 an error, such as damage that verify finds, or all exposures failed, or more than "
-        "--max-failed; 2 wrong usage; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP: the same command goes on."
+        "--max-failed; 2 wrong usage; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP: the same command resumes."
     ),
 )
+
+
+def _print_version(asked: bool) -> None:
+    """End with the version, if it was asked for."""
+    if asked:
+        typer.echo(f"cascade {cascade.__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     handler = TerminalHandler(sys.stderr, debug=debug)
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler], force=True)

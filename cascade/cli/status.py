@@ -1,4 +1,4 @@
-"""`cascade status` and `cascade verify`: how a run is doing, and whether all of it is there."""
+"""`cascade status` and `cascade verify`: the progress of a run, and its integrity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory,
 
 def status(run: RunArgument) -> None:
     """
-    Say what is done, what failed and why, while a run is at work or later.
+    Show the progress and the failures of a run, while it is running or later.
 
     Example: cascade status RUN
     """
@@ -34,9 +34,9 @@ def status(run: RunArgument) -> None:
     if summary.status == "complete":
         state = "complete"
     elif holder is None:
-        state = "not at work; `cascade run` with the same inputs goes on"
+        state = "not running; `cascade run` with the same inputs resumes it"
     else:
-        state = f"at work on {holder.host} (pid {holder.pid})"
+        state = f"running on {holder.host} (pid {holder.pid})"
     share = 100 * counts.n_flagged / max(counts.n_exposures, 1)
     typer.echo(f"{opened.path}: {state}")
     typer.echo(f"exposures: {counts.n_exposures} of {n_all} done, in {summary.n_done} of {summary.n_batches} batches")
@@ -44,7 +44,7 @@ def status(run: RunArgument) -> None:
     per_exposure = (
         f"{stage} {1000 * spent / max(counts.n_exposures, 1):.2f}" for stage, spent in counts.seconds.items()
     )
-    typer.echo(f"milliseconds an exposure, of one worker: {', '.join(per_exposure) or 'none yet'}")
+    typer.echo(f"milliseconds per exposure, of one worker: {', '.join(per_exposure) or 'none yet'}")
     _print_causes(opened)
 
 
@@ -52,12 +52,14 @@ def verify(
     run: RunArgument,
     forget: Annotated[
         bool,
-        typer.Option("--forget", help="Take damaged batches out of the ledger, so that `cascade run` redoes them."),
+        typer.Option(
+            "--forget", help="Remove damaged batches from the ledger, so that `cascade run` processes them again."
+        ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
     """
-    Read everything back: hashes, rows, masks; say what must be processed again. A store of previews is read, too.
+    Verify hashes, rows and masks of a run, or a store of previews; list what to process again.
 
     Example: cascade verify RUN
     """
@@ -79,7 +81,10 @@ def verify(
     if damages and forget:
         with hold_lease(opened.storage):
             forget_damages(opened, damages)
-        typer.echo(f"{opened.path}: {n_batches} batches forgotten; `cascade run` with the same inputs redoes them")
+        typer.echo(
+            f"{opened.path}: {n_batches} batches removed from the ledger; `cascade run` with the same inputs "
+            "processes them again"
+        )
     elif damages:
         files = len(damages) - n_batches
         others = f" and {files} other files" if files else ""
@@ -91,12 +96,12 @@ def verify(
     else:
         typer.echo(
             f"{opened.path}: {summary.counts.n_exposures} exposures in {summary.n_done} of {summary.n_batches} batches "
-            "are there and whole"
+            "are complete and undamaged"
         )
 
 
 def _verify_previews(path: Path) -> None:
-    """Read a store of previews back."""
+    """Verify a store of previews."""
     from cascade.core.errors import StoreError
     from cascade.inputs.preview_store import header_table, verify_library
 
@@ -111,7 +116,7 @@ def _verify_previews(path: Path) -> None:
 
 def unlock(run: RunArgument) -> None:
     """
-    Take the lease of a run directory from a run that is gone, or whose file is damaged; usually it expires by itself.
+    Release the lease of a run that has died elsewhere, or a damaged one; usually a lease expires by itself.
 
     Example: cascade unlock RUN
     """
@@ -120,7 +125,7 @@ def unlock(run: RunArgument) -> None:
 
     opened = open_run(run)
     holder = take_away(opened.storage)
-    of = "of nobody" if holder is None else f"of {holder.host} (pid {holder.pid}), which stops if it still works"
+    of = "of nobody" if holder is None else f"of {holder.host} (pid {holder.pid}), which stops if it is still active"
     typer.echo(f"{opened.path}: unlocked; the lease was {of}")
 
 

@@ -2,8 +2,8 @@
 Who is working on a run directory: a lease, so that a second run at once is refused.
 
 ``RUN/lease/00000007.json`` is the seventh. Whoever creates the file of the next number, which can be done once, holds
-it; they renew it while they work, and others may create the one after it when it is released or has expired. Commits
-do not rest on it, so a lease that is lost to a clock that is wrong costs double work and nothing else.
+it; they renew it while they work, and others may create the one after it when it is released or has expired. Commits do
+not depend on it, so a lease lost to a wrong clock only costs duplicate work.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NAME = re.compile(r"(\d{8}|[1-9]\d{8,})\.json")
 @dataclass(frozen=True, slots=True)
 class Holder:
     """
-    Who holds a lease, or held it.
+    The current or former holder of a lease.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Holder:
     renewed
         When it was last renewed, seconds since 1970.
     released
-        Whether it was given up.
+        Whether it was released.
     """
 
     host: str
@@ -65,7 +65,7 @@ class Holder:
     released: bool = False
 
     def is_live(self) -> bool:
-        """Whether the lease still counts: not released, not expired, and its process, if of this machine, alive."""
+        """Whether the lease is valid: not released, not expired, and its process, if on this machine, alive."""
         if self.released or abs(time.time() - self.renewed) >= EXPIRES_AFTER_S:  # a clock far ahead was wrong
             return False
         return not self.kernel or self.kernel != _kernel() or _started(self.pid) == self.started
@@ -95,7 +95,7 @@ class Lease:
             raise StoreError(msg)
 
     def release(self) -> None:
-        """Give the lease up."""
+        """Release the lease."""
         self._ended.set()
         self._thread.join()
         if self._taken_by is None:
@@ -154,7 +154,7 @@ def hold_lease(storage: Storage) -> Iterator[Lease]:
     active = max(time.time() - (holder.renewed if holder else time.time()), 0)
     who = f"{holder.host} (pid {holder.pid})" if holder else "another machine"
     msg = (
-        f"{storage.url}: expected no other run at work on it, got one on {who}, active {active:.0f} s ago; wait until "
+        f"{storage.url}: expected no other active run, got one on {who}, active {active:.0f} s ago; wait until "
         f"it ends (if it was killed: {EXPIRES_AFTER_S - active:.0f} s, or `cascade unlock`)"
     )
     raise StoreError(msg)
@@ -162,17 +162,17 @@ def hold_lease(storage: Storage) -> Iterator[Lease]:
 
 def take_away(storage: Storage) -> Holder | None:
     """
-    Take the lease from who holds it, even if its file is damaged; a run that still works will stop.
+    Release the lease of another process, even if its file is damaged; a run that is still active will stop.
 
     Returns
     -------
     Holder or None
-        Who held it; None if nobody did, or the file does not say.
+        The holder until then; None if there was none, or the file does not say.
 
     Raises
     ------
     StoreError
-        If its process works on this machine.
+        If its process is alive on this machine.
     """
     number = _newest_number(storage)
     try:
@@ -182,36 +182,36 @@ def take_away(storage: Storage) -> Holder | None:
     if holder is not None and not holder.is_live():
         holder = None
     if holder is not None and holder.kernel and holder.kernel == _kernel():
-        msg = f"{storage.url}: expected no run at work on it, got one on this machine (pid {holder.pid}); end it first"
+        msg = f"{storage.url}: expected no active run, got one on this machine (pid {holder.pid}); end it first"
         raise StoreError(msg)
-    if number:  # a number after that of the holder, who stops at its sight
+    if number:  # the holder stops when it sees a higher one
         storage.create(_key(number + 1), json_bytes(asdict(replace(_this_process(), released=True))))
     return holder
 
 
 def find_holder(storage: Storage) -> Holder | None:
-    """Who holds the lease, or None if nobody does."""
+    """The holder of the lease, or None."""
     _, holder = _newest(storage)
     return holder if holder is not None and holder.is_live() else None
 
 
 def _newest(storage: Storage) -> tuple[int, Holder | None]:
-    """The number of the newest lease and who has it; 0 and None if there never was one."""
+    """The number and holder of the newest lease; 0 and None if there never was one."""
     number = _newest_number(storage)
     if not number:
         return 0, None
     name = f"{storage.url}/{_key(number)}"
     try:
         data = storage.read(_key(number), max_bytes=_MAX_BYTES)
-    except FileNotFoundError:  # another run has just taken it and cleared it away
+    except FileNotFoundError:  # another run has just acquired it and deleted this file
         return _newest(storage)
     except ValueError as error:
-        msg = f"{name}: expected a lease, {error}; `cascade unlock {storage.url}` if no run is at work"
+        msg = f"{name}: expected a lease, {error}; `cascade unlock {storage.url}` if no run is active"
         raise StoreError(msg) from error
     try:
         return number, read_record(Holder, parse_json(data, name), where=f"{name}: invalid lease", error=StoreError)
     except StoreError as error:
-        msg = f"{error}; `cascade unlock {storage.url}` if no run is at work"
+        msg = f"{error}; `cascade unlock {storage.url}` if no run is active"
         raise StoreError(msg) from error
 
 

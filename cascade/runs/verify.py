@@ -1,4 +1,4 @@
-"""Reading a run back: is every batch that the ledger names there, whole and consistent?"""
+"""Verifying a run: is every batch in the ledger complete, undamaged and consistent?"""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from cascade.storage.atomic import is_aside
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What is not as it was written: the number of a batch in the ledger, or None for the run; and what is wrong."""
+    """Files that differ from what was written: the number of their batch, or None for the run; and the problem."""
 
     batch: int | None
     problem: str
@@ -43,10 +43,10 @@ class Damage:
 
 def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> list[Damage]:
     """
-    Read everything of a run back but its log.
+    Verify a run, except its log.
 
     Files must have the hashes of the ledger and of ``run.json``; every exposure its one row, with the path that was
-    given; statuses, artifacts, CCDs, failures and mask planes must agree. Batches that are not done yet are no damage.
+    given; statuses, artifacts, CCDs, failures and mask planes must agree. Pending batches are not damage.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
     Returns
     -------
     list of Damage
-        Those of the run, then by batch; none if all is well.
+        Those of the run, then by batch; empty if there is no damage.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
 
 def forget_damages(run: Run, damages: Iterable[Damage]) -> None:
     """
-    Take damaged batches out of the ledger, delete what does not belong there, and make descriptions of masks again.
+    Remove damaged batches and other files from the ledger, and create the metadata of the masks again.
 
     A lost list of inputs is restored by the next `Run.create_or_resume` with the same inputs.
     """
@@ -99,13 +99,13 @@ def forget_damages(run: Run, damages: Iterable[Damage]) -> None:
     for key in _strangers(run):
         run.storage.delete(key)
     prepare(run.storage, run.config)
-    run.annotate()  # what was changed there is taken as it is, for the ledger does not rest on it
+    run.annotate()  # with a new hash: the ledger does not depend on it
 
 
 def _verify_run_files(run: Run) -> list[Damage]:
-    """What is wrong with the files that are of no batch."""
+    """Damage of the files that belong to no batch."""
     header = read_run_json(run.storage)
-    problems = [f"{key}: expected the entry of a batch, got a stranger" for key in _strangers(run)]
+    problems = [f"{key}: expected the entry of a batch, got another file" for key in _strangers(run)]
     expected = header.get("sha256")
     if expected is not None and expected != content_sha256(header):
         problems.append(f"run.json: expected content of sha256 {str(expected)[:12]}…, got another: it was changed")
@@ -117,7 +117,7 @@ def _verify_run_files(run: Run) -> list[Damage]:
     n_positions = run.batches()[-1].stop
     described = metadata(n_positions, run.config.batch_size, run.config.classes)
     lost = [key for key in described if key not in files and not is_whole(run.storage, key, None)]
-    problems += [f"{key}: expected the description of the masks, got none" for key in lost]
+    problems += [f"{key}: expected the metadata of the masks, got none" for key in lost]
     return [Damage(None, problem) for problem in problems]
 
 
@@ -129,7 +129,7 @@ def _strangers(run: Run) -> list[str]:
 
 
 def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None, *, with_planes: bool) -> None:
-    """Raise what is wrong with a batch; planes cannot be decoded without the description of the masks."""
+    """Raise StoreError if a batch is damaged; without the metadata of the masks, planes are not decoded."""
     (entry,) = run.entries([batch.index])
     content = _verified_files(run, batch, entry)
     tables = {}

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from zarr.storage import StorePath
 
 _N_CONNECTIONS = 16  # requests at a time where many small files are read
-_PART_BYTES, _N_PARTS = 2**23, 4  # of a large object, that are under way at a time; 30 s are enough for each
-_N_ATTEMPTS = 5  # rounds of the requests below: connections that break in an answer are not retried by obstore
+_PART_BYTES, _N_PARTS = 2**23, 4  # of a large object, in flight at a time; 30 s are enough for each
+_N_ATTEMPTS = 5  # of the requests below: obstore does not retry connections that break within a response
 _FIRST_PAUSE_S = 0.5  # then twice as long each time
 
 
@@ -41,7 +41,7 @@ class ObjectStorage:
 
     @property
     def folder(self) -> None:
-        """There is none."""
+        """None: not on this machine."""
         return
 
     @property
@@ -51,12 +51,12 @@ class ObjectStorage:
 
     @property
     def can_append(self) -> bool:
-        """Objects are written as a whole."""
+        """False: objects are written as a whole."""
         return False
 
     @property
     def writes_aside(self) -> bool:
-        """A put that was cut short leaves nothing."""
+        """False: an interrupted put leaves nothing."""
         return False
 
     def absolute(self) -> ObjectStorage:
@@ -64,7 +64,7 @@ class ObjectStorage:
         return self
 
     def read(self, key: str, *, max_bytes: int | None = None) -> bytes:
-        """Read an object; its size is looked at first."""
+        """Read an object; its size is checked first."""
         import obstore
 
         def get() -> bytes:
@@ -80,7 +80,7 @@ class ObjectStorage:
             yield from pool.map(self.read, keys)
 
     def download(self, key: str, file: Path, *, max_bytes: int) -> None:
-        """Copy an object to a file, in parts; its size is looked at first."""
+        """Copy an object to a file, in parts; its size is checked first."""
         import obstore
 
         size = int(self._request(lambda: obstore.head(self._store(), key), key)["size"])
@@ -102,14 +102,14 @@ class ObjectStorage:
         self._request(lambda: obstore.put(self._store(), key, data), key)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Put an object on the condition that there is none (on S3, ``If-None-Match: *``)."""
+        """Put an object only if none exists (on S3, ``If-None-Match: *``)."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
         try:
             self._request(lambda: obstore.put(self._store(), key, data, mode="create"), key)
         except AlreadyExistsError:
-            # It may have been us: the store took it, and its answer was lost.
+            # Perhaps our own write: the store accepted it, but its response was lost.
             return self.read(key) == data
         return True
 
@@ -134,7 +134,7 @@ class ObjectStorage:
         import obstore
 
         check_folder(folder)
-        # A listing that broke halfway is retried as a whole, so it is collected first.
+        # An interrupted listing is retried as a whole, so it is collected first.
         listed = self.retried(lambda: list(obstore.list(self._store(), folder or None)), f"{self.url}/{folder}")
         return (entry["path"] for chunk in listed for entry in chunk)
 
@@ -160,14 +160,14 @@ class ObjectStorage:
 
     def retried(self, request: Callable[[], T], name: str) -> T:
         """
-        Make a request, retried after a pause if the store fails.
+        Run a request, with retries while the store is unavailable.
 
         Raises
         ------
         FileNotFoundError, PermissionError
-            If the store says so.
+            If the store reports so.
         OutageError
-            If it still fails after some minutes.
+            If it is still unavailable after some minutes.
         """
         from obstore import exceptions
 
@@ -180,7 +180,7 @@ class ObjectStorage:
             except (FileNotFoundError, exceptions.NotFoundError) as error:
                 raise FileNotFoundError(ENOENT, f"{name}: no such object, or no such bucket") from error
             except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-                raise PermissionError(EACCES, f"{name}: refused: {first_line(error)}") from error
+                raise PermissionError(EACCES, f"{name}: access denied: {first_line(error)}") from error
             except exceptions.AlreadyExistsError:
                 raise
             except (exceptions.BaseError, OSError) as error:

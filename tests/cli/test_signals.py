@@ -48,7 +48,7 @@ def test_signal_ends_a_run_as_ctrl_c_does(tmp_path, number, code):
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    expected = f"error: ended by {signal.Signals(number).name}; `cascade run` and `cascade train` go on where they"
+    expected = f"error: ended by {signal.Signals(number).name}; `cascade run` and `cascade train` resume where they"
     assert errors.startswith(expected)
     assert "Traceback" not in errors
     assert not list(scratch.iterdir())

@@ -12,6 +12,8 @@ from cascade.networks.engines.base import OUTPUT_NAMES, blocks
 from cascade.networks.engines.parity import Parity, compare, parity_previews
 from cascade.networks.models import build_network, find_model, write_model
 
+pytestmark = pytest.mark.slow
+
 THRESHOLD = 0.3
 
 

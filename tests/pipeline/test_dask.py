@@ -22,6 +22,8 @@ from cascade.runs.run import Run, open_run
 from cascade.runs.tables import SCHEMAS, BatchCounts
 from cascade.storage.local import LocalStorage
 
+pytestmark = pytest.mark.slow
+
 CAMERA = Camera.decam()
 
 

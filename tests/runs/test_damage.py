@@ -121,7 +121,7 @@ def test_doubled_entry_doubles_no_rows_and_is_noticed(run, name):
     shutil.copyfile(ledger / "batch-00001.json", ledger / name)
     assert run.table("exposures")["exposure"].to_pylist() == list(range(N))
     (damage,) = verify_run(run)
-    assert damage.problem == f"ledger/{name}: expected the entry of a batch, got a stranger"
+    assert damage.problem == f"ledger/{name}: expected the entry of a batch, got another file"
     mended(run)
     assert not (ledger / name).exists()
 
@@ -193,7 +193,7 @@ def test_run_of_an_older_version_has_no_such_hashes_and_is_whole(run):
     assert verify_run(open_run(run.path)) == []
     (run.path / "masks.zarr" / "zarr.json").unlink()
     (damage,) = verify_run(open_run(run.path))
-    assert damage.problem == "masks.zarr/zarr.json: expected the description of the masks, got none"
+    assert damage.problem == "masks.zarr/zarr.json: expected the metadata of the masks, got none"
 
 
 def holder(**changes: object) -> bytes:
@@ -213,7 +213,7 @@ def test_lease_of_a_clock_that_is_ahead_does_not_lock(tmp_path, ahead_s):
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"host": 1}', holder(renewed=float("nan")), b" " * (1 << 17)])
 def test_damaged_lease_is_unlocked(run, content):
     run.storage.write("lease/00000001.json", content)
-    with pytest.raises(StoreError, match=r"lease/00000001.json: .*`cascade unlock .*` if no run is at work"):
+    with pytest.raises(StoreError, match=r"lease/00000001.json: .*`cascade unlock .*` if no run is active"):
         hold_lease(run.storage).__enter__()
     assert invoke("unlock", run.path).exit_code == 0
     with hold_lease(run.storage):

@@ -34,9 +34,7 @@ def test_second_holder_is_refused_until_the_first_is_done(storage):
     with hold_lease(storage):
         assert find_holder(storage).pid == os.getpid()
         with (
-            pytest.raises(
-                StoreError, match=rf"no other run at work on it, got one on .* \(pid {os.getpid()}\), active"
-            ),
+            pytest.raises(StoreError, match=rf"no other active run, got one on .* \(pid {os.getpid()}\), active"),
             hold_lease(storage),
         ):
             pass
@@ -122,6 +120,6 @@ def test_damaged_lease_is_named(tmp_path):
     storage = open_storage(tmp_path)
     storage.write("lease/00000001.json", b'{"moon": 1}')
     with pytest.raises(
-        StoreError, match=r"lease/00000001.json: invalid lease: .*moon.*; `cascade unlock .*` if no run is"
+        StoreError, match=r"lease/00000001.json: invalid lease: .*moon.*; `cascade unlock .*` if no run is active"
     ):
         find_holder(storage)
