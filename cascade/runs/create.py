@@ -95,10 +95,10 @@ def prepare(storage: Storage, config: RunConfig) -> None:
     described = metadata(n_positions, config.batch_size, config.classes)
     if is_created(storage, n_positions) and all(is_whole(storage, key, files.get(key)) for key in described):
         return
-    # What is recorded comes first: a kill in between leaves files that differ from it, and are made again.
+    # The hashes come last: after a kill in between, the files are those that verify expects of this configuration.
+    create_masks(storage, n_positions, config.batch_size, config.classes)
     hashes = {key: hashlib.sha256(data).hexdigest() for key, data in described.items()}
     write_run_json(storage, {**header, "files": {**files, **hashes}})
-    create_masks(storage, n_positions, config.batch_size, config.classes)
 
 
 def _listing_parts(config: RunConfig, listing: pa.Table) -> dict[str, pa.Table]:
@@ -139,10 +139,10 @@ def _restore_listing(storage: Storage, config: RunConfig, listing: pa.Table) -> 
         if not is_whole(storage, key, files.get(key))
     }
     if lost:
-        hashes = {key: hashlib.sha256(data).hexdigest() for key, data in lost.items()}
-        write_run_json(storage, {**header, "files": {**files, **hashes}})
         for key, data in lost.items():
             storage.write(key, data)
+        hashes = {key: hashlib.sha256(data).hexdigest() for key, data in lost.items()}
+        write_run_json(storage, {**header, "files": {**files, **hashes}})
 
 
 def _check_grown(storage: Storage, known: RunConfig, config: RunConfig) -> None:

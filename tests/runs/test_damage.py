@@ -193,7 +193,7 @@ def test_run_of_an_older_version_has_no_such_hashes_and_is_whole(run):
     assert verify_run(open_run(run.path)) == []
     (run.path / "masks.zarr" / "zarr.json").unlink()
     (damage,) = verify_run(open_run(run.path))
-    assert damage.problem == "masks.zarr/zarr.json: expected the metadata of the masks, got none"
+    assert damage.problem.startswith("masks.zarr/zarr.json: expected the file that the run wrote, got none or another")
 
 
 def holder(**changes: object) -> bytes:
