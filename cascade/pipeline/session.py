@@ -189,8 +189,7 @@ def open_session(storage: Storage, plan: Plan, callbacks: Callbacks, *, workers:
     with hold_lease(storage) as lease, closing(RunLog(storage)) as log:
         plan, order = plan.in_order_of(None if plan.fresh else find_run(storage))
         run = Run.create_or_resume(storage, plan.config, listing=plan.listing, fresh=plan.fresh, details=plan.details)
-        if plan.retry_failed:
-            run.forget_failed()
+        run.forget_failed(all_of_them=plan.retry_failed)
         session = Session(run, order, lease, log, callbacks)
         session._begin(workers)
         yield session

@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 
 logger = getLogger(__name__)
 
+_MISSING = "no such file"  # in the error of a missing file
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -162,11 +164,27 @@ class Run:
         """Remove a batch from the ledger, so that it is processed again."""
         self.storage.delete(entry_key(index))
 
-    def forget_failed(self) -> None:
-        """Remove the batches with failed exposures from the ledger, so that they are processed again."""
+    def forget_failed(self, *, all_of_them: bool = True) -> None:
+        """
+        Remove the batches with failed exposures from the ledger, so that they are processed again.
+
+        Parameters
+        ----------
+        all_of_them : bool
+            False: only those with a file that was missing and is there now.
+        """
         for index, entry in self._whole_entries().items():
-            if entry.counts.n_failed:
+            if entry.counts.n_failed and (all_of_them or self._has_file_back(index)):
                 self.forget(index)
+
+    def _has_file_back(self, index: int) -> bool:
+        """Whether a file of a batch was missing and is there now; False if its failures cannot be read."""
+        key = part_key("failures", index)
+        try:
+            failures = read_part(self.storage.read(key), SCHEMAS["failures"], key).to_pylist()
+        except (OSError, StoreError):
+            return False
+        return any(_MISSING in row["error"].lower() and Path(row["path"]).is_file() for row in failures)
 
     def finish(self) -> RunSummary:
         """
