@@ -54,7 +54,7 @@ Scores = npt.NDArray[np.float64]
 def score_season(folder: Path, ranges: Ranges, n_exposures: int, seed: int) -> dict[str, Any]:
     """Draw a season, run both networks on all of it, and compute metrics."""
     season = Season(n_exposures, 0.5, seed, ranges=ranges)
-    write_season(season, folder / "season", n_workers=os.cpu_count() or 1)
+    write_season(season, folder / "season", n_workers=os.cpu_count() or 1, fresh=True)
     run = run_season(folder / "season" / "previews.zarr", folder / "run", threshold=0.0)
     truth = pq.read_table(folder / "season" / "exposures.parquet")
     rows = run.table("exposures")

@@ -65,7 +65,7 @@ class Pool:
             sizes[kind] = _n_drawn(folder / kind, season)
             if sizes[kind] < n:
                 folder.mkdir(parents=True, exist_ok=True)
-                write_season(season, folder / kind, n_workers=os.cpu_count() or 1)
+                write_season(season, folder / kind, n_workers=os.cpu_count() or 1, fresh=True)
                 sizes[kind] = season.n_exposures
         return cls(folder, sizes["clean"], sizes["ghosted"])
 

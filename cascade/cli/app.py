@@ -22,8 +22,9 @@ from cascade.cli.raytrace import raytrace
 from cascade.cli.report import report
 from cascade.cli.review import review
 from cascade.cli.run import run
+from cascade.cli.signals import EndedBySignal
 from cascade.cli.simulate import simulate
-from cascade.cli.status import status, verify
+from cascade.cli.status import status, unlock, verify
 from cascade.cli.train import train
 from cascade.cli.veto import veto
 from cascade.core.errors import CascadeError
@@ -36,9 +37,10 @@ class ErrorLineGroup(TyperGroup):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo("error: interrupted; `cascade run` and `cascade train` resume where they stopped", err=True)
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as error:
+            what, code = (str(error), error.exit_code) if isinstance(error, EndedBySignal) else ("interrupted", 130)
+            typer.echo(f"error: {what}; `cascade run` and `cascade train` resume where they stopped", err=True)
+            raise typer.Exit(code) from None
         except Exception as error:
             # Typer's own, such as a usage error, carry their exit status; recent versions ship a Click of their own.
             # It also handles a closed pipe.
@@ -65,6 +67,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Find ghosts and scattered light in survey exposures.",
+    epilog=(
+        "Exit status: 0 done; 1 an error, such as damage that verify finds, or all exposures failed, or more than "
+        "--max-failed; 2 wrong usage; 130, 143, 129 ended by Ctrl-C, SIGTERM, SIGHUP: the same command resumes."
+    ),
 )
 
 
@@ -90,6 +96,7 @@ app.command("demo")(demo)
 app.command("run")(run)
 app.command("status")(status)
 app.command("verify")(verify)
+app.command("unlock")(unlock)
 app.command("preview")(preview)
 app.command("veto")(veto)
 app.command("export")(export)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cascade.cli.failed import MaxFailedOption, check_failed
 from cascade.cli.progress import Advance, progress
 from cascade.cli.run import CameraName, Quiet
 
@@ -20,6 +21,7 @@ def preview(
     camera: CameraName = "decam",
     cutouts: Annotated[bool, typer.Option("--cutouts", help="Accept images of parts of CCDs, too.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes; 10 s per exposure each.")] = 1,
+    max_failed: MaxFailedOption = None,
     quiet: Quiet = False,
 ) -> None:
     """
@@ -51,3 +53,5 @@ def preview(
         f"{out}: {done.n_added} previews added, {done.n_known} already in the store, {done.n_failed} failed; "
         f"{done.n_bytes / 1e6:.0f} MB of FITS in {done.seconds:.1f} s, {speed:.0f} MB/s"
     )
+    n_exposures = done.n_added + done.n_known + done.n_failed
+    check_failed(out, done.n_failed, n_exposures, max_failed, causes="the reasons are above")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cascade.cli.failed import MaxFailedOption, check_failed
 from cascade.cli.progress import progress
 from cascade.cli.run import Quiet
 
@@ -38,6 +39,7 @@ def raytrace(
     des: Annotated[Path | None, typer.Option(help="DES exclude list to write, too.")] = None,
     min_area: Annotated[float, typer.Option(min=0, max=1, help="Smallest covered share of a CCD in that list.")] = 0.05,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in --out and start over.")] = False,
+    max_failed: MaxFailedOption = None,
     quiet: Quiet = False,
 ) -> None:
     """
@@ -70,6 +72,9 @@ def raytrace(
         if des is not None:
             remarks.append(f"{_write_list(predicted, des, min_area, out)} CCDs in {des}")
         typer.echo(f"{'raytrace' if out is None else out}: " + "; ".join(remarks))
+    if out is not None:
+        causes = f"`cascade status {out}` says why"
+        check_failed(out, counts.n_failed, counts.n_exposures, max_failed, causes=causes)
 
 
 def _mjd(date: str | None, mjd: float | None) -> float | None:

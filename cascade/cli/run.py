@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cascade.cli.failed import MaxFailed, MaxFailedOption, check_failed
 from cascade.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -55,11 +56,15 @@ def run(
         str | None, typer.Option(help="tcp:// address of a Dask scheduler; or slurm, pbs, htcondor.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in --out and start over.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Process batches again in which an exposure failed.")
+    ] = False,
     models_dir: ModelsDir = None,
     camera: CameraName = "decam",
     stub: Annotated[
         bool, typer.Option("--stub", help="For benchmarks only: stand-ins for the networks, see cascade.networks.stub.")
     ] = False,
+    max_failed: MaxFailedOption = None,
     quiet: Quiet = False,
 ) -> None:
     """
@@ -81,13 +86,14 @@ def run(
         msg = "--workers and --scheduler tcp://… exclude each other: a running scheduler has its own workers"
         raise typer.BadParameter(msg)
     common: dict[str, Any] = {"batch_size": batch, "n_workers": workers, "scheduler": scheduler, "fresh": fresh}
+    common["retry_failed"] = retry_failed
     if stub:
         if no_screen or screen or segment or threshold is not None or recall is not None:
             msg = "--stub excludes --screen, --segment, --threshold, --recall and --no-screen"
             raise typer.BadParameter(msg)
-        show_run(inputs, out, quiet=quiet, stub=True, **common)
+        _check(show_run(inputs, out, quiet=quiet, stub=True, **common), max_failed)
         return
-    show_run(
+    done = show_run(
         inputs,
         out,
         quiet=quiet,
@@ -100,6 +106,14 @@ def run(
         camera=camera,
         **common,
     )
+    _check(done, max_failed)
+
+
+def _check(run: Run, max_failed: MaxFailed | None) -> None:
+    """Refuse a run of which too many exposures failed."""
+    counts = run.summary().counts
+    causes = f"`cascade status {run.path}` says why"
+    check_failed(run.path, counts.n_failed, counts.n_exposures, max_failed, causes=causes)
 
 
 def show_run(inputs: list[str], out: Path, *, quiet: bool, stub: bool = False, **options: Any) -> Run:  # noqa: ANN401

@@ -33,6 +33,7 @@ def simulate(
     ] = 0.5,
     format: Annotated[PreviewFormat, typer.Option(help="zarr: one store; jpeg: many files.")] = PreviewFormat.ZARR,
     workers: Annotated[int, typer.Option(min=1, help="Processes; the result does not depend on it.")] = 1,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier season in --out.")] = False,
     gallery: Annotated[bool, typer.Option("--gallery", help="Plot gallery.png, of the first exposures.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -51,7 +52,9 @@ def simulate(
     season = Season(n_exposures, ghosted_share, seed)
     started = perf_counter()
     with progress("exposures", done=0, total=n_exposures, quiet=quiet) as advance:
-        write_season(season, out, format=format.value, n_workers=workers, advance=lambda n: advance(n, "drawn"))
+        write_season(
+            season, out, format=format.value, n_workers=workers, fresh=fresh, advance=lambda n: advance(n, "drawn")
+        )
     seconds = perf_counter() - started
     if gallery:
         _draw_gallery(season, out / "gallery.png")

@@ -59,33 +59,38 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """
-    Verify hashes, rows and masks of a run; list the batches to process again.
+    Verify hashes, rows and masks of a run, or a store of previews; list what to process again.
 
     Example: cascade verify RUN
     """
+    if run.suffix == ".zarr":
+        _verify_previews(run)
+        return
     from cascade.core.errors import StoreError
     from cascade.runs.lease import hold_lease
     from cascade.runs.run import open_run
-    from cascade.runs.verify import verify_run
+    from cascade.runs.verify import forget_damages, verify_run
 
     opened = open_run(run)
     summary = opened.summary()
     with progress("exposures", done=0, total=summary.counts.n_exposures, quiet=quiet) as advance:
         damages = verify_run(opened, on_batch=lambda n: advance(n, ""))
     for damage in damages:
-        typer.echo(f"batch {damage.batch}: {damage.problem}")
+        typer.echo(damage.problem if damage.batch is None else f"batch {damage.batch}: {damage.problem}")
+    n_batches = len({damage.batch for damage in damages} - {None})
     if damages and forget:
         with hold_lease(opened.storage):
-            for damage in damages:
-                opened.forget(damage.batch)
+            forget_damages(opened, damages)
         typer.echo(
-            f"{opened.path}: {len(damages)} batches removed from the ledger; `cascade run` with the same inputs "
+            f"{opened.path}: {n_batches} batches removed from the ledger; `cascade run` with the same inputs "
             "processes them again"
         )
     elif damages:
+        files = len(damages) - n_batches
+        others = f" and {files} other files" if files else ""
         msg = (
-            f"{opened.path}: {len(damages)} of {summary.n_done} batches are damaged; `cascade verify --forget` and the "
-            "same `cascade run` process them again"
+            f"{opened.path}: {n_batches} of {len(opened.done())} batches{others} are damaged; "
+            "`cascade verify --forget` and the same `cascade run` process them again"
         )
         raise StoreError(msg)
     else:
@@ -93,6 +98,35 @@ def verify(
             f"{opened.path}: {summary.counts.n_exposures} exposures in {summary.n_done} of {summary.n_batches} batches "
             "are complete and undamaged"
         )
+
+
+def _verify_previews(path: Path) -> None:
+    """Verify a store of previews."""
+    from cascade.core.errors import StoreError
+    from cascade.inputs.preview_store import header_table, verify_library
+
+    problems = verify_library(path)
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        msg = f"{path}: {len(problems)} things are damaged; `cascade preview` with the same FITS exposures mends it"
+        raise StoreError(msg)
+    typer.echo(f"{path}: {len(header_table(path))} previews are there and whole")
+
+
+def unlock(run: RunArgument) -> None:
+    """
+    Release the lease of a run that has died elsewhere, or a damaged one; usually a lease expires by itself.
+
+    Example: cascade unlock RUN
+    """
+    from cascade.runs.lease import take_away
+    from cascade.runs.run import open_run
+
+    opened = open_run(run)
+    holder = take_away(opened.storage)
+    of = "of nobody" if holder is None else f"of {holder.host} (pid {holder.pid}), which stops if it is still active"
+    typer.echo(f"{opened.path}: unlocked; the lease was {of}")
 
 
 def _print_causes(run: Run) -> None:

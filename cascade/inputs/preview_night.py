@@ -16,7 +16,7 @@ from time import perf_counter
 from threadpoolctl import threadpool_limits
 
 from cascade.camera import Camera
-from cascade.core.errors import InputError
+from cascade.core.errors import InputError, StoreError
 from cascade.core.log_records import REPORTED_ELSEWHERE
 from cascade.inputs.fits.entry import Entry
 from cascade.inputs.fits.reader import FitsReader, find_fits, open_fits
@@ -96,6 +96,7 @@ def preview_night(
     on_start(len(reader))
     n_added = n_failed = 0
     with open_library(store, Camera.load(camera).name) as library:
+        _restore(library, reader, store)
         new = [index for index in range(len(reader)) if not _is_known(reader, index, library)]
         for index in set(range(len(reader))) - set(new):
             on_exposure(reader.source(index).path, None)
@@ -123,6 +124,29 @@ def preview_night(
     n_known = len(reader) - n_added - n_failed
     n_bytes = sum(reader.n_bytes(index) for index in new)
     return NightSummary(n_added, n_known, n_failed, n_bytes, perf_counter() - started)
+
+
+def _restore(library: PreviewLibrary, reader: FitsReader, store: Path) -> None:
+    """Make again what the store has lost, or raise StoreError: new previews in its place would take its rows."""
+    wanted = library.lost_exposures()
+    made: dict[int, Entry] = {}
+    for index in range(len(reader)) if wanted else ():
+        try:
+            expnum = reader.peek(index).expnum
+        except InputError:
+            continue
+        if expnum in wanted and wanted[expnum] not in made:
+            made[wanted[expnum]] = reader.entry(index)
+    missing = sorted(expnum for expnum, row in wanted.items() if row not in made)
+    if missing:
+        msg = (
+            f"{store}: has lost previews or headers of {len(wanted)} exposures: expected their FITS among the inputs, "
+            f"got none of {len(missing)}, such as {missing[0]}; `cascade verify {store}` names the files"
+        )
+        raise StoreError(msg)
+    if made:
+        library.restore(made)
+        logger.warning("%s: made %d previews again that were lost", store, len(made))
 
 
 def _is_known(reader: FitsReader, index: int, library: PreviewLibrary) -> bool:
@@ -154,7 +178,8 @@ def _made(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterato
 
 def _made_in_processes(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterator[Entry | str]:
     """Each exposure's preview or what is wrong with it, in order; twice as many as processes are under way."""
-    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"))
+    try:
         waiting: deque[Future[Entry | str]] = deque()
         for index in indices:
             waiting.append(pool.submit(_make, reader.part(index, index + 1), 0))
@@ -162,6 +187,8 @@ def _made_in_processes(reader: FitsReader, indices: Sequence[int], n_workers: in
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # a signal that ends the night does not wait for what has not begun
 
 
 def _make_isolated(reader: FitsReader, index: int) -> Entry | str:

@@ -14,8 +14,7 @@ A part is written after the previews it describes, so a batch that was killed is
 from __future__ import annotations
 
 import fcntl
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -30,34 +29,22 @@ from zarr.codecs import ZstdCodec
 from cascade.core.errors import StoreError
 from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.inputs.fits.entry import Entry
-from cascade.inputs.fits.sky_patches import PATCHES
 from cascade.inputs.headers import HEADER_SCHEMA
-from cascade.storage import Storage, open_storage
+from cascade.inputs.preview_files import (
+    HEADERS,
+    SHARD,
+    STORED,
+    headers_folder,
+    open_array,
+    part_name,
+    read_parts,
+    shard_file,
+    stored_values,
+)
+from cascade.inputs.preview_losses import Losses, find_losses
 from cascade.storage.atomic import written_aside
 
-SHARD = 64
-"""Exposures a shard."""
-
-HEADERS = pa.schema(
-    [
-        pa.field("path", pa.string(), nullable=False),
-        *(field.remove_metadata() for field in HEADER_SCHEMA),
-        pa.field("noise", pa.float32(), nullable=False),
-        pa.field("n_ccds", pa.int16(), nullable=False),
-        pa.field("remarks", pa.list_(pa.string()), nullable=False),
-        pa.field("ccds", PATCHES, nullable=False),
-    ]
-)
-"""Columns of the header table: one row an exposure, in the order of the previews."""
-
 _ZSTD_LEVEL = 3
-_PART = re.compile(r"part-(\d{5,})\.parquet")
-# Of the arrays beside the previews, by type of column: what they hold, and what stands for null.
-_STORED: dict[pa.DataType, tuple[Any, Any]] = {
-    pa.int64(): (np.dtype(np.int64), -1),
-    pa.string(): (np.dtypes.StringDType(), ""),
-    pa.float64(): (np.dtype(np.float64), np.nan),
-}
 
 
 class PreviewLibrary:
@@ -74,54 +61,101 @@ class PreviewLibrary:
     def __init__(self, path: Path, group: zarr.Group) -> None:
         self._group = group
         self._headers = headers_folder(path)
-        self._n_parts = len(_parts(open_storage(self._headers)))
-        known = header_table(path)
+        self.lost = find_losses(path, group)
+        known = self.lost.table
+        self._n_parts = len(read_parts(path)) + len(self.lost.parts)
         self.paths = set(known["path"].to_pylist())
         self.expnums = set(known["expnum"].drop_null().to_pylist())
-        self._length: int = known.num_rows
+        self._length = self.lost.length
         self._cut(self._length)
+        for name in self.lost.columns:
+            values = np.asarray(open_array(group, name)[:])
+            values[self.lost.row_of] = stored_values(known, name)
+            open_array(group, name)[:] = values
 
     def __len__(self) -> int:
         return self._length
+
+    def lost_exposures(self) -> dict[int, int]:
+        """
+        Rows of the store that must be made again before anything is added, by the number of their exposure.
+
+        Raises
+        ------
+        StoreError
+            If a number is missing or there twice: nobody can say which exposure it was.
+        """
+        rows = self.lost.rows
+        numbers = np.asarray(open_array(self._group, "expnum")[:])[rows].tolist()
+        found = {int(expnum): row for expnum, row in zip(numbers, rows, strict=True) if expnum >= 0}
+        if len(found) < len(rows):
+            msg = (
+                f"{self._headers}: expected the number of each of {len(rows)} exposures whose previews or headers are "
+                f"lost, got {len(found)}; make the store anew from the FITS exposures"
+            )
+            raise StoreError(msg)
+        return found
+
+    def restore(self, made: Mapping[int, Entry]) -> None:
+        """Put all that was lost back, by row of the store; header parts come last, as they say that it is there."""
+        rows = sorted(made)
+        images = open_array(self._group, "preview")
+        for shard in sorted({row // SHARD for row in rows}):
+            inside = [row for row in rows if row // SHARD == shard]
+            first, stop = shard * SHARD, min((shard + 1) * SHARD, self._length)
+            planes = np.zeros((stop - first, *PREVIEW_SHAPE), np.uint8)
+            if shard not in self.lost.shards:
+                planes[:] = images[first:stop]
+            planes[[row - first for row in inside]] = [made[row].image for row in inside]
+            images[first:stop] = planes
+        for part, (start, stop) in self.lost.parts.items():
+            table = _header_rows([made[row] for row in range(start, stop)])
+            for name in HEADER_SCHEMA.names:
+                open_array(self._group, name)[start:stop] = stored_values(table, name)
+            self._write_part(part, table)
+        self.paths.update(entry.source.path for entry in made.values())
+        self.expnums.update(entry.source.expnum for entry in made.values() if entry.source.expnum is not None)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add previews; they are kept once this returns, and not before."""
         if not entries:
             return
         start, stop = self._length, self._length + len(entries)
-        headers = [{"expnum": e.source.expnum, **asdict(e.source.header)} for e in entries]
-        columns: dict[str, Any] = {}
-        for field in HEADER_SCHEMA:
-            dtype, null = _STORED[field.type]
-            values = [header[field.name] for header in headers]
-            columns[field.name] = np.array([null if value is None else value for value in values], dtype)
+        table = _header_rows(entries)
+        columns = {name: stored_values(table, name) for name in HEADER_SCHEMA.names}
         columns["preview"] = np.stack([e.image for e in entries])
         for name, values in columns.items():
-            array = _array(self._group, name)
+            array = open_array(self._group, name)
             array.resize((stop, *array.shape[1:]))
             array[start:stop] = values
-        rows = [
-            {
-                "path": e.source.path, **header, "noise": e.noise,
-                "n_ccds": e.n_ccds, "remarks": list(e.remarks), "ccds": [asdict(patch) for patch in e.patches],
-            }
-            for e, header in zip(entries, headers, strict=True)
-        ]  # fmt: skip
-        with written_aside(self._headers / f"part-{self._n_parts:05d}.parquet") as aside:
-            parquet.write_table(pa.Table.from_pylist(rows, HEADERS), aside, compression="zstd")
+        self._write_part(self._n_parts, table)
         self._n_parts += 1
         self._length = stop
         self.paths.update(e.source.path for e in entries)
         self.expnums.update(e.source.expnum for e in entries if e.source.expnum is not None)
 
+    def _write_part(self, number: int, table: pa.Table) -> None:
+        """Write a part of the header table."""
+        with written_aside(self._headers / part_name(number)) as aside:
+            parquet.write_table(table, aside, compression="zstd")
+
     def _cut(self, length: int) -> None:
         """Take away what a killed process wrote beyond its last part."""
         for name in ("preview", *HEADER_SCHEMA.names):
-            array = _array(self._group, name)
-            if array.shape[0] < length:
-                msg = f"{self._headers}: expected {length} previews in the store, got {array.shape[0]} in {name!r}"
-                raise StoreError(msg)
+            array = open_array(self._group, name)
             array.resize((length, *array.shape[1:]))
+
+
+def _header_rows(entries: Sequence[Entry]) -> pa.Table:
+    """Rows of the header table."""
+    rows = [
+        {
+            "path": e.source.path, "expnum": e.source.expnum, **asdict(e.source.header), "noise": e.noise,
+            "n_ccds": e.n_ccds, "remarks": list(e.remarks), "ccds": [asdict(patch) for patch in e.patches],
+        }
+        for e in entries
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, HEADERS)
 
 
 @contextmanager
@@ -162,11 +196,6 @@ def open_library(path: Path, camera: str) -> Iterator[PreviewLibrary]:
         yield PreviewLibrary(path, _open_group(path, camera))
 
 
-def headers_folder(path: Path) -> Path:
-    """The folder of the header table beside a store."""
-    return path.with_suffix(".headers")
-
-
 def header_table(path: Path | str) -> pa.Table:
     """
     The header table beside a store, in the order of the previews; empty if there is none.
@@ -179,24 +208,65 @@ def header_table(path: Path | str) -> pa.Table:
     Raises
     ------
     StoreError
-        If a part is damaged.
+        If a part is damaged or lost.
     """
-    folder = open_storage(headers_folder(Path(path)))
-    parts = [HEADERS.empty_table()]
-    for name in _parts(folder):
-        try:
-            with parquet.ParquetFile(pa.BufferReader(folder.read(name))) as file:
-                parts.append(file.read().cast(HEADERS))
-        except (OSError, ValueError) as error:
-            msg = f"{folder.url}/{name}: expected a part of a header table, got {error}"
-            raise StoreError(msg) from error
-    return pa.concat_tables(parts)
+    parts = read_parts(Path(path))
+    for number in range(max(parts, default=-1) + 1):
+        if number not in parts:
+            msg = (
+                f"{headers_folder(Path(path))}/{part_name(number)}: expected a part of the header table, got none; "
+                "`cascade preview` with the same FITS exposures makes it again"
+            )
+            raise StoreError(msg)
+    return pa.concat_tables([HEADERS.empty_table(), *parts.values()])
 
 
-def _parts(folder: Storage) -> list[str]:
-    """Names of the parts of the header table, in order."""
-    named = ((_PART.fullmatch(name), name) for name in folder.names())
-    return [name for _, name in sorted((int(match[1]), name) for match, name in named if match)]
+def verify_library(path: Path) -> list[str]:
+    """
+    Read a store of previews back: header table, columns, and every preview.
+
+    Returns
+    -------
+    list of str
+        What is wrong, one line each; none if all is well.
+
+    Raises
+    ------
+    StoreError
+        If it is no store of previews, or so damaged that it must be made anew.
+    """
+    if not headers_folder(path).is_dir():
+        msg = f"{path}: expected a store with its header table {headers_folder(path).name} beside it, got none"
+        raise StoreError(msg)
+    try:
+        group = zarr.open_group(path, mode="r")
+    except (OSError, ValueError, KeyError) as error:
+        msg = f"{path}: expected a store of previews, got {error!r}"
+        raise StoreError(msg) from error
+    losses = find_losses(path, group)
+    problems = losses.problems(path)
+    images = open_array(group, "preview")
+    lengths = {name: open_array(group, name).shape[0] for name in ("preview", *HEADER_SCHEMA.names)}
+    problems += [
+        f"{path.name}/{name}: expected {losses.length} exposures, as in the header table, got {length}: a process was "
+        "killed, or its last part is lost; `cascade preview` cuts off what has no headers and makes it again"
+        for name, length in lengths.items()
+        if length != losses.length
+    ]
+    for shard in range(-(-losses.length // SHARD)):
+        if shard not in losses.shards:
+            problems += _unreadable(path, images, shard, losses)
+    return problems
+
+
+def _unreadable(path: Path, images: zarr.Array[Any], shard: int, losses: Losses) -> list[str]:
+    """What is wrong with a shard of previews."""
+    first, stop = shard * SHARD, min((shard + 1) * SHARD, losses.length)
+    try:
+        empty = np.flatnonzero(~np.asarray(images[first:stop]).any(axis=(1, 2)))
+    except Exception as error:  # decoders raise all sorts
+        return [f"{path.name}/{shard_file(shard)}: expected previews, got {error!r}; delete it, and `cascade preview`"]
+    return [f"{path.name}[{first + row}]: expected a preview, got nothing but zeros" for row in empty]
 
 
 def _open_group(path: Path, camera: str) -> zarr.Group:
@@ -219,7 +289,7 @@ def _create_group(path: Path, camera: str) -> zarr.Group:
     """An empty store; the previews come last, for they say that it is complete."""
     group = zarr.create_group(path, overwrite=True, attributes={"camera": camera})
     for field in HEADER_SCHEMA:
-        dtype, _ = _STORED[field.type]
+        dtype, _ = STORED[field.type]
         group.create_array(field.name, shape=(0,), chunks=(4096,), dtype=dtype)
     group.create_array(
         "preview",
@@ -231,12 +301,3 @@ def _create_group(path: Path, camera: str) -> zarr.Group:
         dimension_names=("exposure", "y", "x"),
     )
     return group
-
-
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    """An array of the store, or StoreError."""
-    array = group.get(name)
-    if not isinstance(array, zarr.Array):
-        msg = f"{group.store_path}: expected an array {name!r} in the store, got {array}"
-        raise StoreError(msg)
-    return array

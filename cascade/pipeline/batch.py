@@ -7,12 +7,13 @@ A bad exposure never stops a run: it becomes a row with status ``failed`` and a 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from logging import getLogger
+from threading import Event
 from time import perf_counter
 from typing import TypeVar
 
@@ -74,7 +75,7 @@ class Readings:
     seconds: float
 
 
-def read_batch(part: Reader, batch: Batch, camera: Camera) -> Readings:
+def read_batch(part: Reader, batch: Batch, camera: Camera, *, ended: Callable[[], bool] = lambda: False) -> Readings:
     """
     Read the exposures of one batch.
 
@@ -86,15 +87,23 @@ def read_batch(part: Reader, batch: Batch, camera: Camera) -> Readings:
         Their place in the run.
     camera : Camera
         CCD layout on the preview's grid.
+    ended : callable
+        Asked before each exposure whether nobody waits for the batch any more.
 
     Raises
     ------
+    CancelledError
+        If `ended` said so.
     OutageError
         If none of many exposures is available, or one that was read no longer is, or a store is unavailable, so that
         these are not recorded as failures.
     """
     start = perf_counter()
-    outcomes = [_read(part, batch, index, camera) for index in range(len(batch))]
+    outcomes = []
+    for index in range(len(batch)):
+        if ended():
+            raise CancelledError
+        outcomes.append(_read(part, batch, index, camera))
     _check_reachable(outcomes, lambda index: _read(part, batch, index, camera))
     return Readings(outcomes, perf_counter() - start)
 
@@ -193,11 +202,12 @@ def run_serial(
         If the reader or the screener is not what the run's configuration says.
     """
     check_reader(reader, run)
-    for batch, readings in _read_ahead(reader, run.pending(), camera):
-        result = process_readings(readings, screener, segmenter, camera, run.config.threshold)
-        counts = run.commit(batch, result)
-        if on_batch is not None:
-            on_batch(counts)
+    with closing(_read_ahead(reader, run.pending(), camera)) as ahead:
+        for batch, readings in ahead:
+            result = process_readings(readings, screener, segmenter, camera, run.config.threshold)
+            counts = run.commit(batch, result)
+            if on_batch is not None:
+                on_batch(counts)
     return run.finish()
 
 
@@ -220,17 +230,23 @@ def check_reader(reader: Reader, run: Run) -> None:
         raise ConfigError(msg)
 
 
-def _read_ahead(reader: Reader, batches: list[Batch], camera: Camera) -> Iterator[tuple[Batch, Readings]]:
+def _read_ahead(reader: Reader, batches: list[Batch], camera: Camera) -> Generator[tuple[Batch, Readings], None, None]:
     """Batches with their readings; while one is in use, the next is being read."""
     ahead: deque[tuple[Batch, Future[Readings]]] = deque()
-    with ThreadPoolExecutor(1, "read") as pool:
+    pool, ended = ThreadPoolExecutor(1, "read"), Event()
+    try:
         for batch in batches:
-            ahead.append((batch, pool.submit(read_batch, part_of(reader, batch), batch, camera)))
+            part = part_of(reader, batch)
+            ahead.append((batch, pool.submit(read_batch, part, batch, camera, ended=ended.is_set)))
             if len(ahead) > 1:
                 current, readings = ahead.popleft()
                 yield current, readings.result()
         for current, readings in ahead:
             yield current, readings.result()
+    finally:
+        # Nobody waits for a batch of minutes when a signal ends the run: one exposure is read to its end at most.
+        ended.set()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _read(part: Reader, batch: Batch, index: int, camera: Camera) -> Outcome:

@@ -56,6 +56,7 @@ def run_season(
     n_workers: int | None = None,
     scheduler: str | None = None,
     fresh: bool = False,
+    retry_failed: bool = False,
     models_dir: PathLike | None = None,
     camera: str = "decam",
     on_start: Callable[[Run], None] | None = None,
@@ -90,6 +91,8 @@ def run_season(
         Address of a running Dask scheduler to use instead, or a batch system; see `cascade.pipeline.workers`.
     fresh : bool
         Start over in a run directory of another configuration.
+    retry_failed : bool
+        Process the batches again in which an exposure failed, say because a disk was away.
     models_dir : path or None
         Folder searched for models before the others.
     camera : str
@@ -147,7 +150,8 @@ def run_season(
         {"inputs": _names(inputs), "engine": engine},
     )
     workers = _workers(n_workers, scheduler)
-    return _run(season, out, workers, Callbacks(on_start, on_batch, on_event), fresh=fresh)
+    callbacks = Callbacks(on_start, on_batch, on_event)
+    return _run(season, out, workers, callbacks, fresh=fresh, retry_failed=retry_failed)
 
 
 def run_stub(
@@ -158,6 +162,7 @@ def run_stub(
     n_workers: int | None = None,
     scheduler: str | None = None,
     fresh: bool = False,
+    retry_failed: bool = False,
     pause_s: float = 0.0,
     on_start: Callable[[Run], None] | None = None,
     on_batch: Callable[[BatchCounts], None] | None = None,
@@ -178,16 +183,19 @@ def run_stub(
         {"inputs": _names(inputs), "engine": "stub"},
     )
     workers = _workers(n_workers, scheduler)
-    return _run(season, out, workers, Callbacks(on_start, on_batch, on_event), fresh=fresh)
+    callbacks = Callbacks(on_start, on_batch, on_event)
+    return _run(season, out, workers, callbacks, fresh=fresh, retry_failed=retry_failed)
 
 
-def _run(season: _Season, out: PathLike, workers: Workers | None, callbacks: Callbacks, *, fresh: bool) -> Run:
+def _run(
+    season: _Season, out: PathLike, workers: Workers | None, callbacks: Callbacks, *, fresh: bool, retry_failed: bool
+) -> Run:
     """Run a season through any networks, in this process if there are no workers."""
     storage = open_storage(os.fspath(out))
     check_usable(storage)
     # If the networks cannot be loaded, neither create a new directory nor delete an old run.
     networks = season.loader() if workers is None and (fresh or find_run(storage) is None) else None
-    plan = Plan(season.config, list_inputs(season.reader), season.details, fresh)
+    plan = Plan(season.config, list_inputs(season.reader), season.details, fresh, retry_failed)
     names = 1 if workers is None else workers.n_workers or workers.scheduler or 1
     with open_session(storage, plan, callbacks, workers=names) as session:
         run, reader = session.run, reordered(season.reader, session.order)

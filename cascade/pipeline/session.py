@@ -59,12 +59,15 @@ class Plan:
         See `Run.create_or_resume`.
     fresh
         Whether to delete an earlier run.
+    retry_failed
+        Whether batches of an earlier call are done again in which an exposure failed.
     """
 
     config: RunConfig
     listing: pa.Table | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     fresh: bool = False
+    retry_failed: bool = False
 
     def in_order_of(self, known: Run | None) -> tuple[Self, IndexArray]:
         """
@@ -186,6 +189,7 @@ def open_session(storage: Storage, plan: Plan, callbacks: Callbacks, *, workers:
     with hold_lease(storage) as lease, closing(RunLog(storage)) as log:
         plan, order = plan.in_order_of(None if plan.fresh else find_run(storage))
         run = Run.create_or_resume(storage, plan.config, listing=plan.listing, fresh=plan.fresh, details=plan.details)
+        run.forget_failed(all_of_them=plan.retry_failed)
         session = Session(run, order, lease, log, callbacks)
         session._begin(workers)
         yield session

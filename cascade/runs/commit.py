@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, replace
+from dataclasses import replace
+from logging import getLogger
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from cascade.core.errors import StoreError
 from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.runs.config import Batch
-from cascade.runs.files import LedgerEntry, entry_key, parse_entry, part_bytes, part_key
+from cascade.runs.files import LedgerEntry, entry_bytes, entry_key, parse_entry, part_bytes, part_key
 from cascade.runs.masks import encode_shard, shard_key
 from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, in_classes, schemas
 from cascade.storage import Storage
-from cascade.storage.atomic import json_bytes
 
 if TYPE_CHECKING:
     from cascade.runs.run import Run
+
+logger = getLogger(__name__)
 
 
 def commit(run: Run, batch: Batch, result: BatchResult) -> BatchCounts:
@@ -30,11 +32,10 @@ def commit(run: Run, batch: Batch, result: BatchResult) -> BatchCounts:
     start = perf_counter()
     files = _write_files(run, batch, result)
     counts = replace(result.counts, seconds={**result.counts.seconds, "store": perf_counter() - start})
-    entry = LedgerEntry(counts, files)
-    if storage.create(entry_key(batch.index), json_bytes(asdict(entry))):
+    if storage.create(entry_key(batch.index), entry_bytes(counts, files)):
         return counts
     first = _find_entry(storage, batch)
-    if first is not None and first.files == entry.files:
+    if first is not None and first.files == files:
         return first.counts
     # Another process was first, and other rounding of its engine made its files differ from ours, which now lie
     # there: so the entry must be ours, too.
@@ -55,13 +56,17 @@ def _write_files(run: Run, batch: Batch, result: BatchResult) -> dict[str, str]:
 
 
 def _find_entry(storage: Storage, batch: Batch) -> LedgerEntry | None:
-    """The ledger entry of a batch, or None if it is not done."""
+    """The ledger entry of a batch, or None if there is none or it is damaged: then the batch is not done."""
     key = entry_key(batch.index)
     try:
         data = storage.read(key)
     except FileNotFoundError:
         return None
-    return parse_entry(data, f"{storage.url}/{key}")
+    try:
+        return parse_entry(data, f"{storage.url}/{key}", batch.index)
+    except StoreError as error:
+        logger.warning("%s", error)
+        return None
 
 
 def _check_result(run: Run, batch: Batch, result: BatchResult) -> None:

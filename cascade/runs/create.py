@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -18,14 +20,17 @@ from cascade.runs.files import (
     clear_half_written,
     delete_contents,
     find_run_json,
+    is_whole,
     listing_key,
     now,
     parse_config,
     part_bytes,
+    read_run_json,
+    recorded_files,
+    write_run_json,
 )
-from cascade.runs.masks import create_masks, is_created
+from cascade.runs.masks import create_masks, is_created, metadata
 from cascade.storage import Storage
-from cascade.storage.atomic import json_bytes
 
 _OF_A_FINISHED_RUN = {"finished", "seconds", "counts", "last_session"}
 
@@ -52,8 +57,10 @@ def create_or_resume(
             _check_grown(storage, known, config)
             _grow(storage, migrated, config, listing, details)
         elif header["format_version"] != FORMAT_VERSION:
-            storage.write("run.json", json_bytes(migrated))
-    _prepare(storage, config)
+            write_run_json(storage, migrated)
+        if listing is not None:
+            _restore_listing(storage, config, listing)
+    prepare(storage, config)
 
 
 def _create(storage: Storage, config: RunConfig, listing: pa.Table | None, details: Mapping[str, Any] | None) -> None:
@@ -61,7 +68,7 @@ def _create(storage: Storage, config: RunConfig, listing: pa.Table | None, detai
     _write_listing(storage, config, listing)
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "status": "running", "started": now()}
     header |= {"versions": installed_versions(), "config": asdict(config), "details": dict(details or {})}
-    storage.write("run.json", json_bytes(header))
+    write_run_json(storage, {**header, "files": _listing_files(config, listing)})
 
 
 def _grow(
@@ -73,25 +80,69 @@ def _grow(
 ) -> None:
     """Add inputs to a run with that ``run.json``, which is no longer complete."""
     _write_listing(storage, config, listing)
+    files = {**recorded_files(header), **_listing_files(config, listing)}
     kept = {key: value for key, value in header.items() if key not in _OF_A_FINISHED_RUN}
     kept |= {"status": "running", "config": asdict(config), "details": dict(details or kept.get("details", {}))}
-    storage.write("run.json", json_bytes(kept))
+    write_run_json(storage, {**kept, "files": files})
 
 
-def _prepare(storage: Storage, config: RunConfig) -> None:
-    """Create missing files of a new or killed run, and delete half-written ones."""
+def prepare(storage: Storage, config: RunConfig) -> None:
+    """Create missing or damaged files of a run, and delete half-written ones."""
     clear_half_written(storage)
+    header = read_run_json(storage)
+    files = recorded_files(header)
     n_positions = batches(config.n_exposures, config.batch_size, config.additions)[-1].stop
-    if not is_created(storage, n_positions):
-        create_masks(storage, n_positions, config.batch_size, config.classes)
+    described = metadata(n_positions, config.batch_size, config.classes)
+    if is_created(storage, n_positions) and all(is_whole(storage, key, files.get(key)) for key in described):
+        return
+    # The hashes come last: after a kill in between, the files are those that verify expects of this configuration.
+    create_masks(storage, n_positions, config.batch_size, config.classes)
+    hashes = {key: hashlib.sha256(data).hexdigest() for key, data in described.items()}
+    write_run_json(storage, {**header, "files": {**files, **hashes}})
+
+
+def _listing_parts(config: RunConfig, listing: pa.Table) -> dict[str, pa.Table]:
+    """The inputs that the first call and each addition brought, by key."""
+    sizes = (config.n_exposures - sum(config.additions), *config.additions)
+    starts = accumulate(sizes, initial=0)
+    return {
+        listing_key(k): listing.slice(start, size) for k, (start, size) in enumerate(zip(starts, sizes, strict=False))
+    }
+
+
+def _newest_part(config: RunConfig, listing: pa.Table | None) -> dict[str, bytes]:
+    """What the newest addition, or the first call, brought, as a file by key; none without a listing."""
+    if listing is None:
+        return {}
+    key = listing_key(len(config.additions))
+    return {key: part_bytes(_listing_parts(config, listing)[key])}
 
 
 def _write_listing(storage: Storage, config: RunConfig, listing: pa.Table | None) -> None:
     """Store the inputs of the latest addition, or of the first call."""
-    if listing is not None:
-        n_new = config.additions[-1] if config.additions else config.n_exposures
-        data = part_bytes(listing.slice(len(listing) - n_new))
-        storage.write(listing_key(len(config.additions)), data)
+    for key, data in _newest_part(config, listing).items():
+        storage.write(key, data)
+
+
+def _listing_files(config: RunConfig, listing: pa.Table | None) -> dict[str, str]:
+    """Their hashes, as ``run.json`` keeps them."""
+    return {key: hashlib.sha256(data).hexdigest() for key, data in _newest_part(config, listing).items()}
+
+
+def _restore_listing(storage: Storage, config: RunConfig, listing: pa.Table) -> None:
+    """Write the parts of the list of inputs again that are lost or damaged: the same inputs were given."""
+    header = read_run_json(storage)
+    files = recorded_files(header)
+    lost = {
+        key: part_bytes(part)
+        for key, part in _listing_parts(config, listing).items()
+        if not is_whole(storage, key, files.get(key))
+    }
+    if lost:
+        for key, data in lost.items():
+            storage.write(key, data)
+        hashes = {key: hashlib.sha256(data).hexdigest() for key, data in lost.items()}
+        write_run_json(storage, {**header, "files": {**files, **hashes}})
 
 
 def _check_grown(storage: Storage, known: RunConfig, config: RunConfig) -> None:

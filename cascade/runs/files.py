@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -18,7 +20,7 @@ from cascade.runs.config import RunConfig
 from cascade.runs.masks import FOLDER
 from cascade.runs.tables import SCHEMAS, BatchCounts
 from cascade.storage import Storage
-from cascade.storage.atomic import is_aside, parse_json
+from cascade.storage.atomic import is_aside, json_bytes, parse_json
 
 FORMAT = "ghost-cascade run"
 FORMAT_VERSION = 3
@@ -26,7 +28,7 @@ _WITHOUT_CLASSES = 2
 READABLE_VERSIONS = (_WITHOUT_CLASSES, FORMAT_VERSION)
 """Version 2 does not name the classes of artifact: they are those of the paper."""
 
-_ENTRY = re.compile(r"batch-(\d{5,})\.json")
+_ENTRY = re.compile(r"batch-(\d{5}|[1-9]\d{5,})\.json")  # no number in two ways: its rows would count twice
 _PART = re.compile(r"part-\d{5,}\.parquet")
 _BEFORE_RUN_JSON = {"inputs", "lease", "logs"}
 
@@ -42,10 +44,13 @@ class LedgerEntry:
         Of its exposures and artifacts, and its seconds.
     files
         sha256 of every file of the batch, by key.
+    sha256
+        Of the rest of the entry, see `content_sha256`; None in those of older versions.
     """
 
     counts: BatchCounts
     files: Mapping[str, str]
+    sha256: str | None = None
 
 
 def entry_indices(names: Iterable[str]) -> list[int]:
@@ -56,6 +61,15 @@ def entry_indices(names: Iterable[str]) -> list[int]:
 def part_key(name: str, index: int) -> str:
     """Where the part of a table that a batch writes lies in the run directory."""
     return f"{name}/part-{index:05d}.parquet"
+
+
+def check_sha256(data: bytes, sha256: str | None, name: str) -> None:
+    """Raise StoreError about the file called `name` unless it has the hash that the run recorded."""
+    got = hashlib.sha256(data).hexdigest()
+    if got != sha256:
+        expected = "a file that the run recorded" if sha256 is None else f"sha256 {sha256[:12]}…"
+        msg = f"{name}: expected {expected}, got {got[:12]}…: the file was changed; `cascade verify` says what to do"
+        raise StoreError(msg)
 
 
 def read_part(data: bytes, schema: pa.Schema | None, name: str) -> pa.Table:
@@ -78,14 +92,33 @@ def listing_key(number: int) -> str:
     return f"inputs/part-{number:05d}.parquet"
 
 
-def parse_entry(data: bytes, name: str) -> LedgerEntry:
-    """Parse a ledger entry, or raise StoreError."""
-    content = parse_json(data, name)
+def entry_bytes(counts: BatchCounts, files: Mapping[str, str]) -> bytes:
+    """A ledger entry as it is written."""
+    content = {"counts": asdict(counts), "files": dict(files)}
+    return json_bytes({**content, "sha256": content_sha256(content)})
+
+
+def content_sha256(content: Mapping[str, Any]) -> str:
+    """Hash of a JSON object without its own ``sha256``, in hex."""
+    rest = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def parse_entry(data: bytes, name: str, index: int | None = None) -> LedgerEntry:
+    """Parse a ledger entry, or raise StoreError; with `index`, it must be that of this batch."""
     try:
-        return read_record(LedgerEntry, content, where=f"{name}: invalid ledger entry", error=StoreError)
+        content = parse_json(data, name)
+        entry = read_record(LedgerEntry, content, where=f"{name}: invalid ledger entry", error=StoreError)
+        if entry.sha256 is not None and entry.sha256 != (got := content_sha256(content)):
+            msg = f"{name}: expected content of sha256 {entry.sha256[:12]}…, got {got[:12]}…: the file was changed"
+            raise StoreError(msg)
+        if index is not None and not {part_key(table, index) for table in SCHEMAS} <= set(entry.files):
+            msg = f"{name}: expected the files of batch {index}, got {', '.join(sorted(entry.files)) or 'none'}"
+            raise StoreError(msg)
     except StoreError as error:
-        msg = f"{error}; delete it to process the batch again"
+        msg = f"{error}; `cascade verify --forget` and the same `cascade run` process the batch again"
         raise StoreError(msg) from error
+    return entry
 
 
 def part_bytes(table: pa.Table) -> bytes:
@@ -144,6 +177,28 @@ def read_run_json(storage: Storage) -> dict[str, Any]:
         msg = f"{storage.url}: expected a run directory, got no run.json in it"
         raise StoreError(msg)
     return content
+
+
+def write_run_json(storage: Storage, content: Mapping[str, Any]) -> None:
+    """Write ``run.json``, with a hash of its content."""
+    storage.write("run.json", json_bytes({**content, "sha256": content_sha256(content)}))
+
+
+def recorded_files(run_json: Mapping[str, Any]) -> dict[str, str]:
+    """sha256, by key, of the files that are of no batch; none in a run of an older version."""
+    files = run_json.get("files")
+    if not isinstance(files, dict):
+        return {}
+    return {key: value for key, value in files.items() if isinstance(key, str) and isinstance(value, str)}
+
+
+def is_whole(storage: Storage, key: str, sha256: str | None) -> bool:
+    """Whether a file is there and, if its hash was recorded, has that."""
+    try:
+        data = storage.read(key)
+    except FileNotFoundError:
+        return False
+    return sha256 is None or hashlib.sha256(data).hexdigest() == sha256
 
 
 def parse_config(run_json: Mapping[str, Any], storage: Storage) -> RunConfig:

@@ -15,13 +15,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from logging import getLogger
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from cascade.core.errors import CascadeError, StoreError
+from cascade.core.records import read_record
 from cascade.storage import Storage
 from cascade.storage.atomic import json_bytes, parse_json
 
@@ -31,7 +31,8 @@ EXPIRES_AFTER_S = 120.0
 """A lease that was not renewed for so long may be taken; clocks of machines must agree to within a minute of it."""
 
 _RENEWED_EVERY_S = 20.0
-_NAME = re.compile(r"(\d{8})\.json")
+_MAX_BYTES = 1 << 16
+_NAME = re.compile(r"(\d{8}|[1-9]\d{8,})\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Holder:
 
     def is_live(self) -> bool:
         """Whether the lease is valid: not released, not expired, and its process, if on this machine, alive."""
-        if self.released or time.time() - self.renewed >= EXPIRES_AFTER_S:
+        if self.released or abs(time.time() - self.renewed) >= EXPIRES_AFTER_S:  # a clock far ahead was wrong
             return False
         return not self.kernel or self.kernel != _kernel() or _started(self.pid) == self.started
 
@@ -137,7 +138,7 @@ def hold_lease(storage: Storage) -> Iterator[Lease]:
         If another run holds it.
     """
     number, holder = _newest(storage)
-    mine = Holder(socket.gethostname(), os.getpid(), _kernel(), _started(os.getpid()), uuid4().hex, time.time())
+    mine = _this_process()
     if holder is None or not holder.is_live():
         created = storage.create(_key(number + 1), json_bytes(asdict(mine)))
         if created and _newest(storage)[0] == number + 1:  # not so if this process slept through several leases
@@ -150,13 +151,42 @@ def hold_lease(storage: Storage) -> Iterator[Lease]:
                 lease.release()
             return
         _, holder = _newest(storage)
-    active = time.time() - (holder.renewed if holder else time.time())
+    active = max(time.time() - (holder.renewed if holder else time.time()), 0)
     who = f"{holder.host} (pid {holder.pid})" if holder else "another machine"
     msg = (
         f"{storage.url}: expected no other active run, got one on {who}, active {active:.0f} s ago; wait until "
-        f"it ends (if it was killed: {max(EXPIRES_AFTER_S - active, 0):.0f} s)"
+        f"it ends (if it was killed: {EXPIRES_AFTER_S - active:.0f} s, or `cascade unlock`)"
     )
     raise StoreError(msg)
+
+
+def take_away(storage: Storage) -> Holder | None:
+    """
+    Release the lease of another process, even if its file is damaged; a run that is still active will stop.
+
+    Returns
+    -------
+    Holder or None
+        The holder until then; None if there was none, or the file does not say.
+
+    Raises
+    ------
+    StoreError
+        If its process is alive on this machine.
+    """
+    number = _newest_number(storage)
+    try:
+        _, holder = _newest(storage)
+    except StoreError:
+        holder = None
+    if holder is not None and not holder.is_live():
+        holder = None
+    if holder is not None and holder.kernel and holder.kernel == _kernel():
+        msg = f"{storage.url}: expected no active run, got one on this machine (pid {holder.pid}); end it first"
+        raise StoreError(msg)
+    if number:  # the holder stops when it sees a higher one
+        storage.create(_key(number + 1), json_bytes(asdict(replace(_this_process(), released=True))))
+    return holder
 
 
 def find_holder(storage: Storage) -> Holder | None:
@@ -167,20 +197,32 @@ def find_holder(storage: Storage) -> Holder | None:
 
 def _newest(storage: Storage) -> tuple[int, Holder | None]:
     """The number and holder of the newest lease; 0 and None if there never was one."""
-    numbers = [int(match[1]) for match in map(_NAME.fullmatch, storage.names("lease")) if match]
-    if not numbers:
+    number = _newest_number(storage)
+    if not number:
         return 0, None
-    number = max(numbers)
     name = f"{storage.url}/{_key(number)}"
     try:
-        content: dict[str, Any] = parse_json(storage.read(_key(number)), name)
+        data = storage.read(_key(number), max_bytes=_MAX_BYTES)
     except FileNotFoundError:  # another run has just acquired it and deleted this file
         return _newest(storage)
-    try:
-        return number, Holder(**content)
-    except TypeError as error:
-        msg = f"{name}: expected a lease, got {error}; delete the file if no run is active"
+    except ValueError as error:
+        msg = f"{name}: expected a lease, {error}; `cascade unlock {storage.url}` if no run is active"
         raise StoreError(msg) from error
+    try:
+        return number, read_record(Holder, parse_json(data, name), where=f"{name}: invalid lease", error=StoreError)
+    except StoreError as error:
+        msg = f"{error}; `cascade unlock {storage.url}` if no run is active"
+        raise StoreError(msg) from error
+
+
+def _newest_number(storage: Storage) -> int:
+    """The number of the newest lease; 0 if there never was one."""
+    return max((int(match[1]) for match in map(_NAME.fullmatch, storage.names("lease")) if match), default=0)
+
+
+def _this_process() -> Holder:
+    """The holder of a new lease."""
+    return Holder(socket.gethostname(), os.getpid(), _kernel(), _started(os.getpid()), uuid4().hex, time.time())
 
 
 def _key(number: int) -> str:

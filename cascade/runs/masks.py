@@ -54,6 +54,12 @@ def encode_shard(planes: UInt8Array, batch_size: int) -> bytes:
 
 def create_masks(storage: Storage, n_positions: int, batch_size: int, classes: Sequence[RunClass]) -> None:
     """Write the metadata of an array of (n_positions, 400, 400); shards that are there stay."""
+    for key, data in metadata(n_positions, batch_size, classes).items():
+        storage.write(key, data)
+
+
+def metadata(n_positions: int, batch_size: int, classes: Sequence[RunClass]) -> dict[str, bytes]:
+    """Files that describe an array of (n_positions, 400, 400), by key: the group's first, the array's last."""
     written: dict[str, Buffer] = {}
     zarr.create_group(MemoryStore(written)).create_array(
         _ARRAY,
@@ -70,13 +76,13 @@ def create_masks(storage: Storage, n_positions: int, batch_size: int, classes: S
             "flag_meanings": " ".join(class_.label for class_ in classes),
         },
     )
-    for key, value in written.items():  # the group's first, the array's last
-        storage.write(f"{FOLDER}/{key}", value.to_bytes())
+    return {f"{FOLDER}/{key}": value.to_bytes() for key, value in written.items()}
 
 
 def is_created(storage: Storage, n_positions: int) -> bool:
-    """Whether there is an array of that length."""
+    """Whether there is an array of that length, in its group."""
     try:
+        storage.read(f"{FOLDER}/zarr.json")
         return bool(json.loads(storage.read(_METADATA))["shape"][0] == n_positions)
     except (FileNotFoundError, ValueError, LookupError):
         return False

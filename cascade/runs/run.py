@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -35,6 +36,7 @@ from cascade.runs.config import Batch, RunConfig, batches
 from cascade.runs.create import create_or_resume
 from cascade.runs.files import (
     LedgerEntry,
+    check_sha256,
     clear_half_written,
     entry_indices,
     entry_key,
@@ -46,16 +48,20 @@ from cascade.runs.files import (
     part_key,
     read_part,
     read_run_json,
+    write_run_json,
 )
 from cascade.runs.masks import open_masks
 from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary, schemas
 from cascade.storage import Storage, open_storage
-from cascade.storage.atomic import json_bytes
 
 if TYPE_CHECKING:
     import pandas
     import xarray
     from matplotlib.axes import Axes
+
+logger = getLogger(__name__)
+
+_MISSING = "no such file"  # in the error of a missing file
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +127,13 @@ class Run:
         return batches(self.config.n_exposures, self.config.batch_size, self.config.additions)
 
     def done(self) -> list[int]:
-        """Numbers of the batches in the ledger, rising."""
-        return entry_indices(self.storage.names("ledger"))
+        """Numbers of the batches in the ledger, rising; whether their entries are whole is not looked at."""
+        n_batches = len(self.batches())
+        return [index for index in entry_indices(self.storage.names("ledger")) if index < n_batches]
 
     def pending(self) -> list[Batch]:
-        """Batches that are not in the ledger, in input order."""
-        done = set(self.done())
+        """Batches that are not in the ledger, or whose entry there is damaged, in input order."""
+        done = set(self._whole_entries())
         return [batch for batch in self.batches() if batch.index not in done]
 
     def commit(self, batch: Batch, result: BatchResult) -> BatchCounts:
@@ -157,6 +164,28 @@ class Run:
         """Remove a batch from the ledger, so that it is processed again."""
         self.storage.delete(entry_key(index))
 
+    def forget_failed(self, *, all_of_them: bool = True) -> None:
+        """
+        Remove the batches with failed exposures from the ledger, so that they are processed again.
+
+        Parameters
+        ----------
+        all_of_them : bool
+            False: only those with a file that was missing and is there now.
+        """
+        for index, entry in self._whole_entries().items():
+            if entry.counts.n_failed and (all_of_them or self._has_file_back(index)):
+                self.forget(index)
+
+    def _has_file_back(self, index: int) -> bool:
+        """Whether a file of a batch was missing and is there now; False if its failures cannot be read."""
+        key = part_key("failures", index)
+        try:
+            failures = read_part(self.storage.read(key), SCHEMAS["failures"], key).to_pylist()
+        except (OSError, StoreError):
+            return False
+        return any(_MISSING in row["error"].lower() and Path(row["path"]).is_file() for row in failures)
+
     def finish(self) -> RunSummary:
         """
         Mark the run as complete in ``run.json``, with counts, seconds, versions and the time.
@@ -179,19 +208,18 @@ class Run:
 
     def annotate(self, **values: object) -> None:
         """Write provenance or the outcome into ``run.json``."""
-        self.storage.write("run.json", json_bytes({**read_run_json(self.storage), **values}))
+        write_run_json(self.storage, {**read_run_json(self.storage), **values})
 
     def summary(self) -> RunSummary:
         """
-        Sum up the ledger.
+        Sum up the ledger; a batch whose entry is damaged is not done.
 
         Raises
         ------
         StoreError
-            If a ledger entry or ``run.json`` is damaged.
+            If ``run.json`` is damaged.
         """
-        done = self.done()
-        counts = [entry.counts for entry in self.entries(done)]
+        counts = [entry.counts for entry in self._whole_entries().values()]
         n_batches = len(self.batches())
         status = read_run_json(self.storage)["status"] if len(counts) == n_batches else "running"
         return RunSummary(status, n_batches, len(counts), BatchCounts.total(counts))
@@ -205,11 +233,23 @@ class Run:
         StoreError
             If one is damaged.
         """
+        indices = list(indices)
         keys = [entry_key(index) for index in indices]
-        found = zip(keys, self.storage.read_many(keys), strict=True)
-        return [parse_entry(data, f"{self.storage.url}/{key}") for key, data in found]
+        found = zip(indices, keys, self.storage.read_many(keys), strict=True)
+        return [parse_entry(data, f"{self.storage.url}/{key}", index) for index, key, data in found]
 
-    def table(self, name: str) -> pa.Table:
+    def _whole_entries(self) -> dict[int, LedgerEntry]:
+        """The ledger entries that are not damaged, by batch."""
+        done = self.done()
+        entries = {}
+        for index, data in zip(done, self.storage.read_many(map(entry_key, done)), strict=True):
+            try:
+                entries[index] = parse_entry(data, f"{self.storage.url}/{entry_key(index)}", index)
+            except StoreError as error:
+                logger.info("%s", error)
+        return entries
+
+    def table(self, name: str, *, check: bool = True) -> pa.Table:
         """
         Read a table: the parts of finished batches, in input order.
 
@@ -217,23 +257,29 @@ class Run:
         ----------
         name : str
             ``exposures``, ``artifacts``, ``ccds`` or ``failures``.
+        check : bool
+            Compare the hash of each part with the ledger's; to leave it out saves the reading of the ledger.
 
         Raises
         ------
         StoreError
-            If there is no such table, or a part is missing or damaged.
+            If there is no such table, or a part or its ledger entry is missing or damaged.
         """
-        parts = list(self.parts(name))
+        parts = list(self.parts(name, check=check))
         return pa.concat_tables([schemas(self.config.labels)[name].empty_table(), *parts])
 
-    def parts(self, name: str) -> Iterator[pa.Table]:
+    def parts(self, name: str, *, check: bool = True) -> Iterator[pa.Table]:
         """Read a table as `table` does, a finished batch at a time."""
         if name not in SCHEMAS:
             msg = f"{self.path}: expected a table of {', '.join(SCHEMAS)}, got {name!r}"
             raise StoreError(msg)
-        keys = [part_key(name, index) for index in self.done()]
+        done = self.done()
+        keys = [part_key(name, index) for index in done]
+        entries = self.entries(done) if check else [None] * len(done)
         try:
-            for key, data in zip(keys, self.storage.read_many(keys), strict=True):
+            for key, entry, data in zip(keys, entries, self.storage.read_many(keys), strict=True):
+                if entry is not None:
+                    check_sha256(data, entry.files[key], f"{self.storage.url}/{key}")
                 yield read_part(data, schemas(self.config.labels)[name], f"{self.storage.url}/{key}")
         except OSError as error:
             msg = f"{self.path}: expected a part of the run, got {error}; run `cascade verify`"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,27 +13,40 @@ import pyarrow as pa
 from cascade.core.errors import InputError, StoreError
 from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
 from cascade.runs.config import Batch
-from cascade.runs.files import LedgerEntry, part_key, read_part
-from cascade.runs.masks import read_planes, shard_key
+from cascade.runs.create import prepare
+from cascade.runs.files import (
+    LedgerEntry,
+    content_sha256,
+    entry_indices,
+    entry_key,
+    is_whole,
+    part_key,
+    read_part,
+    read_run_json,
+    recorded_files,
+)
+from cascade.runs.masks import FOLDER as MASKS
+from cascade.runs.masks import metadata, read_planes, shard_key
 from cascade.runs.rows import row_mask
 from cascade.runs.run import Run
 from cascade.runs.tables import SCHEMAS, schemas
+from cascade.storage.atomic import is_aside
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A batch in the ledger whose files differ from what was written: its number, and the problem."""
+    """Files that differ from what was written: the number of their batch, or None for the run; and the problem."""
 
-    batch: int
+    batch: int | None
     problem: str
 
 
 def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> list[Damage]:
     """
-    Verify the finished batches of a run.
+    Verify a run, except its log.
 
-    Files must have the hashes of the ledger; every exposure its one row, with the path that was given; statuses,
-    artifacts, CCDs, failures and mask planes must agree. Pending batches are not damage.
+    Files must have the hashes of the ledger and of ``run.json``; every exposure its one row, with the path that was
+    given; statuses, artifacts, CCDs, failures and mask planes must agree. Pending batches are not damage.
 
     Parameters
     ----------
@@ -45,7 +58,7 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
     Returns
     -------
     list of Damage
-        By batch; empty if there is no damage.
+        Those of the run, then by batch; empty if there is no damage.
 
     Raises
     ------
@@ -54,19 +67,20 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
     OutageError
         If the store is unavailable.
     """
+    damages = _verify_run_files(run)
+    described = not any(damage.problem.startswith(MASKS) for damage in damages)
     try:
         paths = run.listing()["path"]
-    except StoreError:  # a run of predictions has no list
+    except StoreError:  # a run of predictions has no list; one that is lost was found above
         paths = None
     known = {batch.index: batch for batch in run.batches()}
-    damages = []
-    for index in run.done():
+    for index in entry_indices(run.storage.names("ledger")):
         batch = known.get(index)
         try:
             if batch is None:
                 msg = f"expected a batch below {len(known)}"
                 raise StoreError(msg)
-            _verify_batch(run, batch, paths)
+            _verify_batch(run, batch, paths, with_planes=described)
         except (StoreError, InputError, OSError, ValueError, KeyError) as error:
             damages.append(Damage(index, str(error) or repr(error)))
         if on_batch is not None and batch is not None:
@@ -74,8 +88,46 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
     return damages
 
 
-def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None) -> None:
-    """Raise StoreError if a batch is damaged."""
+def forget_damages(run: Run, damages: Iterable[Damage]) -> None:
+    """
+    Remove damaged batches and other files from the ledger, and create the metadata of the masks again.
+
+    A lost list of inputs is restored by the next `Run.create_or_resume` with the same inputs.
+    """
+    for index in {damage.batch for damage in damages if damage.batch is not None}:
+        run.forget(index)
+    for key in _strangers(run):
+        run.storage.delete(key)
+    prepare(run.storage, run.config)
+    run.annotate()  # with a new hash: the ledger does not depend on it
+
+
+def _verify_run_files(run: Run) -> list[Damage]:
+    """Damage of the files that belong to no batch."""
+    header = read_run_json(run.storage)
+    problems = [f"{key}: expected the entry of a batch, got another file" for key in _strangers(run)]
+    expected = header.get("sha256")
+    if expected is not None and expected != content_sha256(header):
+        problems.append(f"run.json: expected content of sha256 {str(expected)[:12]}…, got another: it was changed")
+    files = recorded_files(header)
+    described = metadata(run.batches()[-1].stop, run.config.batch_size, run.config.classes)
+    for key in sorted({*files, *described}):
+        written = key in described and is_whole(run.storage, key, hashlib.sha256(described[key]).hexdigest())
+        if not written and not is_whole(run.storage, key, files.get(key)):
+            mended = "the same `cascade run`" if key.startswith("inputs/") else "`cascade verify --forget`"
+            problems.append(f"{key}: expected the file that the run wrote, got none or another; {mended} restores it")
+    return [Damage(None, problem) for problem in problems]
+
+
+def _strangers(run: Run) -> list[str]:
+    """Files in the ledger that are named like no entry of a batch."""
+    names = [name for name in run.storage.names("ledger") if not is_aside(name)]
+    entries = set(map(entry_key, entry_indices(names)))
+    return [key for key in (f"ledger/{name}" for name in names) if key not in entries]
+
+
+def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None, *, with_planes: bool) -> None:
+    """Raise StoreError if a batch is damaged; without the metadata of the masks, planes are not decoded."""
     (entry,) = run.entries([batch.index])
     content = _verified_files(run, batch, entry)
     tables = {}
@@ -96,6 +148,8 @@ def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None) -> None
     counts = entry.counts
     rows = (len(statuses), len(of["ghosted"]), len(of["failed"]), tables["artifacts"].num_rows)
     _expect("counts", (counts.n_exposures, counts.n_ghosted, counts.n_failed, counts.n_artifacts), rows)
+    if not with_planes:
+        return
     planes = read_planes(run.storage, batch.start, batch.stop)
     wrong = np.flatnonzero((planes != _drawn(run, batch, tables["artifacts"])).any(axis=(1, 2)))
     _expect("masks that differ from the artifacts", [], (batch.start + wrong).tolist())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -31,6 +32,7 @@ BATCH = 32
 """Exposures drawn by one task and written as one Zarr shard; no result depends on it."""
 
 _MARK = "season.json"
+_UNFINISHED = "{}"  # in the mark, until the season is complete
 _VIA, _COCO, _EXPOSURES, _TRUTH = "via.json", "coco.json", "exposures.parquet", "truth.parquet"
 
 Format = Literal["zarr", "jpeg"]
@@ -84,6 +86,7 @@ def write_season(
     *,
     format: Format = "zarr",
     n_workers: int = 1,
+    fresh: bool = False,
     advance: Callable[[int], None] = lambda _: None,
 ) -> None:
     """
@@ -93,24 +96,27 @@ def write_season(
     ----------
     season : Season
     out : Path
-        Folder to write; one of an earlier call is overwritten. It gets ``previews.zarr`` or ``previews/*.jpg``,
+        Folder to write, which may hold what a killed call left. It gets ``previews.zarr`` or ``previews/*.jpg``,
         ``via.json``, ``coco.json``, ``exposures.parquet``, ``truth.parquet`` and ``season.json``.
     format : {"zarr", "jpeg"}
         Of the previews.
     n_workers : int
         Processes; the output does not depend on it.
+    fresh : bool
+        Delete an earlier season in `out`, and nothing else.
     advance : callable
         Called after each batch with the number of exposures written.
 
     Raises
     ------
     ConfigError
-        If `out` holds anything else, or `season.n_exposures` or `n_workers` is not positive.
+        If `out` holds anything else, or a season that is not to be deleted, or `season.n_exposures` or `n_workers` is
+        not positive.
     """
     if season.n_exposures < 1 or n_workers < 1:
         msg = f"simulate: expected one or more exposures and workers, got {season.n_exposures}, {n_workers}"
         raise ConfigError(msg)
-    _claim(out)
+    _claim(out, fresh=fresh)
     write = _zarr_writer(out, season) if format == "zarr" else _jpeg_writer(out)
     pages = _Pages()
     start = 0
@@ -128,17 +134,22 @@ def write_season(
     _write_json(out / _MARK, {**asdict(season), "format": format, "versions": installed_versions()})
 
 
-def _claim(out: Path) -> None:
-    """Create the folder or clear one of an earlier season; refuse any other."""
+def _claim(out: Path, *, fresh: bool) -> None:
+    """Create the folder, or clear that of a killed call or, if asked for, of a season; refuse any other."""
     names = {_MARK, _VIA, _COCO, _EXPOSURES, _TRUTH, "previews", "previews.zarr", "gallery.png"}
     found = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if (out.exists() and not out.is_dir()) or (found and _MARK not in found) or found - names:
         msg = f"{out}: expected a new folder or that of an earlier season; choose another --out"
         raise ConfigError(msg)
+    if found and not fresh and (out / _MARK).read_text(encoding="utf-8").strip() != _UNFINISHED:
+        msg = f"{out}: expected a new folder, got an earlier season; choose another --out, or --fresh to delete it"
+        raise ConfigError(msg)
     out.mkdir(parents=True, exist_ok=True)
-    (out / _MARK).write_text("{}\n", encoding="utf-8")
-    for path in (out / "previews").glob("D*.jpg"):
-        path.unlink()
+    (out / _MARK).write_text(f"{_UNFINISHED}\n", encoding="utf-8")
+    for path in (*(out / "previews").glob("D*.jpg"), *(out / name for name in (_VIA, _COCO, _EXPOSURES, _TRUTH))):
+        path.unlink(missing_ok=True)
+    if "previews.zarr" in found:
+        shutil.rmtree(out / "previews.zarr")
 
 
 def _batches(season: Season, n_workers: int) -> Iterator[list[SimulatedExposure]]:

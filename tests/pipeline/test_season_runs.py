@@ -256,7 +256,7 @@ def rewritten(run, index, name, change):
     """Change a part, with the hash in the ledger, as a bug would."""
     import hashlib
 
-    from cascade.runs.files import part_bytes, part_key, read_part
+    from cascade.runs.files import content_sha256, part_bytes, part_key, read_part
 
     key = part_key(name, index)
     data = part_bytes(change(read_part(run.storage.read(key), SCHEMAS[name], key)))
@@ -264,7 +264,7 @@ def rewritten(run, index, name, change):
     path = run.path / "ledger" / f"batch-{index:05d}.json"
     entry = json.loads(path.read_text())
     entry["files"][key] = hashlib.sha256(data).hexdigest()
-    path.write_text(json.dumps(entry))
+    path.write_text(json.dumps(entry | {"sha256": content_sha256(entry)}))
 
 
 DAMAGES = {
@@ -292,7 +292,7 @@ DAMAGES = {
     ),
     "no class": (
         lambda run: rewritten(run, 1, "artifacts", lambda t: t.set_column(3, t.schema.field(3), [["cat"] * len(t)])),
-        "artifact class: expected one of",
+        "classes that the run does not have: expected",
     ),
 }  # fmt: skip
 
@@ -307,8 +307,6 @@ def test_damage_is_found_and_mended(kind, run, night):
     assert message in found.problem
     result = invoke("verify", run.path)
     assert result.exit_code == 1
-    if kind == "bad entry":
-        return
     assert f"batch 1: {found.problem}" in result.output
     assert "1 of 3 batches are damaged; `cascade verify --forget` and the same `cascade run`" in result.output
     assert invoke("verify", run.path, "--forget", "--quiet").exit_code == 0
@@ -350,3 +348,31 @@ def test_workers_are_queued_on_a_batch_system(night, run, tmp_path):
     queued = open_run(tmp_path / "queued")
     for name in SCHEMAS:
         assert queued.table(name).equals(run.table(name))
+
+
+def test_failed_exposures_are_processed_again_if_asked_for(night, tmp_path):
+    bad = night / "D00000033.png"
+    bad.write_bytes(b"")
+    run = run_stub(night, tmp_path / "run", batch_size=8)
+    others = {path: path.stat().st_mtime_ns for path in run.path.glob("ledger/*0000[01].json")}
+    add(night, 33)
+    assert run_stub(night, tmp_path / "run", batch_size=8).summary().counts.n_failed == 1
+    result = invoke("run", night, "--stub", "--out", tmp_path / "run", "--batch", 8, "--quiet", "--retry-failed")
+    assert result.exit_code == 0, result.output
+    assert "21 exposures (16 done before)" in result.output
+    assert (run.summary().status, run.summary().counts.n_failed) == ("complete", 0)
+    assert {path: path.stat().st_mtime_ns for path in others} == others
+    assert verify_run(run) == []
+
+
+def test_file_that_was_missing_and_is_back_is_processed_again(night, tmp_path):
+    names = sorted(night.iterdir())
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path\n" + "".join(f"{name}\n" for name in names))
+    names[11].rename(tmp_path / "away")
+    assert run_stub(manifest, tmp_path / "run", batch_size=8).summary().counts.n_failed == 1
+    assert run_stub(manifest, tmp_path / "run", batch_size=8).summary().counts.n_failed == 1
+    (tmp_path / "away").rename(names[11])
+    run = run_stub(manifest, tmp_path / "run", batch_size=8)
+    assert (run.summary().status, run.summary().counts.n_failed) == ("complete", 0)
+    assert verify_run(run) == []

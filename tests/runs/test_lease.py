@@ -46,7 +46,10 @@ def test_second_holder_is_refused_until_the_first_is_done(storage):
 
 def test_lease_of_another_machine_counts_until_it_expires(storage):
     write(storage, 3)
-    with pytest.raises(StoreError, match=r"got one on far \(pid 7\), active 0 s ago; .* \(if it was killed: 1\d\d s\)"):
+    with pytest.raises(
+        StoreError,
+        match=r"got one on far \(pid 7\), active 0 s ago; .* \(if it was killed: 1\d\d s, or `cascade unlock`\)",
+    ):
         hold_lease(storage).__enter__()
     write(storage, 3, renewed=time.time() - module.EXPIRES_AFTER_S)
     with hold_lease(storage):
@@ -116,5 +119,7 @@ def test_one_of_two_that_see_it_free_gets_it(tmp_path, monkeypatch):
 def test_damaged_lease_is_named(tmp_path):
     storage = open_storage(tmp_path)
     storage.write("lease/00000001.json", b'{"moon": 1}')
-    with pytest.raises(StoreError, match=r"lease/00000001.json: expected a lease, got .*delete the file"):
+    with pytest.raises(
+        StoreError, match=r"lease/00000001.json: invalid lease: .*moon.*; `cascade unlock .*` if no run is active"
+    ):
         find_holder(storage)

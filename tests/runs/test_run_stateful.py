@@ -229,7 +229,8 @@ class RunDirectory(RuleBasedStateMachine):
         grown, additions = self.kinds + kinds, (*self.additions, len(kinds))
         storage = DyingStorage(self.folder, *death)
         try:
-            self.run = self.open(storage, grown, additions)
+            self.open(storage, grown, additions)
+            self.run = open_run(self.folder)  # on a storage that no longer dies
         except KilledError:
             self.run = None
         if "run.json" in storage.changed:

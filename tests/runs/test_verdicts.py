@@ -25,6 +25,7 @@ from cascade.runs.verdicts import (
     reviewed_tables,
     standing,
     subject,
+    verdict_log,
 )
 from cascade.storage import open_storage
 
@@ -308,3 +309,25 @@ def test_runs_on_object_stores_have_no_log():
     assert read_verdicts(storage) == []
     with pytest.raises(ConfigError, match="expected a run on a disk"):
         log_folder(storage)
+
+
+def test_log_in_a_folder_that_cannot_be_written_is_read(run, monkeypatch):
+    anna = Reviewer(run, "anna")
+    with sqlite3.connect(run.storage.folder / "verdicts.sqlite") as reading:  # keeps the newest in the -wal file
+        reading.execute("SELECT count(*) FROM verdicts").fetchone()
+        anna("accept", 2)
+        expected = read_verdicts(run.storage)
+        read = verdict_log._all_verdicts
+
+        def refusing(path):
+            if path.parent == run.storage.folder.absolute():
+                msg = "attempt to write a readonly database"
+                raise sqlite3.OperationalError(msg)
+            return read(path)
+
+        monkeypatch.setattr(verdict_log, "_all_verdicts", refusing)
+        with pytest.raises(StoreError, match="expected a log of verdicts, got attempt to write a readonly"):
+            read_verdicts(run.storage)
+        monkeypatch.setattr(verdict_log.os, "access", lambda _path, _mode: False)
+        assert [verdict.action for verdict in read_verdicts(run.storage)] == ["accept"]
+        assert read_verdicts(run.storage) == expected

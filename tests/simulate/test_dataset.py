@@ -104,7 +104,7 @@ def test_workers_change_nothing(tmp_path):
 
 def test_jpegs_keep_their_looks_and_are_replaced(tmp_path, drawn):
     write_season(Season(2, 0.5, 1), tmp_path / "season", format="jpeg")
-    write_season(Season(1, 0.67, 3), tmp_path / "season", format="jpeg")
+    write_season(Season(1, 0.67, 3), tmp_path / "season", format="jpeg", fresh=True)
     files = sorted((tmp_path / "season" / "previews").iterdir())
     assert [file.name for file in files] == ["D00900001.jpg"]
     expected = Season(1, 0.67, 3).draw(0, Simulator()).image
@@ -116,6 +116,29 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ConfigError, match="expected a new folder or that of an earlier season"):
         write_season(SEASON, tmp_path)
+
+
+def test_an_earlier_season_is_not_deleted_without_asking(tmp_path):
+    out = tmp_path / "season"
+    write_season(Season(2, 0.5, 1), out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=r"expected a new folder, got an earlier season; .* --fresh to delete it"):
+        write_season(Season(1, 0.67, 3), out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+    write_season(Season(1, 0.67, 3), out, format="jpeg", fresh=True)
+    assert [path.name for path in sorted((out / "previews").iterdir())] == ["D00900001.jpg"]
+    assert not (out / "previews.zarr").exists()
+
+
+def test_what_a_killed_call_left_is_drawn_anew(tmp_path):
+    def killed(_n: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_season(Season(2, 0.5, 1), tmp_path, advance=killed)
+    write_season(Season(2, 0.5, 1), tmp_path)
+    assert len(open_inputs(tmp_path / "previews.zarr")) == 2
 
 
 @pytest.mark.parametrize(("n_exposures", "n_workers"), [(0, 1), (1, 0)])
