@@ -1,12 +1,13 @@
 """Tests of cascade.pipeline.dask."""
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from fakes import CLEAN, FakeLoader, FakeReader, FakeScreener, FakeSegmenter, config, new_run
 
 from cascade.camera import Camera
@@ -221,3 +222,46 @@ def test_local_workers_keep_the_memory_of_previews(monkeypatch):
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
     with clusters.connect(Workers(1)) as client:
         assert list(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == [None]
+
+
+def test_client_without_the_certificate_of_the_run_is_refused(tmp_path, monkeypatch):
+    """What another account of the machine would try: to run code through the ports that are open."""
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    (folder / "multiprocessing.py").write_text(f"open({str(tmp_path / 'TRACE')!r}, 'w').close()\nraise SystemExit\n")
+    monkeypatch.chdir(folder)
+    with clusters.connect(Workers(1)) as client:
+        info = client.scheduler_info(n_workers=-1)
+        addresses = [info["address"], *info["workers"], *(worker["nanny"] for worker in info["workers"].values())]
+        assert all(address.startswith("tls://127.0.0.1:") for address in addresses)
+        assert client.dashboard_link.startswith("http://127.0.0.1:")
+        for address in addresses:
+            for scheme in ("tcp", "tls"):
+                other = address.replace("tls", scheme)
+                with pytest.raises((OSError, TypeError)), Client(other, timeout=1, set_as_default=False) as stranger:
+                    stranger.run_on_scheduler(os.getpid)
+    assert not (tmp_path / "TRACE").exists()  # nor did workers import from the current folder
+
+
+@pytest.mark.parametrize("kind", clusters.JOB_QUEUES)
+def test_queued_workers_speak_tls_and_show_nothing_to_others(kind, tmp_path, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with clusters.job_cluster(kind) as cluster:
+        script = cluster.job_script()
+        (secrets,) = tmp_path.glob(".cascade-tls-*")
+        assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+        assert cluster.scheduler_address.startswith("tls://")
+        dashboard = cluster.scheduler.http_server
+        assert {s.getsockname()[0] for s in dashboard._sockets.values()} == {"127.0.0.1"}
+        key = f"--tls-key {secrets}/tls_worker_key.pem"
+        assert all(word in script for word in ("--protocol tls://", key, " -P -m ", "--no-dashboard"))
+    assert not secrets.exists()
+
+
+def test_queue_without_a_folder_for_certificates_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    message = "none: expected a folder for certificates, .*jobqueue.slurm.shared-temp-directory, got No such file"
+    with pytest.raises(ConfigError, match=message), clusters.job_cluster("slurm"):
+        pass
