@@ -12,12 +12,14 @@ from cascade.cli.status import RunArgument
 def review(
     run: RunArgument,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; with one that other machines reach, a token is needed.")
+        str, typer.Option(help="Address to listen at; 0.0.0.0 for other machines to reach it, by plain HTTP.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
 ) -> None:
     """
     Serve a page for one or several reviewers; every verdict is saved at once in RUN/verdicts.sqlite.
+
+    The address that is printed holds a token, without which nobody gets in; whoever is given it can judge.
 
     Example: cascade review RUN, then cascade veto RUN --reviewed --out veto.csv
     """
