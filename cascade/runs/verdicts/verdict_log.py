@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cascade.core.artifact import Artifact
@@ -345,14 +347,28 @@ def read_verdicts(storage: Storage) -> list[Verdict]:
     path = storage.folder.absolute() / FILE
     check_plain(path)
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT_S)) as connection:
-            restrict(connection)
-            check_schema(connection, path)
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM verdicts ORDER BY id")
-            return [_verdict(row, path) for row in rows]
+        try:
+            return _all_verdicts(path)
+        except sqlite3.OperationalError:
+            if os.access(path.parent, os.W_OK):
+                raise
+        with TemporaryDirectory() as aside:  # SQLite writes beside a log even to read it, which this folder refuses
+            for file in (path, path.with_name(f"{FILE}-wal")):
+                if file.is_file():
+                    shutil.copyfile(file, Path(aside, file.name))
+            return _all_verdicts(Path(aside, FILE))
     except sqlite3.Error as error:
         msg = f"{path}: expected a log of verdicts, got {error}"
         raise StoreError(msg) from error
+
+
+def _all_verdicts(path: Path) -> list[Verdict]:
+    """The verdicts of a log, in the order they were given."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT_S)) as connection:
+        restrict(connection)
+        check_schema(connection, path)
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM verdicts ORDER BY id")
+        return [_verdict(row, path) for row in rows]
 
 
 def _verdict(row: tuple[Any, ...], path: Path) -> Verdict:
