@@ -2,7 +2,8 @@
 What a storage can do: a place for files, a folder on disk or a prefix of an object store.
 
 A file appears whole or not at all in every storage. Missing files raise FileNotFoundError and refused ones
-PermissionError; an object store that fails is retried for a while, and then OutageError says so.
+PermissionError; an object store that fails is retried for a while, and then OutageError says so, or ObjectError if the
+store fails on the one object alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from zarr.storage import StorePath
 
 T = TypeVar("T")
+
+
+class ObjectError(OSError):
+    """An object store always fails on one object, but is there for others."""
 
 
 class Storage(Protocol):

@@ -77,6 +77,8 @@ _KINDS = {
     ),
 }  # fmt: skip
 
+_USER = re.compile(r"://[^/?#\s]*@")
+
 URL_START = f"^(?:{'|'.join(_KINDS)})://"
 """Regular expression of how URLs begin, which Arrow takes, too."""
 
@@ -99,7 +101,7 @@ def split_url(url: str) -> tuple[str, str]:
     found = re.fullmatch(f"([a-z0-9]+://{kind.bucket})(?:/(.*))?", url)
     key = "" if found is None else (found[2] or "").rstrip("/")
     if found is None or any(part in ("", ".", "..") for part in key.split("/") if key):
-        msg = f"{url}: expected {kind.form}, got another form"
+        msg = f"{without_password(url)}: expected {kind.form}, got another form"
         raise ConfigError(msg)
     return found[1], key
 
@@ -135,5 +137,10 @@ def connect(url: str) -> ObjectStore:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of the store says, without its debug dump."""
-    return str(error).split("\n", 1)[0].strip() or type(error).__name__
+    """What an error of the store says, without its debug dump and without passwords."""
+    return without_password(str(error).split("\n", 1)[0].strip()) or type(error).__name__
+
+
+def without_password(text: str) -> str:
+    """A text in whose URLs what names a user and a password is replaced by an ellipsis."""
+    return _USER.sub("://…@", text)

@@ -22,6 +22,7 @@ from cascade.runs.config import batches
 from cascade.runs.run import Run, open_run
 from cascade.runs.tables import SCHEMAS, BatchCounts
 from cascade.storage.local import LocalStorage
+from cascade.storage.object_store import ObjectStorage
 
 CAMERA = Camera.decam()
 
@@ -175,6 +176,27 @@ def test_batch_whose_result_went_away_with_its_worker_is_done_again():
     client = LargeCluster("finished", "lost")
     assert len(dispatched(client, 3)) == 3
     assert [key.rsplit("-", 1)[0] for key in client.keys] == [f"cascade-batch-{k}" for k in (0, 1, 2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("error", "storage"),
+    [
+        (PermissionError(13, "refused"), LocalStorage(Path("run"))),
+        (PermissionError(13, "refused"), ObjectStorage("s3://bucket/run")),
+        (FileNotFoundError(2, "no such bucket"), ObjectStorage("s3://bucket/run")),
+    ],
+)
+def test_refusal_or_missing_bucket_is_an_error_at_once(error, storage):
+    class Refused(PromisedBatch):
+        def result(self):
+            raise error
+
+    client = LargeCluster()
+    client.submit = lambda *_, key: Refused(key, "error")
+    job = Job(storage, FakeLoader(), CAMERA)
+    dispatcher = Dispatcher(client, FakeReader(((1, CLEAN),)), job, on_batch=print, on_event=print)
+    with pytest.raises(type(error), match=error.strerror):
+        dispatcher.run(batches(1, 1))
 
 
 def test_error_of_a_whole_batch_is_raised_as_it_was_and_the_run_can_be_resumed(tmp_path, serial, scheduler):
