@@ -16,6 +16,8 @@ from cascade.inputs import open_inputs
 from cascade.networks.models import DEFAULT_MODELS, find_model
 from cascade.simulate import simulate_exposure
 
+pytestmark = pytest.mark.slow
+
 N = 32
 
 

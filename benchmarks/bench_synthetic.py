@@ -1,6 +1,9 @@
 """Smoke test of the evaluation on synthetic exposures."""
 
+import pytest
 from PIL import Image
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_evaluation_measures_and_draws(tmp_path):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cascade.runs.run import Run, open_run
     from cascade.veto import VetoRule, veto_rows, write_veto
 
+    __version__: str
+
 _HOME = {
     "Artifact": "core.artifact",
     "Camera": "camera",
@@ -60,7 +62,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """Import a public name when it is first asked for."""
+    """Import a public name when it is first asked for, and look up the version."""
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("ghost-cascade")
     if name not in _HOME:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

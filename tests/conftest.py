@@ -27,6 +27,16 @@ REPOSITORY = Path(__file__).parents[1]
 # Some benchmarks have a small version among the tests.
 sys.path.append(str(REPOSITORY / "benchmarks"))
 
+_SLOW_FIXTURES = {"zoo"}
+"""Fixtures that build networks to run: a test that asks for one is marked as slow."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
 
 @pytest.fixture
 def real_data() -> Path:
@@ -81,7 +91,9 @@ def reader(request, tmp_path) -> Reader:
 
 @pytest.fixture(scope="session")
 def _s3_server() -> Iterator[tuple[FlakyS3, str]]:
-    """A server on this machine."""
+    """A server on this machine, or a skip where the extra `s3` is not installed."""
+    for package in ("moto", "obstore"):
+        pytest.importorskip(package)
     from s3_server import serve
 
     with serve() as served:

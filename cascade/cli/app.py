@@ -1,4 +1,4 @@
-"""The commands, their help and what they do with errors."""
+"""The commands, their help and error handling."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+import cascade
 from cascade.cli.bench import bench_app
 from cascade.cli.calibrate import calibrate
 from cascade.cli.demo import demo
@@ -36,11 +37,11 @@ class ErrorLineGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("error: interrupted; `cascade run` and `cascade train` go on where they stopped", err=True)
+            typer.echo("error: interrupted; `cascade run` and `cascade train` resume where they stopped", err=True)
             raise typer.Exit(130) from None
         except Exception as error:
             # Typer's own, such as a usage error, carry their exit status; recent versions ship a Click of their own.
-            # It also knows what to do when the reader of a pipe is gone.
+            # It also handles a closed pipe.
             passed_on = isinstance(error, typer.Abort | BrokenPipeError) or hasattr(error, "exit_code")
             if passed_on or ctx.params["debug"]:
                 raise
@@ -49,7 +50,7 @@ class ErrorLineGroup(TyperGroup):
 
 
 def _line(error: Exception) -> str:
-    """One line for a person."""
+    """The error on one line."""
     text = " ".join(str(error).split())
     if isinstance(error, CascadeError | OSError):
         return text
@@ -67,9 +68,19 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    """End with the version, if it was asked for."""
+    if asked:
+        typer.echo(f"cascade {cascade.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     handler = TerminalHandler(sys.stderr, debug=debug)
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler], force=True)

@@ -1,4 +1,4 @@
-"""`cascade bench`: studies of what screening first buys and costs, and of how near everything is to the machine."""
+"""`cascade bench`: studies of the gain and loss of screening first, and of efficiency against the hardware's limits."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure the cascade: speed, 
 Out = Annotated[Path, typer.Option(help="Folder for the JSON, the Markdown table and the figure.")]
 Scale = Annotated[
     float,
-    typer.Option(min=0.001, help="Of the numbers of exposures: 1 is the full study, 0.01 takes seconds to a minute."),
+    typer.Option(min=0.001, help="Scales the numbers of exposures: 1 is the full study, 0.01 takes about a minute."),
 ]
 PoolFolder = Annotated[
     Path | None,
-    typer.Option("--pool", help="Keep the drawn exposures here for the next time; default: draw them anew."),
+    typer.Option("--pool", help="Folder that caches the simulated exposures; default: simulate them again."),
 ]
 ScreenModel = Annotated[str | None, typer.Option("--screen", help="Screening model; default that of `cascade run`.")]
 SegmentModel = Annotated[str | None, typer.Option("--segment", help="Segmenting model; default that of `cascade run`.")]
@@ -66,7 +66,7 @@ def roofline(
     quiet: Quiet = False,
 ) -> None:
     """
-    Compare networks with matrix products and plain convolutions, on every engine and precision there is.
+    Compare networks with matrix products and plain convolutions, on every available engine and precision.
 
     Example: cascade bench roofline --out benchmarks/results --pool pool
     """
@@ -101,10 +101,10 @@ def scaling(
 def real(
     out: Out,
     segment_folds: Annotated[
-        Path | None, typer.Option(help="What `cascade train segment --cross-validate` wrote, for an honest row.")
+        Path | None, typer.Option(help="Output of `cascade train segment --cross-validate`, for a cross-validated row.")
     ] = None,
     screen_folds: Annotated[
-        Path | None, typer.Option(help="What `cascade train screen --cross-validate` wrote; goes with --segment-folds.")
+        Path | None, typer.Option(help="Output of `cascade train screen --cross-validate`; needs --segment-folds.")
     ] = None,
     screen: ScreenModel = None,
     segment: SegmentModel = None,
@@ -112,7 +112,7 @@ def real(
     quiet: Quiet = False,
 ) -> None:
     """
-    Compare the cascade, Mask R-CNN alone and people on the annotated real exposures under $CASCADE_DATA.
+    Compare the cascade, Mask R-CNN alone and human annotators on the annotated real exposures under $CASCADE_DATA.
 
     Example: cascade bench real --out benchmarks/results --segment-folds runs/segment-cv --screen-folds runs/screen-cv
     """
@@ -121,7 +121,7 @@ def real(
     from cascade.training.config import data_root
 
     if screen_folds is not None and segment_folds is None:
-        msg = "--screen-folds goes with --segment-folds"
+        msg = "--screen-folds: expected --segment-folds, too"
         raise typer.BadParameter(msg)
     if not (data_root() / IMAGES).is_dir():
         typer.echo(f"SKIPPED: no {IMAGES} under $CASCADE_DATA; nothing was measured or written", err=True)
@@ -142,7 +142,7 @@ def _measure(
     scale: float,
     quiet: bool,
 ) -> None:
-    """Measure on drawn exposures, and write."""
+    """Run a study on simulated exposures, and write its files."""
     about = _provenance(networks)
     with _pool(pool) as folder:
         found = study(networks, folder, scale=scale, progress=_progress(quiet))
@@ -159,7 +159,7 @@ def _networks(screen: str | None, segment: str | None, engine: str) -> Networks:
 
 @contextmanager
 def _pool(folder: Path | None) -> Iterator[Path]:
-    """The folder of drawn exposures, or one that goes away."""
+    """The folder of simulated exposures, or a temporary one."""
     if folder is not None:
         yield folder
         return
@@ -168,7 +168,7 @@ def _pool(folder: Path | None) -> Iterator[Path]:
 
 
 def _progress(quiet: bool) -> Progress:
-    """Print a line for each measurement, as they take minutes."""
+    """Print a line for each measurement, which takes minutes."""
     from time import monotonic
 
     started = monotonic()
@@ -181,7 +181,7 @@ def _progress(quiet: bool) -> Progress:
 
 
 def _provenance(networks: Networks) -> dict[str, Any]:
-    """Where and when the study begins."""
+    """Machine and time of the study."""
     import sys
 
     from cascade.bench.study import provenance

@@ -1,4 +1,4 @@
-"""`cascade calibrate`: labelled exposures in, probabilities and a threshold with a promised recall out."""
+"""`cascade calibrate`: labelled exposures in, probabilities and a threshold with a guaranteed recall out."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ _RECALL = 0.99
 
 
 def calibrate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory in which the labelled exposures are.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory with the labelled exposures.")],
     truth: Annotated[
         Path, typer.Option(help="Labels: .csv or .parquet with expnum and ghosted, or VIA annotations (.json).")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the calibrated copy of the screen.")],
     recall: Annotated[
         list[float] | None,
-        typer.Option(min=0.01, max=0.9999, help="Recall to promise, default 0.99; may be given several times."),
+        typer.Option(min=0.01, max=0.9999, help="Recall to guarantee, default 0.99; may be given several times."),
     ] = None,
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Confidence of the promise.")] = 0.95,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Confidence of the guarantee.")] = 0.95,
     prevalence: Annotated[
         float | None,
         typer.Option(min=0.0001, max=0.9999, help="Share of ghosted exposures in the survey; default: of the labels."),
     ] = None,
-    default: Annotated[bool, typer.Option("--default", help="Make the first one's threshold the model's own.")] = False,
+    default: Annotated[
+        bool, typer.Option("--default", help="Make the first recall's threshold the model's default.")
+    ] = False,
     models_dir: ModelsDir = None,
 ) -> None:
     """
     Calibrate the screen of a run on labelled exposures.
 
-    Its scores become probabilities, and `cascade run --screen OUT --recall 0.99` flags from the threshold that keeps
-    that recall, with the confidence asked for, on exposures like the labelled ones.
+    Its scores become probabilities, and `cascade run --screen OUT --recall 0.99` flags at the threshold that guarantees
+    that recall, at the given confidence, on exposures like the labelled ones.
 
     Example: cascade calibrate RUN --truth labels.csv --recall 0.99 --out my-screen
     """
@@ -49,7 +51,7 @@ def calibrate(
         raise ConfigError(msg)
     info = find_model(opened.config.screen.name, models_dir)
     if info.description_sha256 != opened.config.screen.description_sha256:
-        msg = f"{run}: was scored by another {info.name} than {info.folder}; name its folder with --models-dir"
+        msg = f"{run}: was scored by another {info.name} than {info.folder}; give its folder with --models-dir"
         raise ConfigError(msg)
     scores, ghosted, n_missing = labelled_scores(opened.table("exposures"), read_labels(truth))
     fit = fit_calibration(scores, ghosted, prevalence)

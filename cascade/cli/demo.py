@@ -21,11 +21,11 @@ _MARK = ".cascade-demo"
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="The same seed draws the same season.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same season.")] = 1,
     quiet: Quiet = False,
 ) -> None:
     """
-    Draw a small synthetic season, run the cascade on it, and show what it found.
+    Simulate a small season, run the cascade on it, and show the results.
 
     It needs no data, no network and no GPU, and takes about a minute.
 
@@ -35,8 +35,9 @@ def demo(
 
     from cascade.camera import Camera
     from cascade.pages.report import write_report
+    from cascade.runs.files import read_run_json
     from cascade.simulate import simulate_season
-    from cascade.veto import VetoRule, veto_rows, write_veto
+    from cascade.veto import Provenance, VetoRule, veto_rows, write_veto
 
     camera = Camera.decam()
     _claim(out)
@@ -48,7 +49,8 @@ def demo(
 
     run = show_run([str(previews)], out / "run", quiet=quiet, fresh=True)
     vetoes = veto_rows(run.table("ccds"), run.table("exposures"), VetoRule(), camera)
-    write_veto(vetoes, out / "veto.txt", "des")
+    provenance = Provenance.of_run(read_run_json(run.storage), str(run.path))
+    write_veto(vetoes, out / "veto.txt", "des", provenance=provenance)
     _print_truth(run, season)
     _print_vetoes(vetoes.table.to_pylist())
     seconds = run.summary().counts.seconds
@@ -61,7 +63,7 @@ def demo(
 
 
 def _claim(out: Path) -> None:
-    """Refuse a folder that holds anything but an earlier demo, for a demo replaces what it finds."""
+    """Reject a folder that holds anything but an earlier demo, since a demo replaces its content."""
     from cascade.core.errors import ConfigError
 
     mark = out / _MARK
@@ -73,7 +75,7 @@ def _claim(out: Path) -> None:
 
 
 def _print_truth(run: Run, season: list[SimulatedExposure]) -> None:
-    """Compare with what was drawn."""
+    """Compare with the truth."""
     flagged = run.table("exposures")["flagged"].to_pylist()
     drawn = [bool(exposure.artifacts) for exposure in season]
     hits = sum(f and d for f, d in zip(flagged, drawn, strict=True))
@@ -84,7 +86,7 @@ def _print_truth(run: Run, season: list[SimulatedExposure]) -> None:
 
 
 def _print_vetoes(rows: list[dict[str, Any]]) -> None:
-    """The veto table, a line an exposure."""
+    """The veto table, one line per exposure."""
     by_expnum: dict[int, list[str]] = {}
     for row in rows:
         by_expnum.setdefault(row["expnum"], []).append(f"{row['detpos']}({row['ccdnum']})")

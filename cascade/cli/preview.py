@@ -16,14 +16,14 @@ def preview(
     inputs: Annotated[
         list[str], typer.Argument(metavar="FITS", help="Files, folders of them, patterns: DECam ori, ooi or immasked.")
     ],
-    out: Annotated[Path, typer.Option(help="Store to make or to add to, ending in .zarr.")],
+    out: Annotated[Path, typer.Option(help="Store to create or to extend, ending in .zarr.")],
     camera: CameraName = "decam",
-    cutouts: Annotated[bool, typer.Option("--cutouts", help="Take images of parts of CCDs, too.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; 10 s an exposure each.")] = 1,
+    cutouts: Annotated[bool, typer.Option("--cutouts", help="Accept images of parts of CCDs, too.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; 10 s per exposure each.")] = 1,
     quiet: Quiet = False,
 ) -> None:
     """
-    Make previews of FITS exposures once and keep them; what is there already is skipped.
+    Make previews of FITS exposures and store them; those already in the store are skipped.
 
     Example: cascade preview night/*.fits.fz --out previews.zarr && cascade run previews.zarr --out RUN
     """
@@ -48,6 +48,6 @@ def preview(
         )
     speed = done.n_bytes / 1e6 / done.seconds
     typer.echo(
-        f"{out}: {done.n_added} previews added, {done.n_known} there before, {done.n_failed} failed; "
+        f"{out}: {done.n_added} previews added, {done.n_known} already in the store, {done.n_failed} failed; "
         f"{done.n_bytes / 1e6:.0f} MB of FITS in {done.seconds:.1f} s, {speed:.0f} MB/s"
     )

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, plain lines elsewhere, nothing with `--quiet`."""
+"""A progress bar on a terminal, log lines elsewhere, nothing with `--quiet`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _SECONDS_BETWEEN_LINES = 1.0
 
 Advance = Callable[[int, str], None]
-"""Told how many more are done, and a few words on how it goes."""
+"""Called with the number of newly finished items, and a short status."""
 
 
 @contextmanager
 def progress(what: str, *, done: int, total: int, quiet: bool) -> Iterator[Advance]:
     """
-    Show how far a job is, on standard error.
+    Show the progress of a job on standard error.
 
     Parameters
     ----------

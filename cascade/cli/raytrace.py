@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def raytrace(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Run directory whose exposures carry ra, dec and band.")
+        Path | None, typer.Argument(metavar="[RUN]", help="Run directory whose exposures have ra, dec and band.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory to write; needed with RUN.")] = None,
     ra: Annotated[float | None, typer.Option(help="Of a single pointing, degrees.")] = None,
@@ -26,16 +26,18 @@ def raytrace(
     date: Annotated[
         str | None, typer.Option(help="Night of a single pointing, YYYY-MM-DD, for proper motions.")
     ] = None,
-    mjd: Annotated[float | None, typer.Option(help="Its time as a modified Julian date.")] = None,
+    mjd: Annotated[float | None, typer.Option(help="Time of a single pointing, MJD.")] = None,
     expnum: Annotated[int | None, typer.Option(help="Exposure number of a single pointing.")] = None,
-    rotation: Annotated[float, typer.Option(help="Turn of the camera from north to east, degrees.")] = 0.0,
+    rotation: Annotated[float, typer.Option(help="Rotation of the camera from north to east, degrees.")] = 0.0,
     min_contrast: Annotated[
-        float, typer.Option(help="Least surface brightness of a ghost, as a share of the sky's.")
+        float, typer.Option(help="Minimum surface brightness of a ghost, as a fraction of the sky's.")
     ] = 0.03,
-    filter_offset: Annotated[float, typer.Option(help="Filter against batoid's model, mm, in [-200, 50].")] = 0.0,
-    des: Annotated[Path | None, typer.Option(help="DES exclude list to write as well.")] = None,
+    filter_offset: Annotated[
+        float, typer.Option(help="Shift of the filter from its position in batoid's model, mm, in [-200, 50].")
+    ] = 0.0,
+    des: Annotated[Path | None, typer.Option(help="DES exclude list to write, too.")] = None,
     min_area: Annotated[float, typer.Option(min=0, max=1, help="Smallest covered share of a CCD in that list.")] = 0.05,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in --out and start anew.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in --out and start over.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """
@@ -66,7 +68,7 @@ def raytrace(
         if counts.n_failed:
             remarks.append(f"{counts.n_failed} failed, without ra, dec or band")
         if des is not None:
-            remarks.append(f"{_write_list(predicted, des, min_area)} CCDs in {des}")
+            remarks.append(f"{_write_list(predicted, des, min_area, out)} CCDs in {des}")
         typer.echo(f"{'raytrace' if out is None else out}: " + "; ".join(remarks))
 
 
@@ -100,10 +102,10 @@ def _sources(
     ra, dec, band = pointing
     if run is not None:
         if pointing != (None, None, None) or mjd is not None or expnum is not None:
-            msg = "RUN goes with none of --ra, --dec, --band, --date, --mjd, --expnum"
+            msg = "RUN excludes --ra, --dec, --band, --date, --mjd and --expnum"
             raise typer.BadParameter(msg)
         if out is None or out.absolute() == run.absolute():
-            msg = "RUN needs another directory to write, --out"
+            msg = "RUN: expected another directory to write, --out"
             raise typer.BadParameter(msg)
         return sources_of(open_run(run).table("exposures"))
     if ra is None or dec is None or band is None:
@@ -113,7 +115,7 @@ def _sources(
 
 
 def _print_pointing(predicted: Run) -> None:
-    """The ghosts of a single pointing, and the CCDs that they touch."""
+    """The ghosts of a single pointing, and the affected CCDs."""
     from cascade.core.errors import InputError
 
     for row in predicted.table("failures").to_pylist():
@@ -126,11 +128,15 @@ def _print_pointing(predicted: Run) -> None:
     typer.echo("CCDs: " + (" ".join(f"{row['detpos']}({row['area_fraction']:.0%})" for row in ccds) or "none"))
 
 
-def _write_list(predicted: Run, path: Path, min_area: float) -> int:
-    """Write the DES exclude list; returns its number of lines."""
+def _write_list(predicted: Run, path: Path, min_area: float, out: Path | None) -> int:
+    """Write the DES exclude list, in which what others wrote stays; returns its number of CCDs."""
     from cascade.camera import Camera
-    from cascade.veto import VetoRule, veto_rows, write_veto
+    from cascade.runs.files import read_run_json
+    from cascade.veto import Provenance, VetoRule, earlier_list, merge_lists, veto_rows, write_veto
 
-    vetoes = veto_rows(predicted.table("ccds"), predicted.table("exposures"), VetoRule(min_area), Camera.decam())
-    write_veto(vetoes, path, "des")
+    camera = Camera.decam()
+    found = veto_rows(predicted.table("ccds"), predicted.table("exposures"), VetoRule(min_area), camera)
+    vetoes, kept = merge_lists(found, earlier_list(path, camera, "des"), [], camera, "des")
+    provenance = Provenance.of_run(read_run_json(predicted.storage), "raytrace" if out is None else f"raytrace {out}")
+    write_veto(vetoes, path, "des", provenance=provenance, kept=kept)
     return int(vetoes.table.num_rows)

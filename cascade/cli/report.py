@@ -1,4 +1,4 @@
-"""`cascade report`: a run directory in, a page to look at out."""
+"""`cascade report`: a run directory in, an HTML report out."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder (or file) to write; default RUN/report.")] = None,
     single: Annotated[bool, typer.Option("--single", help="One HTML file, with small previews.")] = False,
     previews: Annotated[
-        int | None, typer.Option(min=0, help="Previews at most; default 5000, with --single 300.")
+        int | None, typer.Option(min=0, help="Maximum number of previews; default 5000, with --single 300.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """
-    Write a page about a run, which opens from disk without a network: overview, gallery, tables, failures.
+    Write an HTML report on a run, which opens from disk without a network: overview, gallery, tables, failures.
 
     Example: cascade report RUN && xdg-open RUN/report/index.html
     """
@@ -35,7 +35,7 @@ def report(
     opened = open_run(run)
     if out is None:
         if opened.storage.folder is None:
-            msg = f"{opened.path}: expected --out: a page cannot be looked at on an object store"
+            msg = f"{opened.path}: expected --out, a local folder: browsers cannot open a report on an object store"
             raise ConfigError(msg)
         out = opened.storage.folder / ("report.html" if single else "report")
     with ExitStack() as stack:

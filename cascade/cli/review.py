@@ -1,4 +1,4 @@
-"""`cascade review`: a page on which people judge what a run found."""
+"""`cascade review`: a web page for reviewing the artifacts of a run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cascade.cli.status import RunArgument
 def review(
     run: RunArgument,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 for other machines to reach it, by plain HTTP.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines reach it, over plain HTTP.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 selects a free one.")] = 8765,
 ) -> None:
     """
     Serve a page for one or several reviewers; every verdict is saved at once in RUN/verdicts.sqlite.
@@ -31,4 +31,4 @@ def review(
     session = ReviewSession(open_run(run))
     with suppress(KeyboardInterrupt):
         serve(session, host=host, port=port, on_ready=lambda address: typer.echo(f"review at {address} (Ctrl-C ends)"))
-    typer.echo(f"{run}: {session.n_judged()} exposures judged")
+    typer.echo(f"{run}: {session.n_judged()} exposures reviewed")

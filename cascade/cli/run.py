@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 _EVENTS = {
     "cluster": "dashboard: {dashboard}",
-    "retry": "batch {batch}: attempt {attempt} failed, again in {pause_s:.0f} s: {cause}",
-    "isolated": "batch {batch}: killed its workers, now on its own to find the exposure: {cause}",
-    "scheduler lost": "the scheduler is away, trying to reach it again: {cause}",
+    "retry": "batch {batch}: attempt {attempt} failed, retry in {pause_s:.0f} s: {cause}",
+    "isolated": "batch {batch}: killed its workers, processed in isolation to find the exposure: {cause}",
+    "scheduler lost": "the scheduler is unavailable, reconnecting: {cause}",
 }
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 CameraName = Annotated[str, typer.Option("--camera", help="decam, lsstcam, or a layout file like decam.toml.")]
-ModelsDir = Annotated[Path | None, typer.Option(help="Folder searched for models before the others.")]
+ModelsDir = Annotated[Path | None, typer.Option(help="Folder that is searched for models first.")]
 
 
 def run(
@@ -33,28 +33,28 @@ def run(
             help="Folder, glob, FITS, zip, image, .npy, .zarr of previews, manifest .csv or .parquet; or s3://, gs://, az://.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Run directory, or its URL: new, empty, or a run to go on with.")],
+    out: Annotated[Path, typer.Option(help="Run directory, or its URL: new, empty, or a run to resume.")],
     screen: Annotated[str | None, typer.Option(help="Screening model, by name or folder; default screen-v1.")] = None,
     segment: Annotated[
         str | None, typer.Option(help="Segmenting model, by name or folder; default segment-lite-v1.")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Screen score from which to flag; default the model's own.")
+        float | None, typer.Option(min=0, max=1, help="Screen score from which to flag; default: that of the model.")
     ] = None,
     recall: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Flag from the threshold that promises this recall.")
+        float | None, typer.Option(min=0, max=1, help="Flag at the threshold that guarantees this recall.")
     ] = None,
     no_screen: Annotated[bool, typer.Option("--no-screen", help="Segment every exposure.")] = False,
     engine: Annotated[str, typer.Option(help="auto: GPU if there is one, else OpenVINO; or keras, openvino.")] = "auto",
-    batch: Annotated[int, typer.Option(min=1, help="Exposures a batch: one task, one shard, one commit.")] = 256,
+    batch: Annotated[int, typer.Option(min=1, help="Exposures per batch: one task, one shard, one commit.")] = 256,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Local Dask workers, or jobs of a batch system; default: work in this process."),
+        typer.Option(min=1, help="Local Dask workers, or jobs of a batch system; default: run in this process."),
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="tcp:// address of a Dask scheduler to work on; or slurm, pbs, htcondor.")
+        str | None, typer.Option(help="tcp:// address of a Dask scheduler; or slurm, pbs, htcondor.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in --out and start anew.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in --out and start over.")] = False,
     models_dir: ModelsDir = None,
     camera: CameraName = "decam",
     stub: Annotated[
@@ -65,26 +65,25 @@ def run(
     """
     Screen every exposure, mask the flagged ones.
 
-    The same command after a kill goes on with the batches that are missing; with inputs added since, it takes the new
-    ones.
+    The same command resumes a killed run with its pending batches; with inputs added since, it processes the new ones.
 
     Example: cascade run previews/ --out RUN && cascade veto RUN --format des --out veto.txt
     """
     from cascade.networks.models import DEFAULT_MODELS
 
     if no_screen and (screen or threshold is not None or recall is not None):
-        msg = "--no-screen goes with none of --screen, --threshold and --recall"
+        msg = "--no-screen excludes --screen, --threshold and --recall"
         raise typer.BadParameter(msg)
     if threshold is not None and recall is not None:
         msg = "--threshold and --recall exclude each other"
         raise typer.BadParameter(msg)
     if workers and scheduler and "://" in scheduler:
-        msg = "--workers starts local workers; --scheduler has its own"
+        msg = "--workers and --scheduler tcp://… exclude each other: a running scheduler has its own workers"
         raise typer.BadParameter(msg)
     common: dict[str, Any] = {"batch_size": batch, "n_workers": workers, "scheduler": scheduler, "fresh": fresh}
     if stub:
         if no_screen or screen or segment or threshold is not None or recall is not None:
-            msg = "--stub goes with none of --screen, --segment, --threshold, --recall and --no-screen"
+            msg = "--stub excludes --screen, --segment, --threshold, --recall and --no-screen"
             raise typer.BadParameter(msg)
         show_run(inputs, out, quiet=quiet, stub=True, **common)
         return

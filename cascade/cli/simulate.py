@@ -27,17 +27,17 @@ class PreviewFormat(StrEnum):
 def simulate(
     n_exposures: Annotated[int, typer.Argument(metavar="N", min=1, help="Number of exposures.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same season.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same season.")] = 1,
     ghosted_share: Annotated[
         float, typer.Option("--ghosted-share", min=0, max=1, help="Share of exposures with artifacts.")
     ] = 0.5,
-    format: Annotated[PreviewFormat, typer.Option(help="zarr: one store; jpeg: a file each.")] = PreviewFormat.ZARR,
+    format: Annotated[PreviewFormat, typer.Option(help="zarr: one store; jpeg: many files.")] = PreviewFormat.ZARR,
     workers: Annotated[int, typer.Option(min=1, help="Processes; the result does not depend on it.")] = 1,
-    gallery: Annotated[bool, typer.Option("--gallery", help="Draw gallery.png, of the first exposures.")] = False,
+    gallery: Annotated[bool, typer.Option("--gallery", help="Plot gallery.png, of the first exposures.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """
-    Draw synthetic exposures: previews, labels as VIA and COCO, and tables of the truth.
+    Simulate exposures: previews, labels as VIA and COCO, and tables of the truth.
 
     Ghosts are ray-traced, Rays and sky follow an empirical model of DES previews.
 
@@ -60,7 +60,7 @@ def simulate(
 
 
 def _draw_gallery(season: Season, path: Path) -> None:
-    """The first exposures with what a person would draw on them."""
+    """The first exposures with their labels."""
     from cascade.camera import Camera
     from cascade.pages.report import Panel, draw_overview
     from cascade.simulate.synthetic_exposure import Simulator

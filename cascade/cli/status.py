@@ -1,4 +1,4 @@
-"""`cascade status` and `cascade verify`: how a run is doing, and whether all of it is there."""
+"""`cascade status` and `cascade verify`: the progress of a run, and its integrity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory,
 
 def status(run: RunArgument) -> None:
     """
-    Say what is done, what failed and why, while a run is at work or later.
+    Show the progress and the failures of a run, while it is running or later.
 
     Example: cascade status RUN
     """
@@ -34,9 +34,9 @@ def status(run: RunArgument) -> None:
     if summary.status == "complete":
         state = "complete"
     elif holder is None:
-        state = "not at work; `cascade run` with the same inputs goes on"
+        state = "not running; `cascade run` with the same inputs resumes it"
     else:
-        state = f"at work on {holder.host} (pid {holder.pid})"
+        state = f"running on {holder.host} (pid {holder.pid})"
     share = 100 * counts.n_flagged / max(counts.n_exposures, 1)
     typer.echo(f"{opened.path}: {state}")
     typer.echo(f"exposures: {counts.n_exposures} of {n_all} done, in {summary.n_done} of {summary.n_batches} batches")
@@ -44,7 +44,7 @@ def status(run: RunArgument) -> None:
     per_exposure = (
         f"{stage} {1000 * spent / max(counts.n_exposures, 1):.2f}" for stage, spent in counts.seconds.items()
     )
-    typer.echo(f"milliseconds an exposure, of one worker: {', '.join(per_exposure) or 'none yet'}")
+    typer.echo(f"milliseconds per exposure, of one worker: {', '.join(per_exposure) or 'none yet'}")
     _print_causes(opened)
 
 
@@ -52,12 +52,14 @@ def verify(
     run: RunArgument,
     forget: Annotated[
         bool,
-        typer.Option("--forget", help="Take damaged batches out of the ledger, so that `cascade run` redoes them."),
+        typer.Option(
+            "--forget", help="Remove damaged batches from the ledger, so that `cascade run` processes them again."
+        ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
     """
-    Read everything back: hashes, rows, masks; say what must be processed again.
+    Verify hashes, rows and masks of a run; list the batches to process again.
 
     Example: cascade verify RUN
     """
@@ -76,7 +78,10 @@ def verify(
         with hold_lease(opened.storage):
             for damage in damages:
                 opened.forget(damage.batch)
-        typer.echo(f"{opened.path}: {len(damages)} batches forgotten; `cascade run` with the same inputs redoes them")
+        typer.echo(
+            f"{opened.path}: {len(damages)} batches removed from the ledger; `cascade run` with the same inputs "
+            "processes them again"
+        )
     elif damages:
         msg = (
             f"{opened.path}: {len(damages)} of {summary.n_done} batches are damaged; `cascade verify --forget` and the "
@@ -86,7 +91,7 @@ def verify(
     else:
         typer.echo(
             f"{opened.path}: {summary.counts.n_exposures} exposures in {summary.n_done} of {summary.n_batches} batches "
-            "are there and whole"
+            "are complete and undamaged"
         )
 
 

@@ -22,20 +22,23 @@ class TaskName(StrEnum):
 def train(
     task: Annotated[TaskName, typer.Argument(help="The network to train.")],
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="Training configuration.")],
-    out: Annotated[Path, typer.Option(help="Model folder to write; a killed training there goes on.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write; an interrupted training in it is resumed.")],
     season: Annotated[
-        Path | None, typer.Option(help="Synthetic exposures that the configuration asks for, by `cascade simulate`.")
+        Path | None, typer.Option(help="Synthetic exposures that the configuration needs, from `cascade simulate`.")
     ] = None,
     start: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Start from the weights of a model (name or folder).")
     ] = None,
     cross_validate: Annotated[
-        bool, typer.Option("--cross-validate", help="Train five times on four fifths and score the rest instead.")
+        bool,
+        typer.Option(
+            "--cross-validate", help="Five-fold cross-validation: train on four fifths and score the rest, five times."
+        ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
     """
-    Train a network; the data are looked for under $CASCADE_DATA.
+    Train a network; real data are read from $CASCADE_DATA.
 
     Example: cascade train segment models/segment-lite-v1/train.toml --season seasons/train --start runs/joint --out my
     """
@@ -61,9 +64,7 @@ def train(
         annotated = load_annotated(root / settings.real.images, root / settings.real.annotations)
     if settings.season is not None:
         if season is None:
-            msg = (
-                f"{config}: asks for synthetic exposures; name their folder with --season (made by `cascade simulate`)"
-            )
+            msg = f"{config}: expected synthetic exposures; give their folder, from `cascade simulate`, with --season"
             raise ConfigError(msg)
         synthetic = SyntheticSeason(season, settings.season)
     data = TrainingData(annotated, synthetic)

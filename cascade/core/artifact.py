@@ -1,15 +1,16 @@
-"""The one table of artifact classes: what every mask, table, page, export and figure knows of a class."""
+"""The table of artifact classes, which every mask, table, page, export and figure uses."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Self
 
-from cascade.core.errors import InputError
+from cascade.core.errors import CascadeError, InputError
 from cascade.core.records import shown
 
 MAX_CLASSES = 8
-"""A mask plane is uint8, and each class has a bit of it."""
+"""Bits of a uint8 mask plane, one per class."""
 
 
 class Artifact(IntEnum):
@@ -17,18 +18,18 @@ class Artifact(IntEnum):
     Classes of artifact; to add one, add a line at the end.
 
     The value is the class index in every array, counted from 0 in the order of the lines; runs and models name classes
-    by label. So lines are never moved or taken out: bits of masks that are stored would change their meaning.
+    by label. So lines are never reordered or removed: bits of stored masks would change their meaning.
 
     Attributes
     ----------
     colour
-        As ``#RRGGBB``; those here are of the palette of Okabe and Ito, which colour-blind people can tell apart.
+        As ``#RRGGBB``; from the colour-blind safe palette of Okabe and Ito.
     dash
-        Lengths of dashes and gaps of an outline, in pixels, which tell the classes apart, too; empty for a solid line.
+        Lengths of dashes and gaps of an outline, in pixels, which also distinguish the classes; empty for a solid line.
     key
-        Gives this class to an artifact on the review page.
+        Keyboard shortcut of this class on the review page.
     meaning
-        One line for people.
+        One-line description.
     ds9
         Colour of DS9 regions.
     """
@@ -49,7 +50,7 @@ class Artifact(IntEnum):
         """Number the classes in the order of their lines."""
         value = len(cls.__members__)
         if value >= MAX_CLASSES:
-            msg = f"artifact classes: expected at most {MAX_CLASSES}, one a bit of a uint8 mask, got {value + 1}"
+            msg = f"artifact classes: expected at most {MAX_CLASSES}, one per bit of a uint8 mask, got {value + 1}"
             raise ValueError(msg)
         member = int.__new__(cls, value)
         member._value_ = value
@@ -95,7 +96,30 @@ class Artifact(IntEnum):
 
 
 PAPER_CLASSES = (Artifact.BRIGHT, Artifact.FAINT, Artifact.RAYS)
-"""Those that the annotators of Tanoglidis et al. 2021 (arXiv:2109.08246) drew; of runs and screens that name none."""
+"""The classes of Tanoglidis et al. 2021 (arXiv:2109.08246); the default of runs and screens that name none."""
+
+
+def read_classes(labels: Sequence[str], where: str, error: type[CascadeError]) -> tuple[Artifact, ...]:
+    """
+    Look up the classes that a file names.
+
+    Parameters
+    ----------
+    labels : sequence of str
+    where : str
+        File and key, for messages.
+    error : type
+        What to raise if there is no class, an unknown one, or one twice.
+    """
+    try:
+        classes = tuple(map(Artifact.from_label, labels))
+    except InputError as problem:
+        msg = f"{where}: {problem}"
+        raise error(msg) from problem
+    if not classes or len(set(classes)) < len(classes):
+        msg = f"{where}: expected artifact classes, each once, got {shown(', '.join(labels))}"
+        raise error(msg)
+    return classes
 
 
 def coco_categories() -> list[dict[str, int | str]]:

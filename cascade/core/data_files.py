@@ -36,7 +36,7 @@ def read_npz(package: str, shipped: str, path: Path | None = None, *, build: str
     path : Path or None
         Another file to read instead.
     build : str
-        Command that makes the file, for the error.
+        Command that builds the file, for the error message.
 
     Returns
     -------
@@ -72,5 +72,5 @@ def _load(path: Path) -> Arrays:
 
 
 def _sha256(arrays: Arrays) -> str:
-    """Hash of names and values; dates and compression do not count."""
+    """Hash of names and values, independent of dates and compression."""
     return hashlib.sha256(b"".join(name.encode() + arrays[name].tobytes() for name in sorted(arrays))).hexdigest()

@@ -1,5 +1,5 @@
 """
-The errors that cascade raises on purpose.
+The exceptions that cascade raises deliberately.
 
 ::
 
@@ -7,8 +7,8 @@ The errors that cascade raises on purpose.
     ├── InputError    an exposure or annotation that cannot be used: unreadable, wrong shape, wrong camera
     ├── ModelError    a model folder that is missing, incomplete or does not match its hash
     ├── StoreError    a run directory that is missing, damaged or belongs to another configuration
-    ├── OutageError   a store or scheduler that is unavailable for now; the same may work later
-    └── ConfigError   an option or configuration file that makes no sense
+    ├── OutageError   a store or scheduler that is temporarily unavailable; a later retry may work
+    └── ConfigError   an invalid option or configuration file
 
 The command line prints them as one ``error: …`` line; anything else is a bug and shows its traceback.
 """
@@ -23,11 +23,11 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class CascadeError(Exception):
-    """Base of every error raised on purpose; its message is one line for a person."""
+    """Base of every error raised deliberately; its message is one line for the user."""
 
 
 class InputError(CascadeError):
-    """An input that cannot be used; a run records it in the failures table and goes on."""
+    """An input that cannot be used; a run records it in the failures table and continues."""
 
 
 class ModelError(CascadeError):
@@ -35,15 +35,15 @@ class ModelError(CascadeError):
 
 
 class StoreError(CascadeError):
-    """A run directory that cannot be used as asked."""
+    """A run directory that cannot be used as requested."""
 
 
 class OutageError(CascadeError):
-    """A store or scheduler that is unavailable for now; nothing is wrong with what was asked of it."""
+    """A store or scheduler that is temporarily unavailable; the request itself is valid."""
 
 
 class ConfigError(CascadeError):
-    """A configuration or option that makes no sense."""
+    """An invalid configuration or option."""
 
 
 def printable(text: str) -> str:
@@ -57,6 +57,6 @@ def input_error(path: str | Path, problem: str) -> InputError:
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, without the path and number that the system adds."""
+    """The message of an exception, without the path and errno of an OSError."""
     text = error.strerror if isinstance(error, OSError) else None
     return text or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What flows through the cascade: exposures in, instances of artifacts out."""
+"""The data of the cascade: exposures in, instances of artifacts out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BoolArray = npt.NDArray[np.bool_]
 @dataclass(frozen=True, slots=True)
 class HeaderFields:
     """
-    What is known of an exposure beside its pixels; None where the input does not say.
+    Header fields of an exposure; None where the input does not provide them.
 
     The only list of these fields: columns of tables, with their types and meanings, and the FITS keywords that are
     looked for, the first one first, follow from it.
@@ -40,19 +40,19 @@ class HeaderFields:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
-        """Take the fields out of a row of a table; None for those that it lacks."""
+        """Read the fields from a row of a table; None where missing."""
         return cls(**{f.name: row.get(f.name) for f in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """
-    Where one exposure comes from; costs no pixel access.
+    Where one exposure comes from; known without reading pixels.
 
     Attributes
     ----------
     path
-        The input as a person would name it: ``night/D00158776.jpg``, ``set.zip!D00158776.jpg``, ``x.npy[17]``.
+        The input as messages and tables name it: ``night/D00158776.jpg``, ``set.zip!D00158776.jpg``, ``x.npy[17]``.
     expnum
         Exposure number, or None where neither name, array nor manifest gives one.
     header
@@ -108,7 +108,7 @@ class Instances:
 
     @classmethod
     def empty(cls, shape: tuple[int, int] = PREVIEW_SHAPE) -> Instances:
-        """No instance at all, on an (H, W) grid."""
+        """An empty set of instances on an (H, W) grid."""
         return cls(
             np.zeros(0, np.uint8),
             np.zeros(0, np.float32),
@@ -117,7 +117,7 @@ class Instances:
         )
 
     def select(self, keep: BoolArray | npt.NDArray[np.intp]) -> Instances:
-        """The instances that a boolean mask or an index array names."""
+        """The instances that a boolean mask or an index array selects."""
         return Instances(self.classes[keep], self.scores[keep], self.boxes[keep], self.masks[keep])
 
     def bit_mask(self) -> UInt8Array:

@@ -1,4 +1,4 @@
-"""Importing Keras so that its backend neither prints what nobody asked for nor takes a whole GPU."""
+"""Importing Keras without the start-up messages of its backend, and without reserving a whole GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 
 _SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",  # errors only
-    # A GPU's memory is taken as it is needed: other workers, or an isolated process, may be on it, too.
+    # Allocate GPU memory on demand: other workers, or an isolated process, may share the GPU.
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the same for JAX
 }
@@ -17,10 +17,10 @@ _SETTINGS = {
 
 def import_keras() -> None:
     """
-    Import Keras and its backend, keeping what they print on standard error unless the import fails.
+    Import Keras and its backend, suppressing their output on standard error unless the import fails.
 
-    Half a dozen lines about CUDA and the CPU come from C++ before any setting counts, on every worker, so the
-    descriptor itself is turned away for these few seconds.
+    Half a dozen lines about CUDA and the CPU come from C++ before any setting takes effect, on every worker, so the
+    file descriptor itself is redirected meanwhile.
     """
     if "keras" in sys.modules:
         return

@@ -1,4 +1,4 @@
-"""What log records say of themselves to whoever shows them."""
+"""Attributes of log records for the handlers that show them."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ REPORTED_ELSEWHERE: Mapping[str, bool] = {"reported_elsewhere": True}
 """
 The ``extra`` of a record about one exposure whose error is reported elsewhere, such as in the failures table.
 
-The terminal leaves such records out; all other warnings of this package are shown, whichever module they come from.
+The terminal omits such records; all other warnings of this package are shown, whichever module they come from.
 """

@@ -17,21 +17,21 @@ _Key = TypeVar("_Key", str, int)
 _Hint = Any  # a type, or a form of `typing`
 _Reader = Callable[[object], Any]
 
-_INT_BITS = 63  # beside the sign: what tables and arrays hold
+_INT_BITS = 63  # without the sign: int64, as in tables and arrays
 _MAX_SHOWN = 60  # characters of a text or key in a message
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
     """
-    What a number must lie in: ``Annotated[float, Range(0, 1)]``.
+    Interval that a number must lie in: ``Annotated[float, Range(0, 1)]``.
 
     Attributes
     ----------
     low, high
-        Ends, which belong to it.
+        Bounds, inclusive by default.
     open_low, open_high
-        Whether `low` or `high` does not.
+        Whether `low` or `high` is exclusive.
     """
 
     low: float
@@ -49,11 +49,11 @@ class Range:
 
 def read_record(kind: type[T], values: object, *, where: str, error: type[CascadeError]) -> T:
     """
-    Make a dataclass of what a TOML or JSON file holds.
+    Build a dataclass from the parsed content of a TOML or JSON file.
 
-    The hints of the fields say what is accepted: ``str``, ``bool``, ``int`` of 64 bits, finite ``float`` (an integer is
-    taken for one), either of them within a `Range`, ``Literal``, ``X | None``, tuples, ``Mapping[str, X]``, further
-    dataclasses, and ``Any``, which is taken as it stands. A field with a default may be missing.
+    The type hints of the fields define what is accepted: ``str``, ``bool``, ``int`` of 64 bits, finite ``float``
+    (integers are converted), either of them within a `Range`, ``Literal``, ``X | None``, tuples, ``Mapping[str, X]``,
+    further dataclasses, and ``Any``, which is passed through unchanged. A field with a default may be missing.
 
     Parameters
     ----------
@@ -62,15 +62,15 @@ def read_record(kind: type[T], values: object, *, where: str, error: type[Cascad
     values : object
         A parsed table; lists stand for tuples.
     where : str
-        What the message begins with: the path of the file.
+        Prefix of the message: the path of the file.
     error : type of CascadeError
-        What to raise.
+        Type of the error.
 
     Raises
     ------
     CascadeError
         `error`, of one line with the path of the key, if a key is missing, unknown or of another type, or if the
-        dataclass itself refuses the values with a ValueError or CascadeError.
+        dataclass itself rejects the values with a ValueError or CascadeError.
     """
     try:
         record: T = _reader(kind)(values)  # type: ignore[arg-type]  # mypy takes no type for hashable
@@ -84,13 +84,13 @@ def parse_toml(data: bytes, *, where: str, error: type[CascadeError]) -> dict[st
     """Parse TOML, or raise `error` about the file called `where`."""
     try:
         return tomllib.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as problem:  # the latter is TOML nested without end
+    except (ValueError, RecursionError) as problem:  # the latter: too deeply nested
         msg = printable(f"{where}: expected TOML: {problem}")
         raise error(msg) from problem
 
 
 def shown(value: object) -> str:
-    """A value of a file on part of a line, however large or deep it is."""
+    """A value from a file, shortened to fit into a message."""
     if isinstance(value, Mapping):
         return "a table"
     if isinstance(value, list | tuple):
@@ -101,12 +101,12 @@ def shown(value: object) -> str:
 
 
 def _cut(text: str) -> str:
-    """A text that a line can bear."""
+    """The text, truncated to `_MAX_SHOWN` characters."""
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
 
 class _MisfitError(Exception):
-    """A value that does not fit its field; on the way up it gathers the path of its key."""
+    """A value that does not fit its field; the path of its key is collected as the error propagates."""
 
     def __init__(self, problem: str, *path: str | int) -> None:
         super().__init__(problem)
@@ -121,14 +121,14 @@ class _MisfitError(Exception):
 
 @cache
 def _reader(hint: _Hint) -> _Reader:
-    """What turns a parsed value into one of the type of a hint; made once for each."""
+    """The function that converts a parsed value to the type of a hint; cached."""
     if hint is Any:
         return lambda value: value
     return _record_reader(hint) if is_dataclass(hint) else _MAKERS[_form(hint)](hint)
 
 
 def _record_reader(kind: _Hint) -> _Reader:
-    """Of a dataclass."""
+    """Reader of a dataclass."""
     every = get_type_hints(kind, include_extras=True)
     hints = {f.name: every[f.name] for f in fields(kind)}
     required = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
@@ -139,7 +139,7 @@ def _record_reader(kind: _Hint) -> _Reader:
             raise _misfit(kind, values)
         for name in values:
             if name not in readers:
-                msg = f"unknown; the keys here are {', '.join(readers)}"
+                msg = f"unknown; expected one of {', '.join(readers)}"
                 raise _MisfitError(msg, str(name))
         for name in required:
             if name not in values:
@@ -155,7 +155,7 @@ def _record_reader(kind: _Hint) -> _Reader:
 
 
 def _mapping_reader(hint: _Hint) -> _Reader:
-    """Of a table with keys of its own."""
+    """Reader of a table with arbitrary keys."""
     reader = _reader(get_args(hint)[1])
 
     def read(values: object) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _mapping_reader(hint: _Hint) -> _Reader:
 
 
 def _tuple_reader(hint: _Hint) -> _Reader:
-    """Of a list of one kind and any length, or of one kind a place."""
+    """Reader of a list: of one type and any length, or of one type per position."""
     kinds = get_args(hint)
     readers = [_reader(kind) for kind in kinds if kind is not ...]
     any_length = kinds[-1] is ...
@@ -181,7 +181,7 @@ def _tuple_reader(hint: _Hint) -> _Reader:
 
 
 def _each(values: Iterable[tuple[_Key, object]], reader_of: Callable[[_Key], _Reader]) -> dict[_Key, Any]:
-    """The values of a table or list, read; an error learns where."""
+    """Read the values of a table or list; errors gain the key."""
     found: dict[_Key, Any] = {}
     for key, value in values:
         try:
@@ -193,7 +193,7 @@ def _each(values: Iterable[tuple[_Key, object]], reader_of: Callable[[_Key], _Re
 
 
 def _exact_reader(hint: _Hint) -> _Reader:
-    """Of a value that must be of the very type."""
+    """Reader of a value of exactly this type."""
 
     def read(value: object) -> object:
         if not isinstance(value, hint):
@@ -204,7 +204,7 @@ def _exact_reader(hint: _Hint) -> _Reader:
 
 
 def _number_reader(hint: _Hint) -> _Reader:
-    """Of an integer that arrays can hold, of a finite number, or of either in a range."""
+    """Reader of a 64-bit integer or a finite number, optionally within a range."""
     kind, limits = get_args(hint) if _form(hint) is Annotated else (hint, None)
     number_of = {int: _int, float: _float}[kind]
 
@@ -231,7 +231,7 @@ def _float(value: object) -> float | None:
 
 
 def _choice_reader(hint: _Hint) -> _Reader:
-    """Of one of a few values."""
+    """Reader of one of a few values."""
 
     def read(value: object) -> object:
         if not any(type(value) is type(one) and value == one for one in get_args(hint)):
@@ -242,7 +242,7 @@ def _choice_reader(hint: _Hint) -> _Reader:
 
 
 def _optional_reader(hint: _Hint) -> _Reader:
-    """Of None, or of what may stand instead."""
+    """Reader of an optional value."""
     reader = _reader(_present(hint))
     return lambda value: None if value is None else reader(value)
 
@@ -259,12 +259,13 @@ _MAKERS: Mapping[object, Callable[[_Hint], _Reader]] = {
     tuple: _tuple_reader,
     Mapping: _mapping_reader,
 }
-_WORDS = {str: "a text", bool: "true or false", int: "an integer", float: "a number", tuple: "a list"}
+_WORDS = {str: "a string", bool: "true or false", int: "an integer", float: "a number", tuple: "a list"}
 
 
 def _form(hint: _Hint) -> _Hint:
-    """What a hint is without its parameters."""
-    return get_origin(hint) or hint
+    """A hint without its parameters."""
+    origin: _Hint = get_origin(hint)
+    return hint if origin is None else origin
 
 
 def _present(hint: _Hint) -> _Hint:
@@ -274,7 +275,7 @@ def _present(hint: _Hint) -> _Hint:
 
 
 def _wanted(hint: _Hint) -> str:
-    """A type in words."""
+    """A type, described for error messages."""
     form, kinds = _form(hint), get_args(hint)
     if form is Annotated:
         return f"{_wanted(kinds[0])} in {kinds[1]}"

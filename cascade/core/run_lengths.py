@@ -1,8 +1,8 @@
 """
-COCO's run lengths of masks: the one place that writes, checks and reads them.
+COCO's run-length encoding of masks: the only module that encodes, validates and decodes it.
 
-Every function that takes counts checks them before pycocotools' C code sees them: damaged ones make it read beyond its
-memory.
+Every function that takes counts checks them before pycocotools' C code sees them: damaged counts make it read out of
+bounds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cascade.core.errors import InputError
 from cascade.core.exposure import PREVIEW_SHAPE, BoolArray
 
 Counts = bytes | str
-"""Compressed counts of one mask, as they are written or as the text that tables and JSON hold."""
+"""Compressed counts of one mask, as bytes, or as str in tables and JSON."""
 
 _LONGEST = 4  # characters of one number; four hold 2^19, more than the pixels of a preview
 
@@ -34,7 +34,7 @@ def encode_masks(masks: BoolArray) -> tuple[bytes, ...]:
     Returns
     -------
     tuple of bytes
-        Compressed counts, one an instance; ASCII.
+        Compressed counts, one per instance; ASCII.
     """
     if not len(masks):
         return ()
@@ -62,16 +62,16 @@ def run_lengths(counts: Counts, shape: tuple[int, int] = PREVIEW_SHAPE) -> npt.N
     Raises
     ------
     InputError
-        If they are no such counts.
+        If the counts are invalid.
     """
     letters = np.frombuffer(_bytes(counts), np.uint8).astype(np.int64) - 48
     if not len(letters) or letters.min() < 0 or letters.max() > 63 or letters[-1] & 32:
-        raise _damaged(counts, shape, "they are no whole numbers")
+        raise _damaged(counts, shape, "not a sequence of encoded integers")
     ends = np.flatnonzero((letters & 32) == 0)
     starts = np.concatenate([[0], ends[:-1] + 1])
     n_letters = ends - starts + 1
     if n_letters.max() > _LONGEST:
-        raise _damaged(counts, shape, "one is longer than the mask")
+        raise _damaged(counts, shape, "a run is longer than the mask")
     place = np.arange(len(letters)) - np.repeat(starts, n_letters)
     values = np.add.reduceat((letters & 31) << (5 * place), starts)
     negative = (letters[ends] & 16) > 0
@@ -141,7 +141,7 @@ def overlaps(
     one: Iterable[Counts], other: Iterable[Counts], shape: tuple[int, int] = PREVIEW_SHAPE, *, boxes: bool = False
 ) -> npt.NDArray[np.float64]:
     """
-    Intersection over union of masks, each with each.
+    Intersection over union of all pairs of masks.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def overlaps(
     shape : tuple of int
         (H, W) of the masks.
     boxes : bool
-        Of their tight boxes instead.
+        Compare their tight boxes instead.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def overlaps(
 
 
 def _checked(counts: Iterable[Counts], shape: tuple[int, int]) -> list[dict[str, Any]]:
-    """Masks as pycocotools wants them; raises InputError as `run_lengths` does."""
+    """Masks as pycocotools expects them; raises InputError as `run_lengths` does."""
     rles = []
     for one in counts:
         run_lengths(one, shape)
@@ -178,12 +178,12 @@ def _checked(counts: Iterable[Counts], shape: tuple[int, int]) -> list[dict[str,
 
 
 def _bytes(counts: Counts) -> bytes:
-    """Counts as they were written; what is not ASCII becomes bytes that no counts have."""
+    """Counts as bytes; non-ASCII text becomes bytes that valid counts never contain."""
     return counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
 
 
 def _damaged(counts: Counts, shape: tuple[int, int], problem: str) -> InputError:
-    """The error about counts that are none."""
+    """The error about invalid counts."""
     height, width = shape
     msg = f"expected COCO's compressed run lengths of a {height}x{width} mask, got {counts[:40]!r}: {problem}"
     return InputError(msg)

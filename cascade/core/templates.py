@@ -1,4 +1,4 @@
-"""Pages from templates: every value is escaped but `Markup`, and every name must be there."""
+"""HTML from templates: every value except `Markup` is escaped, and undefined names are errors."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 def render(package: str, name: str, **values: object) -> str:
     """
-    Fill in a template.
+    Render a template.
 
     Parameters
     ----------
     package : str
-        The package in whose folder ``templates`` it lies.
+        Package whose folder ``templates`` holds it.
     name : str
         Its file.
     **values
-        What it may name. Texts are escaped; only what is `markupsafe.Markup` is taken for HTML.
+        Variables of the template. Strings are escaped; only `markupsafe.Markup` is inserted as HTML.
 
     Raises
     ------
     jinja2.UndefinedError
-        If it names something else.
+        If it uses any other name.
     """
     return _environment(package).get_template(name).render(values)
 

@@ -1,5 +1,5 @@
 """
-How good a result is, in the terms of the paper and of the field.
+Evaluation of results by the metrics of the paper and of the field.
 
 The figures and pages are in `cascade.evaluate.write`, which loads matplotlib.
 """

@@ -1,4 +1,4 @@
-"""How far annotators agree with each other: the line that no model can be expected to cross."""
+"""Inter-annotator agreement: the level that no model can be expected to exceed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class _Mutual:
 
     @classmethod
     def of(cls, labellings: Sequence[Labelling], cells: CcdCells, alive: BoolArray) -> _Mutual:
-        """Compare everyone with everyone."""
+        """Compare all pairs of annotators."""
         n = len(labellings)
         pixel_pairs, pixel_others = mutual_overlap_px(labellings)
         ccd_pairs = np.zeros((n, n, len(GROUPS), 3), np.int32)
@@ -150,9 +150,9 @@ def read_human_line(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If it is no such file.
+        If the file is of another format.
     StoreError
-        If the file is no JSON object.
+        If the file is not a JSON object.
     """
     file = path / "metrics.json" if path.is_dir() else path
     content = read_json(file)
@@ -165,7 +165,7 @@ def read_human_line(path: Path) -> dict[str, Any]:
 
 
 def alive_ccds(expnums: Sequence[int | None], camera: Camera) -> BoolArray:
-    """(N, n_ccds) bool: CCDs that were not wholly dark, by ccdnum - 1."""
+    """(N, n_ccds) bool: CCDs that were not entirely dead, by ccdnum - 1."""
     alive = np.ones((len(expnums), len(camera.ccds)), bool)
     for row, expnum in zip(alive, expnums, strict=True):
         row[[ccdnum - 1 for ccdnum in camera.dead_ccdnums(expnum)]] = False
@@ -173,7 +173,7 @@ def alive_ccds(expnums: Sequence[int | None], camera: Camera) -> BoolArray:
 
 
 def exposures_section(truth: Truth, n_exposures: int) -> dict[str, Any]:
-    """How many exposures count, what was left out and what was wrong with the annotations."""
+    """Numbers of exposures compared and left out, and of problems in the annotations."""
     kinds = [problem.kind for _, problem in truth.problems]
     return {
         "n": n_exposures,
@@ -246,7 +246,7 @@ def _matched_medians(match_pairs: IntArray) -> dict[str, Any]:
 
 
 def _screening(ghosted: BoolArray) -> dict[str, Any] | None:
-    """Median rates at which annotators call ghosted what the majority of the others does; None if undefined."""
+    """Median recall and false-alarm rate of annotators against the majority of the others; None if undefined."""
     found = []
     for j, own in enumerate(ghosted):
         truth = 2 * np.delete(ghosted, j, axis=0).sum(axis=0) > len(ghosted) - 1
@@ -268,7 +268,7 @@ def _median_of(statistic: Any) -> Any:  # noqa: ANN401
 
 
 def _zero_where_undefined(values: FloatArray) -> FloatArray:
-    """0 for a class that nobody drew."""
+    """0 for a class that no annotator drew."""
     return np.where(np.isfinite(values), values, 0.0)
 
 

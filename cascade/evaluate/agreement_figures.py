@@ -1,4 +1,4 @@
-"""The figures of the annotator study."""
+"""Figures of inter-annotator agreement."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TITLES = {
     "pixel_iou": "pixel IoU",
     "instance_f1": "instance F1 at IoU 0.5",
 }
-_WHITE_LEVEL = 140.0  # grey level shown as white
+_WHITE_LEVEL = 140.0  # grey level displayed as white
 
 
 def draw_agreement(agreement: Agreement, camera: Camera, folder: Path, *, image: Path | None) -> list[str]:
@@ -37,9 +37,9 @@ def draw_agreement(agreement: Agreement, camera: Camera, folder: Path, *, image:
     agreement : Agreement
     camera : Camera
     folder : Path
-        To write into.
+        Output folder.
     image : Path or None
-        The preview whose votes to draw, or only its name; None takes the image that people disagree on most.
+        The preview whose votes to draw, or only its name; None selects the image with the least agreement.
 
     Returns
     -------
@@ -51,10 +51,10 @@ def draw_agreement(agreement: Agreement, camera: Camera, folder: Path, *, image:
     ConfigError
         If the image is not among the annotated ones.
     InputError
-        If the image is there but no preview.
+        If the file exists but is not a preview.
     """
     names = []
-    votes = _votes(agreement, camera, image)  # first, since the name may be wrong
+    votes = _votes(agreement, camera, image)  # first, to reject an unknown name early
     for what in _TITLES:
         for kind, figure in (
             ("pairs", _pairs(agreement.metrics, what)), ("leave_one_out", _leave_one_out(agreement.metrics, what))
@@ -66,7 +66,7 @@ def draw_agreement(agreement: Agreement, camera: Camera, folder: Path, *, image:
 
 
 def _pairs(metrics: Mapping[str, Any], what: str) -> Figure:
-    """A matrix of annotators a group."""
+    """One matrix of annotators per group."""
     people, by_group = short_names(metrics["annotators"]), metrics["pairs"][what]
     side = max(2.6, 0.42 * len(people))
     figure = Figure(figsize=(side * len(by_group) + 1.8, side + 1.6), layout="constrained")
@@ -88,7 +88,7 @@ def _pairs(metrics: Mapping[str, Any], what: str) -> Figure:
 
 
 def _leave_one_out(metrics: Mapping[str, Any], what: str) -> Figure:
-    """A point an annotator, a bar for the median."""
+    """One point per annotator, a bar for the median."""
     people, by_group = short_names(metrics["annotators"]), metrics["leave_one_out"][what]
     figure = Figure(figsize=(7.5, 4.4), layout="constrained")
     axis = figure.subplots()
@@ -135,7 +135,7 @@ def _votes(agreement: Agreement, camera: Camera, image: Path | None) -> Figure:
 
 
 def _preview(image: Path | None, camera: Camera) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The preview in [0, 1], or the bare focal plane if there is no such file."""
+    """The preview in [0, 1], or an empty focal plane if the file does not exist."""
     if image is None or not image.is_file():
         return np.where(camera.labels > 0, 0.35, 0.0)
     pixels: UInt8Array = open_inputs([image]).read(0).image
@@ -143,7 +143,7 @@ def _preview(image: Path | None, camera: Camera) -> np.ndarray[Any, np.dtype[np.
 
 
 def _most_contested(agreement: Agreement) -> int:
-    """The image with most pixels on which opinions differ."""
+    """The image with most pixels on which annotators disagree."""
     contested = []
     for n in range(len(agreement.names)):
         everything = vote_fraction([labelling.found[n] for labelling in agreement.labellings])[0]

@@ -29,13 +29,13 @@ _N_MAX = 2  # of COCO's largest numbers of detections (1, 10, 100)
 RECALLS = np.linspace(0, 1, 101)
 """Where COCO reads precision."""
 
-_BLOCK = 2_000_000  # points of curves held at a time
+_BLOCK = 2_000_000  # points of curves in memory at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CocoResult:
     """
-    What pycocotools found of C classes.
+    Results of pycocotools for C classes.
 
     Attributes
     ----------
@@ -67,12 +67,12 @@ class CocoResult:
 
     def resampled(self, weights: FloatArray) -> FloatArray:
         """
-        AP, AP50 and AP75 with weights on the exposures.
+        AP, AP50 and AP75 with weighted exposures.
 
         Parameters
         ----------
         weights : ndarray, shape (B, N)
-            How often each exposure is taken; ones give what `figures` gives.
+            Multiplicity of each exposure; ones reproduce `figures`.
 
         Returns
         -------
@@ -102,12 +102,12 @@ class _Ranked:
     n_true: npt.NDArray[np.int64]
 
     def average_precision(self, weights: FloatArray) -> FloatArray:
-        """(B, 10) average precision at 101 recalls; NaN where no exposure that is taken has a true one."""
+        """(B, 10) average precision at 101 recalls; NaN where no drawn exposure has a true one."""
         block = max(1, _BLOCK // max(self.hits.size, 1))
         return np.concatenate([self._block(weights[k : k + block]) for k in range(0, len(weights), block)])
 
     def _block(self, weights: FloatArray) -> FloatArray:
-        """The same for so few resamples that all curves fit into memory at once."""
+        """The same for a block of resamples whose curves fit into memory."""
         n_resamples, (n_overlaps, n_found) = len(weights), self.hits.shape
         n_true = weights @ self.n_true
         taken = weights[:, self.exposures]
@@ -148,7 +148,7 @@ def coco_result(truth: Sequence[Found], predicted: Sequence[Found], *, kind: Kin
     Raises
     ------
     ConfigError
-        If the numbers of exposures differ.
+        If the two sides differ in length.
 
     References
     ----------
@@ -176,7 +176,7 @@ def average_precision(
     Parameters
     ----------
     truth, predicted : sequence of Instances
-        One an exposure, in the same order.
+        One per exposure, in the same order.
     kind : {"segm", "bbox"}
         Overlap of masks, or of boxes.
 
@@ -189,7 +189,7 @@ def average_precision(
 
 
 def _coco(found: Sequence[Found]) -> Any:  # noqa: ANN401
-    """The artifacts as pycocotools wants them."""
+    """The artifacts as pycocotools expects them."""
     height, width = PREVIEW_SHAPE
     coco = COCO()
     coco.dataset = {
@@ -218,6 +218,6 @@ def _ranked(evaluation: Any, class_: int, n_exposures: int) -> _Ranked:  # noqa:
 
 
 def _mean(values: FloatArray) -> float:
-    """Mean of what is defined; NaN if nothing is."""
+    """Mean of the defined values; NaN if there are none."""
     defined = values[np.isfinite(values)]
     return float(defined.mean()) if defined.size else float("nan")

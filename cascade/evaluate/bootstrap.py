@@ -1,4 +1,4 @@
-"""Confidence intervals by drawing exposures anew, with replacement."""
+"""Bootstrap confidence intervals: exposures are resampled with replacement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Statistic = Callable[[FloatArray], FloatArray]
 
 LEVEL = 0.95
 N_RESAMPLES = 1000
-_BLOCK = 4_000_000  # weights held at a time: 32 MB
+_BLOCK = 4_000_000  # weights in memory at a time: 32 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Interval:
     Attributes
     ----------
     value
-        Of the exposures at hand.
+        Of the original sample.
     low, high
         Quantiles (1 - level) / 2 and (1 + level) / 2 over the resamples.
     """
@@ -60,14 +60,14 @@ def f1_score(totals: npt.ArrayLike) -> FloatArray:
 
 
 def precision(totals: npt.ArrayLike) -> FloatArray:
-    """Hits by predicted ones; see `f1_score`."""
+    """Hits per predicted one; see `f1_score`."""
     totals = np.asarray(totals, float)
     quotient: FloatArray = totals[..., 0] / np.maximum(totals[..., 2], 1e-12)
     return quotient
 
 
 def recall(totals: npt.ArrayLike) -> FloatArray:
-    """Hits by true ones; see `f1_score`."""
+    """Hits per true one; see `f1_score`."""
     totals = np.asarray(totals, float)
     quotient: FloatArray = totals[..., 0] / np.maximum(totals[..., 1], 1e-12)
     return quotient
@@ -75,7 +75,7 @@ def recall(totals: npt.ArrayLike) -> FloatArray:
 
 def resamples(n: int, rng: np.random.Generator, *, n_resamples: int = N_RESAMPLES) -> Iterator[FloatArray]:
     """
-    Draw how often each exposure is taken.
+    Draw bootstrap weights: the multiplicity of each exposure.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def resamples(n: int, rng: np.random.Generator, *, n_resamples: int = N_RESAMPLE
     Yields
     ------
     ndarray of float64, shape (B, n)
-        Weights of some of the resamples, each row summing to n; memory does not grow with their number.
+        Weights of a block of resamples, each row summing to n; memory is bounded.
 
     Raises
     ------
@@ -151,14 +151,14 @@ def paired_difference(
     level: float = LEVEL,
 ) -> Interval:
     """
-    Bootstrap how much better one result is than another on the same exposures.
+    Bootstrap the paired difference of two results on the same exposures.
 
     Parameters
     ----------
     statistic : callable
         See `Statistic`.
     counts, other : array_like, shape (N, ..., K)
-        Per exposure, in the same order; every resample takes the same exposures of both.
+        Per exposure, in the same order; every resample draws the same exposures of both.
     rng : numpy.random.Generator
     n_resamples : int
     level : float
@@ -190,7 +190,7 @@ def weighted_interval(
     statistic: Callable[[FloatArray], FloatArray], n: int, rng: np.random.Generator, *, n_resamples: int = N_RESAMPLES
 ) -> Interval:
     """
-    Bootstrap a figure that needs the exposures themselves, such as an average precision.
+    Bootstrap a figure that is not a function of sums, such as an average precision.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def _sums(weights: FloatArray, counts: FloatArray) -> FloatArray:
 
 
 def _interval(value: FloatArray, drawn: FloatArray, level: float) -> Interval:
-    """Percentiles of the resamples; those in which the figure is undefined do not count."""
+    """Percentiles of the resamples, ignoring those in which the figure is undefined."""
     if not 0 < level < 1:
         msg = f"bootstrap: expected a level in (0, 1), got {level}"
         raise ConfigError(msg)

@@ -1,4 +1,4 @@
-"""CCD metrics of the paper: is a CCD affected, by truth and by prediction?"""
+"""CCD metrics of the paper: affected CCDs of truth and prediction."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class CcdMetrics:
 
     @classmethod
     def of(cls, truth: BoolArray, predicted: BoolArray) -> CcdMetrics:
-        """Compare two bool arrays of any one shape, one entry a CCD."""
+        """Compare two bool arrays of the same shape, one entry per CCD."""
         hits = int(np.sum(truth & predicted))
         precision = hits / max(int(predicted.sum()), 1)
         recall = hits / max(int(truth.sum()), 1)
@@ -43,7 +43,7 @@ class CcdMetrics:
 
 def affected_ccds(masks: BoolArray, camera: Camera, *, area_threshold: float = 0.0) -> BoolArray:
     """
-    Tell which CCDs masks affect, as the paper counts it.
+    Determine which CCDs masks affect, as the paper defines it.
 
     A CCD is affected where the mask covers more than ``max(1, 32 * 60.1169 * area_threshold)`` pixels of the paper's
     box.
@@ -74,12 +74,12 @@ def affected_ccds(masks: BoolArray, camera: Camera, *, area_threshold: float = 0
 
 def majority(votes: npt.NDArray[np.bool_]) -> BoolArray:
     """
-    Pixels that more than half of the annotators marked.
+    Pixels marked by more than half of the annotators.
 
     Parameters
     ----------
     votes : ndarray of bool, shape (annotator, ...)
-        One mask an annotator.
+        One mask per annotator.
     """
     marked: BoolArray = 2 * votes.sum(axis=0) > len(votes)
     return marked
@@ -87,16 +87,16 @@ def majority(votes: npt.NDArray[np.bool_]) -> BoolArray:
 
 def group_masks(class_masks: BoolArray) -> dict[str, BoolArray]:
     """
-    Unite classes as the paper does.
+    Merge classes as the paper does.
 
     Parameters
     ----------
     class_masks : ndarray of bool, shape (..., C, H, W)
-        One mask a class, in the order of `Artifact`.
+        One mask per class, in the order of `Artifact`.
 
     Returns
     -------
     dict of str to ndarray of bool, shape (..., H, W)
-        One mask a group of `GROUPS`.
+        One mask per group of `GROUPS`.
     """
     return {name: np.any(class_masks[..., list(classes), :, :], axis=-3) for name, classes in GROUPS.items()}

@@ -1,4 +1,4 @@
-"""Pixels of masks on every CCD, by both ideas of where a CCD is."""
+"""Pixels of masks on every CCD, by both definitions of a CCD's area."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cascade.evaluate.ccd import GROUPS
 IntArray = npt.NDArray[np.int32]
 
 GEOMETRIES = ("paper", "footprint")
-"""Where a CCD is: the paper's boxes, which include gaps, or the light-sensitive area."""
+"""Definitions of a CCD's area: the paper's boxes, which include gaps, or the light-sensitive area."""
 
 _N_CODES = 1 << len(Artifact)  # values of a mask plane
 _SETS = tuple(sum(artifact.bit for artifact in artifacts) for artifacts in GROUPS.values())
@@ -28,7 +28,7 @@ IN_GROUP: BoolArray = np.array([[(code & bits) > 0 for code in range(_N_CODES)] 
 @dataclass(frozen=True, eq=False)
 class CcdCells:
     """
-    A preview cut into cells such that every CCD, by either geometry, is a set of whole cells.
+    A partition of the preview into cells: every CCD, by either geometry, is a union of cells.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class CcdCells:
     members
         (2, n_ccds, n_cells) float32: 1 where a cell belongs to a CCD, for each of `GEOMETRIES`, by ccdnum - 1.
     areas_px
-        (2, n_ccds) area of each CCD as its geometry counts it; the paper takes one number for all.
+        (2, n_ccds) area of each CCD by geometry; the paper uses one number for all.
     """
 
     cells: npt.NDArray[np.intp]
@@ -46,7 +46,7 @@ class CcdCells:
 
     @classmethod
     def of(cls, camera: Camera) -> Self:
-        """Cut the preview of DECam."""
+        """Partition the preview of DECam."""
         n_ccds = len(camera.ccds)
         within = np.zeros(camera.shape, np.uint64)
         for number, (y0, x0, y1, x1) in enumerate(paper_boxes(camera)):
@@ -81,12 +81,12 @@ class CcdCells:
 
     def affected(self, counts: IntArray, geometry: str, area_threshold: float) -> BoolArray:
         """
-        Tell which CCDs are affected: those with more than ``max(1, area * area_threshold)`` marked pixels.
+        Determine which CCDs are affected: those with more than ``max(1, area * area_threshold)`` marked pixels.
 
         Parameters
         ----------
         counts : ndarray of int32, shape (..., 2, n_groups, n_ccds)
-            What `count` gave.
+            From `count`.
         geometry : str
             One of `GEOMETRIES`.
         area_threshold : float

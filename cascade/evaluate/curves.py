@@ -56,7 +56,7 @@ def ccd_hits(
         Over the same.
     cells : CcdCells
     alive : ndarray of bool, shape (N, n_ccds)
-        CCDs that count by the geometry ``footprint``; the paper counts all.
+        CCDs that the geometry ``footprint`` counts; the paper counts all.
     thresholds : sequence of float
         Area thresholds in [0, 1].
 
@@ -105,7 +105,7 @@ def ccd_curves(hits: IntArray, rng: np.random.Generator, *, n_resamples: int) ->
 
 def mean_f1(hits: IntArray) -> FloatArray:
     """
-    Mean F1 of exposures.
+    Mean F1 per exposure.
 
     Parameters
     ----------
@@ -125,12 +125,12 @@ def mean_f1(hits: IntArray) -> FloatArray:
 
 def human_hits(truths: Sequence[Labelling], cells: CcdCells, alive: BoolArray, thresholds: Sequence[float]) -> IntArray:
     """
-    Count how each annotator meets the majority of the others.
+    Count hits of each annotator against the majority of the others.
 
     Parameters
     ----------
     truths : sequence of Labelling
-        J annotators, two at least, over N exposures.
+        J annotators, at least two, over N exposures.
     cells, alive, thresholds
         As for `ccd_hits`.
 

@@ -1,4 +1,4 @@
-"""One run, and any number of competitors, against what is true: everything that `cascade evaluate` reports."""
+"""One run, and any number of competitors, against the truth: everything that `cascade evaluate` reports."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ EVALUATION_FORMAT = "ghost-cascade evaluation"
 FORMAT_VERSION = 1
 
 MAJORITY = "majority"
-"""The consensus of several annotators by more than half of them."""
+"""The consensus of several annotators: the majority vote."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
     """
-    What came out.
+    The result of an evaluation.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Evaluation:
     exposures
         Their numbers in the run.
     truths
-        The annotators that make the truth; empty where only whole exposures are compared.
+        The annotators that define the truth; empty where only whole exposures are compared.
     system
         The run.
     left_out
@@ -87,12 +87,12 @@ class Evaluation:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """
-    How to evaluate.
+    Settings of an evaluation.
 
     Attributes
     ----------
     consensus
-        `MAJORITY`, or the name of the annotator who is right.
+        `MAJORITY`, or the name of the reference annotator.
     prevalence
         Share of ghosted exposures in the survey, in (0, 1).
     n_resamples, seed
@@ -129,9 +129,10 @@ def evaluate_run(
     human: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """
-    Compare a run with what annotators drew.
+    Compare a run with annotations.
 
-    Only exposures that the truth, the run and all competitors have are compared, so that all curves speak of the same.
+    Only exposures common to the truth, the run and all competitors are compared, so that all curves use the same
+    sample.
 
     Parameters
     ----------
@@ -146,7 +147,7 @@ def evaluate_run(
     veto : sequence of str
         Competitors: veto lists; see `cascade.evaluate.systems.veto_system`.
     human : mapping or None
-        The human line, from `read_human_line`; None makes one of the annotators of `truth`, if there are several.
+        The human line, from `read_human_line`; None computes it from the annotators of `truth`, if there are several.
 
     Raises
     ------
@@ -224,7 +225,7 @@ def evaluate_labels(
     Raises
     ------
     InputError, StoreError, ConfigError
-        If something cannot be read, or does not fit together.
+        If an input cannot be read, or inputs do not match.
     """
     ghosted = read_labels(labels)
     matches = match_labels(run.table("exposures"), ghosted, labels)
@@ -258,7 +259,7 @@ def evaluate_labels(
 def _head(
     run: Run, settings: Settings, names: Sequence[str], truth: Sequence[str], systems: Sequence[System]
 ) -> dict[str, Any]:
-    """What was compared, and how."""
+    """The description of the comparison."""
     return {
         "format": EVALUATION_FORMAT,
         "format_version": FORMAT_VERSION,
@@ -282,7 +283,7 @@ def _artifact_sections(
     pixels: Mapping[str, IntArray],
     settings: Settings,
 ) -> dict[str, Any]:
-    """All that is measured of artifacts: by CCD, by pixel, by instance, and the differences between systems."""
+    """Metrics of artifacts: by CCD, by pixel, by instance, and the differences between systems."""
     rng = np.random.default_rng(settings.seed)
     n = settings.n_resamples
     drawn = {name: labelling for name, labelling in labellings.items() if isinstance(labelling, Labelling)}
@@ -316,7 +317,7 @@ def _artifact_sections(
 
 
 def _screening(systems: Sequence[System], ghosted: BoolArray, settings: Settings) -> dict[str, Any]:
-    """Exposures as clean or ghosted, by system and by what answers."""
+    """Exposures as clean or ghosted, by system and by kind of answer."""
     rng = np.random.default_rng(settings.seed)
     return {
         "prevalence": settings.prevalence,
@@ -334,7 +335,7 @@ def _screening(systems: Sequence[System], ghosted: BoolArray, settings: Settings
 
 
 def _rivals(against: Sequence[Path | str], names: list[str]) -> tuple[list[Any], list[str], dict[str, tuple[str, ...]]]:
-    """Open competitors; the images that all of them have, and those that one has not."""
+    """Open competitors; the images common to all of them, and those missing in one."""
     opened: list[Any] = []
     known = set(names)
     for place in against:
@@ -352,7 +353,7 @@ def _rivals(against: Sequence[Path | str], names: list[str]) -> tuple[list[Any],
 
 
 def _rival_system(opened: Any, names: Sequence[str], cells: CcdCells) -> System:  # noqa: ANN401
-    """A competitor over the images that are compared."""
+    """A competitor over the compared images."""
     if isinstance(opened, tuple):
         run, matches = opened
         return run_system(_name(run.path), run, [matches.exposures[name] for name in names], cells)
@@ -360,7 +361,7 @@ def _rival_system(opened: Any, names: Sequence[str], cells: CcdCells) -> System:
 
 
 def _truths(annotators: Sequence[Labelling], consensus: str) -> list[Labelling]:
-    """The annotators that make the truth."""
+    """The annotators that define the truth."""
     if consensus == MAJORITY:
         return list(annotators)
     chosen = [labelling for labelling in annotators if labelling.name == consensus]
@@ -379,7 +380,7 @@ def _ghosted(truths: Sequence[Labelling]) -> BoolArray:
 
 
 def _check_names(systems: Sequence[System]) -> None:
-    """Refuse two systems of one name, which no table could tell apart."""
+    """Reject two systems of the same name, which tables could not distinguish."""
     names = [system.name for system in systems]
     for name in names:
         if names.count(name) > 1:
@@ -395,5 +396,5 @@ def _expnums(run: Run, exposures: Sequence[int]) -> list[int | None]:
 
 
 def _name(path: Path | str) -> str:
-    """What a run is called; on an object store its path is text."""
+    """The name of a run; on an object store its path is text."""
     return path.rstrip("/").rpartition("/")[-1] if isinstance(path, str) else path.resolve().name

@@ -1,4 +1,4 @@
-"""The figures of an evaluation, drawn from its `metrics.json` alone."""
+"""Figures of an evaluation, drawn from its `metrics.json` only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cascade.evaluate.ccd import SINGLE_CLASSES
 from cascade.evaluate.sections import CLASSES
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
-"""One a system, from the colour-blind-safe palette of Okabe and Ito."""
+"""One per system, from the colour-blind-safe palette of Okabe and Ito."""
 
 _DASHES: tuple[Any, ...] = ("-", ":", "-.", (0, (8, 2)))  # of the first seven, the next seven, …; people have "--"
 
@@ -25,7 +25,7 @@ _TITLES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 _CONVENTIONS = {
     "coco_masks": "by least overlap of masks\nCOCO: pooled over exposures; All: mean of the classes",
     "coco_boxes": "by least overlap of boxes\nCOCO: pooled over exposures; All: mean of the classes",
-    "paper": "by least overlap of masks\nas in the paper: a curve an exposure, averaged over those that have the class",
+    "paper": "by least overlap of masks\nas in the paper: one curve per exposure, averaged over those with the class",
 }
 _GEOMETRY = {"paper": "the paper's boxes", "footprint": "true footprints, dead CCDs left out"}
 
@@ -39,7 +39,7 @@ def draw_figures(metrics: Mapping[str, Any], folder: Path) -> list[str]:
     metrics : mapping
         Of an evaluation; see ``docs/metrics.md``.
     folder : Path
-        To write into.
+        Output folder.
 
     Returns
     -------
@@ -57,12 +57,12 @@ def save(figure: Figure, stem: Path) -> None:
     """Write a figure as PNG and PDF."""
     FigureCanvasAgg(figure)
     figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=_DPI)
-    figure.set_layout_engine("none")  # it stays as it was laid out
+    figure.set_layout_engine("none")  # keep the layout
     figure.savefig(stem.with_name(f"{stem.name}.pdf"))
 
 
 def plain(text: str) -> str:
-    """A name as it stands: no mathematics in dollars, no label that matplotlib hides."""
+    """A name as a literal label: dollars escaped, no leading underscore, which matplotlib hides."""
     return text.replace("$", r"\$") if not text.startswith("_") else f" {text}".replace("$", r"\$")
 
 
@@ -90,7 +90,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _line(k: int) -> dict[str, Any]:
-    """How the k-th of many curves looks."""
+    """Style of the k-th curve."""
     return {"color": COLOURS[k % len(COLOURS)], "linestyle": _DASHES[k // len(COLOURS) % len(_DASHES)]}
 
 
@@ -114,7 +114,7 @@ def _array(values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:  # noqa: ANN40
 
 
 def _ccd_curves(metrics: Mapping[str, Any], geometry: str) -> Figure:
-    """Precision, recall and F1 over the area threshold, a column a group: the paper's figure."""
+    """Precision, recall and F1 over the area threshold, one column per group: the paper's figure."""
     ccd, human, colours = metrics["ccd"], metrics["human"], _colours(metrics)
     percent = 100 * _array(ccd["area_thresholds"])
     figure = _figure(2.6 * len(ccd["groups"]), 7.0)
@@ -186,7 +186,7 @@ def _present_ap(instances: Mapping[str, Any], name: str, panel: str, k: int) -> 
 
 
 def _pixel_iou(metrics: Mapping[str, Any]) -> Figure:
-    """Bars of the pixel IoU by group, with people's."""
+    """Bars of the pixel IoU by group, with that of the annotators."""
     groups, colours = metrics["ccd"]["groups"], _colours(metrics)
     figure = _figure(7.5, 4.0)
     axis = figure.subplots()
@@ -209,7 +209,7 @@ def _pixel_iou(metrics: Mapping[str, Any]) -> Figure:
 
 
 def _answers(metrics: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Everything that calls exposures clean or ghosted."""
+    """Every answer that classifies exposures as clean or ghosted."""
     return [
         (f"{name}: {kind}", answer)
         for name, by_kind in metrics["screening"]["systems"].items()
@@ -218,7 +218,7 @@ def _answers(metrics: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _confusion(metrics: Mapping[str, Any]) -> Figure:
-    """A matrix an answer: numbers of exposures, and shares of the true kind."""
+    """One matrix per answer: numbers of exposures, and shares of the true kind."""
     answers = _answers(metrics)
     columns = min(len(answers), 4)
     rows = -(-len(answers) // columns)
@@ -322,7 +322,7 @@ def _reliability(metrics: Mapping[str, Any]) -> Figure:
 
 
 def _differences(metrics: Mapping[str, Any]) -> Figure:
-    """How much the run is better than each competitor, with intervals."""
+    """Differences between the run and each competitor, with intervals."""
     colours, first = _colours(metrics), metrics["systems"][0]
     rows: list[tuple[str, tuple[str, ...]]] = [
         (f"CCD F1 {group}, t = 0", ("ccd_f1", "paper", "0.00", group)) for group in metrics["ccd"]["groups"]
@@ -353,5 +353,5 @@ def _differences(metrics: Mapping[str, Any]) -> Figure:
 
 
 def _one(value: float | None) -> float:
-    """A number to draw; NaN draws nothing."""
+    """A number to plot; NaN plots nothing."""
     return float("nan") if value is None else value

@@ -1,4 +1,4 @@
-"""Whether two labellings found the same artifacts: instances matched one to one."""
+"""One-to-one matching of the instances of two labellings."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from cascade.evaluate.counting import IntArray
 from cascade.evaluate.labelling import Found, Labelling
 
 OVERLAPS = (0.5, 0.6, 0.7, 0.8, 0.9)
-"""Least intersection over union of a match; those of the paper's panels."""
+"""Minimum intersection over union of a match; those of the paper's panels."""
 
 MATCHED = ("All", *(artifact.title for artifact in Artifact), "class-blind")
-"""What matches are counted for: ``All`` wants equal classes, ``class-blind`` does not."""
+"""Groups for which matches are counted: ``All`` requires equal classes, ``class-blind`` does not."""
 
 
 def match_counts(one: Found, other: Found, *, boxes: bool = False) -> IntArray:
     """
-    Count artifacts that can be matched one to one, as many as possible.
+    Count the artifacts of a maximum one-to-one matching.
 
     Parameters
     ----------
     one, other : Found
-        Truth and prediction; the count does not depend on which is which.
+        Truth and prediction; the count is symmetric.
     boxes : bool
         Match boxes instead of masks.
 
@@ -64,5 +64,5 @@ def _of_kind(found: Found, name: str) -> BoolArray:
 def _most_matches(allowed: BoolArray) -> int:
     """Size of the largest matching of a bipartite graph."""
     if max(allowed.sum(axis=0).max(initial=0), allowed.sum(axis=1).max(initial=0)) <= 1:
-        return int(allowed.sum())  # nothing to choose
+        return int(allowed.sum())  # no ambiguity
     return int(np.sum(maximum_bipartite_matching(csr_array(allowed)) >= 0))

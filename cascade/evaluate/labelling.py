@@ -1,4 +1,4 @@
-"""What is compared: each annotator, run or veto list as one labelling, exposure by exposure, without pixels."""
+"""Labellings: an annotator, run or veto list in a form that can be compared, without pixels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Found:
     classes
         (k,) uint8 values of `Artifact`.
     scores
-        (k,) float32; 1 where a person drew.
+        (k,) float32; 1 for annotations.
     rles
         k compressed COCO run lengths, checked.
     """
@@ -72,7 +72,7 @@ class Labelling:
     Attributes
     ----------
     name
-        As tables and figures call it.
+        Shown in tables and figures.
     found
         Its artifacts in each exposure.
     ccd_px
@@ -88,7 +88,7 @@ class Labelling:
 
     @classmethod
     def of(cls, name: str, found: Iterable[Found], cells: CcdCells) -> Self:
-        """Count the pixels of each exposure in turn; one mask plane is held at a time."""
+        """Count the pixels of each exposure; one mask plane is in memory at a time."""
         kept, counts = [], []
         for one in found:
             kept.append(one)
@@ -107,12 +107,12 @@ class Labelling:
 @dataclass(frozen=True, slots=True, eq=False)
 class VetoLabelling:
     """
-    A veto list over N exposures; it knows neither classes nor areas.
+    A veto list over N exposures, without classes or areas.
 
     Attributes
     ----------
     name
-        As tables and figures call it.
+        Shown in tables and figures.
     listed
         (N, n_ccds) bool.
     """
@@ -143,7 +143,7 @@ def run_found(artifacts: pa.Table, exposures: Sequence[int]) -> list[Found]:
     Raises
     ------
     StoreError
-        If a row holds no mask or no class.
+        If a row has an invalid mask or class.
     """
     numbers = artifacts["exposure"].to_numpy()
     order = np.argsort(numbers, kind="stable")

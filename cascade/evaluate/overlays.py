@@ -1,4 +1,4 @@
-"""Predicted beside true masks, on the previews where they can be read."""
+"""Predicted and true masks side by side, on the previews where they can be read."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from cascade.runs.run import Run
 
 _N_PAIRS = 6
 _COLUMNS = 4
-_WHITE_LEVEL = 140.0  # grey level shown as white
+_WHITE_LEVEL = 140.0  # grey level displayed as white
 _OPACITY = 0.3
-_BARE_LEVEL = 60  # of CCDs where there is no picture
+_BARE_LEVEL = 60  # of CCDs where there is no preview
 
 
 def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path) -> bool:
@@ -39,7 +39,7 @@ def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path) 
     evaluation : Evaluation
         With artifacts.
     run : Run
-        Names its inputs, whose previews are drawn if they are still there.
+        Names its inputs, whose previews are drawn if they still exist.
     camera : Camera
     stem : Path
         PNG and PDF to write, without ending.
@@ -47,7 +47,7 @@ def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path) 
     Returns
     -------
     bool
-        False if there is nothing to draw: no masks, or no exposure with any.
+        False if nothing was drawn: no masks, or no exposure with any.
     """
     labelling = evaluation.system.labelling
     if not isinstance(labelling, Labelling) or evaluation.hits is None:
@@ -81,7 +81,7 @@ def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path) 
 
 
 def consensus_plane(planes: Sequence[UInt8Array]) -> UInt8Array:
-    """The (H, W) mask plane of what more than half of the annotators marked, class by class."""
+    """The (H, W) mask plane of the annotators' majority vote, class by class."""
     stacked = np.stack(planes)
     plane = np.zeros(stacked.shape[1:], np.uint8)
     for artifact in Artifact:
@@ -90,7 +90,7 @@ def consensus_plane(planes: Sequence[UInt8Array]) -> UInt8Array:
 
 
 def draw_masks(axis: Axes, image: UInt8Array | None, plane: UInt8Array, camera: Camera) -> None:
-    """One preview, or the bare focal plane, with coloured masks and the outlines of the CCDs."""
+    """One preview, or an empty focal plane, with coloured masks and the outlines of the CCDs."""
     bare = np.where(camera.labels > 0, _BARE_LEVEL, 0)
     grey = np.repeat(np.clip((bare if image is None else image) / _WHITE_LEVEL, 0, 1)[..., None], 3, axis=2)
     for artifact in Artifact:
@@ -113,7 +113,7 @@ def draw_ccds(axis: Axes, camera: Camera) -> None:
 
 
 def _spread(scores: np.ndarray[Any, np.dtype[np.float64]]) -> list[int]:
-    """A few exposures, evenly from the worst to the best; those without artifacts do not count."""
+    """A few exposures, evenly spaced from the worst to the best, among those with artifacts."""
     ranked = [int(n) for n in np.argsort(scores) if np.isfinite(scores[n])]
     if not ranked:
         return []

@@ -18,7 +18,7 @@ from cascade.evaluate.instances import OVERLAPS
 from cascade.evaluate.labelling import Found
 
 PAPER_GROUPS: Mapping[str, tuple[Artifact, ...]] = {"All": tuple(Artifact), **{a.title: (a,) for a in Artifact}}
-"""What the paper's panels show: all classes together, and each."""
+"""Groups of the paper's panels: all classes together, and each."""
 
 N_RECALLS = 101
 
@@ -49,10 +49,10 @@ def paper_ap(truth: Sequence[Found], predicted: Sequence[Found]) -> PaperAp:
     """
     Average precision of every exposure.
 
-    A prediction takes the true artifact with which it overlaps most, if that is of its class and not taken yet, best
-    scores first. Matterport's `compute_ap` as PyPI's mrcnn 0.2 has it differs in one point: there the artifact that
-    the best-scored prediction took can be taken a second time, which may give more than 1; later versions, and we, do
-    not.
+    Predictions, best scores first, are matched to the true artifact with the largest overlap, if that is of their class
+    and not matched yet. Matterport's `compute_ap` as PyPI's mrcnn 0.2 has it differs in one point: there the artifact
+    matched by the best-scored prediction can be matched a second time, which may give more than 1; later versions, and
+    this function, do not.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def average_precision_of(hits: BoolArray, n_true: int) -> tuple[float, FloatArra
     Returns
     -------
     float
-        In [0, 1]; NaN if there are predictions but nothing true, 0 if there is neither.
+        In [0, 1]; NaN if there are predictions but no true artifact, 0 if there is neither.
     ndarray, shape (101,)
         The curve at recalls 0, 0.01, ..., 1.
     """
@@ -132,7 +132,7 @@ def mrcnn_ap(truth: Sequence[Found], predicted: Sequence[Found]) -> FloatArray |
     for n, (true, guess) in enumerate(zip(truth, predicted, strict=True)):
         shared = overlaps(true.rles, guess.rles)
         masks = np.concatenate([true.masks(), guess.masks()])
-        masks = masks[:, np.any(masks, axis=0)][:, None]  # pixels that nothing marks change no overlap
+        masks = masks[:, np.any(masks, axis=0)][:, None]  # unmarked pixels change no overlap
         for g, classes in enumerate(PAPER_GROUPS.values()):
             rows, columns = (np.flatnonzero(np.isin(found.classes, classes)) for found in (true, guess))
             if not len(rows):  # it would divide by zero
@@ -158,7 +158,7 @@ def mrcnn_ap(truth: Sequence[Found], predicted: Sequence[Found]) -> FloatArray |
 
 
 def _hits(shared: FloatArray, same: BoolArray, least: float) -> BoolArray:
-    """Which predictions, best first, take a true artifact that is left."""
+    """Which predictions, best first, match a remaining true artifact."""
     hits = np.zeros(len(shared), bool)
     left = np.ones(shared.shape[1], bool)
     for row, candidates in enumerate(shared):
@@ -172,7 +172,7 @@ def _hits(shared: FloatArray, same: BoolArray, least: float) -> BoolArray:
 def _matterport(
     found: Found, masks: BoolArray, which: npt.NDArray[np.intp], offset: int
 ) -> tuple[FloatArray, npt.NDArray[np.int64], BoolArray]:
-    """Boxes (never zero, which would mean padding), class ids and masks (1, P, k) as `compute_ap` wants them."""
+    """Boxes (never zero, which would mean padding), class ids and masks (1, P, k) as `compute_ap` expects them."""
     return np.ones((len(which), 4)), found.classes[which].astype(np.int64) + 1, masks[which + offset].transpose(1, 2, 0)
 
 

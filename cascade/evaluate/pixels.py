@@ -70,7 +70,7 @@ def mutual_overlap_px(annotators: Sequence[Labelling]) -> tuple[IntArray, IntArr
     Parameters
     ----------
     annotators : sequence of Labelling
-        J of them, two at least, over N exposures.
+        J of them, at least two, over N exposures.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def vote_fraction(found: Sequence[Found]) -> npt.NDArray[np.float32]:
     Parameters
     ----------
     found : sequence of Found
-        What each of them drew on one exposure.
+        The artifacts of each of them on one exposure.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def _marked(found: Sequence[Found]) -> BoolArray:
 
 
 def _joint_overlaps(truth: UInt8Array, predicted: UInt8Array) -> npt.NDArray[np.int64]:
-    """What `_overlaps` gives, from two mask planes: by counting pairs of their values."""
+    """As `_overlaps`, from two mask planes: by counting pairs of their values."""
     n_codes = IN_GROUP.shape[1]
     pairs = np.bincount(truth.T.ravel() * n_codes + predicted.T.ravel(), minlength=n_codes**2)
     pairs = pairs.reshape(n_codes, n_codes)

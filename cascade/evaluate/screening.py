@@ -36,7 +36,7 @@ class Confusion:
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
     """
-    What flagging from a score on gives, from the highest score down.
+    ROC curve: the result of flagging from each score on, from the highest down.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Curve:
 
     def precision(self, prevalence: float) -> FloatArray:
         """
-        Share of flagged exposures that are ghosted, where a share `prevalence` of all exposures is.
+        Precision of flagging at a given prevalence of ghosted exposures.
 
         Parameters
         ----------
@@ -70,7 +70,7 @@ class Curve:
 
 def curve(scores: npt.ArrayLike, ghosted: BoolArray) -> Curve:
     """
-    Scan all thresholds.
+    Compute the ROC curve over all thresholds.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def rates(
     ghosted: BoolArray, flagged: BoolArray, rng: np.random.Generator, *, prevalence: float, n_resamples: int
 ) -> dict[str, Interval]:
     """
-    Accuracy, recall, false-alarm rate and precision of an answer, the last at two prevalences.
+    Accuracy, recall, false-alarm rate and precision of a classification, the last at two prevalences.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def rates(
 @dataclass(frozen=True, slots=True, eq=False)
 class Reliability:
     """
-    Whether scores are probabilities.
+    Reliability diagram: calibration of scores.
 
     Attributes
     ----------
@@ -186,7 +186,7 @@ class Reliability:
 
 def reliability(scores: npt.ArrayLike, ghosted: BoolArray, *, n_bins: int = N_BINS) -> Reliability:
     """
-    Compare scores with the share of ghosted exposures that have them.
+    Compare scores with the observed share of ghosted exposures.
 
     Parameters
     ----------
@@ -231,14 +231,14 @@ def wilson(share: npt.ArrayLike, n: npt.ArrayLike) -> tuple[FloatArray, FloatArr
     safe = np.maximum(n, 1)
     middle = (share + z**2 / (2 * safe)) / (1 + z**2 / safe)
     half = z * np.sqrt(share * (1 - share) / safe + z**2 / (4 * safe**2)) / (1 + z**2 / safe)
-    # Rounding may leave the share itself just outside.
+    # Rounding may put the share itself just outside.
     low, high = np.minimum(middle - half, share), np.maximum(middle + half, share)
     return np.where(n > 0, np.maximum(low, 0), np.nan), np.where(n > 0, np.minimum(high, 1), np.nan)
 
 
 def check_both(ghosted: BoolArray) -> None:
     """
-    Refuse a truth of one kind only.
+    Reject a truth of one kind only.
 
     Raises
     ------

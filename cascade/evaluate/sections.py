@@ -34,11 +34,11 @@ CLASSES = ("mean", *(artifact.title for artifact in Artifact))
 COCO_FIGURES = ("AP", "AP50", "AP75")
 _COCO_OF_OVERLAP = tuple(round((least - 0.5) / 0.05) for least in OVERLAPS)
 _MOST_POINTS = 400
-"""Points of a curve over thresholds that are kept."""
+"""Points stored of a curve over thresholds."""
 
 
 def number(value: float | np.floating[Any]) -> float | None:
-    """A number for JSON, null where undefined; six digits are more than any figure here is worth."""
+    """A number for JSON, null where undefined; rounded to six digits."""
     return round(float(value), 6) if np.isfinite(value) else None
 
 
@@ -49,7 +49,7 @@ def numbers(values: npt.ArrayLike) -> Any:  # noqa: ANN401
 
 
 def entry(found: Interval, at: Any = ...) -> dict[str, Any]:  # noqa: ANN401
-    """A figure with its interval for JSON, or those at an index."""
+    """A figure with its interval for JSON, or the entries at an index."""
     return {name: numbers(getattr(found, name)[at]) for name in ("value", "low", "high")}
 
 
@@ -155,7 +155,7 @@ def match_section(
 def screening_section(
     answer: Answer, ghosted: BoolArray, rng: np.random.Generator, *, prevalence: float, n_resamples: int
 ) -> dict[str, Any]:
-    """How well one answer tells ghosted exposures from clean ones."""
+    """Classification metrics of one answer: ghosted or clean exposures."""
     found = rates(ghosted, answer.flagged, rng, prevalence=prevalence, n_resamples=n_resamples)
     section: dict[str, Any] = {
         "confusion": asdict(Confusion.of(ghosted, answer.flagged)),
@@ -194,7 +194,7 @@ def difference_section(
     rng: np.random.Generator,
     n_resamples: int,
 ) -> dict[str, Any]:
-    """How much the first of two systems is better than the second, on the same exposures."""
+    """Paired difference of two systems, first less second, on the same exposures."""
     f1 = paired_difference(f1_score, *hits, rng, n_resamples=n_resamples)
     section: dict[str, Any] = {
         "ccd_f1": {
@@ -245,22 +245,22 @@ def _matched(counts: IntArray, rng: np.random.Generator, n_resamples: int) -> di
 
 
 def _resampled(results: Sequence[CocoResult], weights: FloatArray) -> FloatArray:
-    """COCO's figures with weights on the exposures, means over annotators: (B, 1 + C, 3)."""
+    """COCO's figures with weighted exposures, means over annotators: (B, 1 + C, 3)."""
     return _means([result.resampled(weights) for result in results])
 
 
 def _quotient(sums: FloatArray) -> FloatArray:
-    """Sum by number, NaN where there is none: (..., 2) to (...)."""
+    """Sum divided by number, NaN where that is 0: (..., 2) to (...)."""
     return np.where(sums[..., 1] > 0, sums[..., 0] / np.maximum(sums[..., 1], 1), np.nan)
 
 
 def _means(arrays: Sequence[FloatArray]) -> FloatArray:
-    """Elementwise mean of what is defined."""
+    """Elementwise mean of the defined values."""
     stacked = np.stack(arrays)
     defined = np.isfinite(stacked)
     return _quotient(np.stack([np.where(defined, stacked, 0).sum(axis=0), defined.sum(axis=0)], axis=-1))
 
 
 def _mean(values: npt.ArrayLike) -> float:
-    """Mean of what is defined; NaN if nothing is."""
+    """Mean of the defined values; NaN if there are none."""
     return float(_means(list(np.asarray(values, float).ravel())))

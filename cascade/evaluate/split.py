@@ -21,7 +21,7 @@ PAPER_SEED = 42
 
 PARTS = ("train", "val", "test")
 _HELD_OUT = 0.3  # of all, then halved: 1400, 300 and 300 of 2000
-_FEWEST = 2  # of each kind, for a split that keeps their shares
+_FEWEST = 2  # of each stratum, for a stratified split
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,7 @@ def split_annotations(path: Path, *, stratified: bool = False, seed: int = PAPER
     path : Path
         A VIA file.
     stratified : bool
-        Keep the shares of images by the set of classes drawn on them; sets of which there are too few to share are
-        taken together.
+        Stratify by the set of classes drawn on an image; sets with too few images are merged.
     seed : int
         Of scikit-learn's `train_test_split`, used for both draws.
 
@@ -90,18 +89,18 @@ def write_split(parts: Sequence[Part], out: Path) -> None:
     ----------
     parts : sequence of Part
     out : Path
-        Folder; made if it is not there.
+        Folder; created if missing.
 
     Raises
     ------
     ConfigError
-        If a file of that name is there.
+        If a file of that name exists.
     """
     out.mkdir(parents=True, exist_ok=True)
     files = {out / f"annotations_{part.name}.json": part for part in parts}
     for file in files:
         if file.exists():
-            msg = f"{file}: expected no such file; choose another --out"
+            msg = f"{file}: the file already exists; choose another --out"
             raise ConfigError(msg)
     for file, part in files.items():
         with written_aside(file) as aside:
@@ -115,7 +114,7 @@ def _strata(path: Path, names: Sequence[str]) -> list[str]:
 
 
 def _merged(strata: list[str] | None, indices: Sequence[int]) -> list[str] | None:
-    """Strata of some images; those too rare to be shared become one, and join the most frequent if still too rare."""
+    """Strata of images; rare ones are merged, and join the most frequent if still too rare."""
     if strata is None:
         return None
     chosen = [strata[int(k)] for k in indices]

@@ -1,4 +1,4 @@
-"""Pages for people: sections of text, a table and figures, as Markdown and as HTML; all foreign text is escaped."""
+"""Summary pages: sections of text, a table and figures, as Markdown and as HTML; all input text is escaped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Section:
     title, text
         Plain text, not markup.
     header, rows
-        A table; no header for none.
+        A table; an empty header for none.
     figures
         Names in the folder ``figures``, without ending.
     """
@@ -53,7 +53,7 @@ def markdown(title: str, sections: Sequence[Section]) -> str:
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
-    """An HTML page that loads nothing but the figures beside it."""
+    """An HTML page that loads only the figures beside it."""
     return render(__package__, "summary.html.jinja", title=title, sections=sections)
 
 
@@ -66,7 +66,7 @@ def evaluation_sections(metrics: Mapping[str, Any], figures: Sequence[str]) -> l
     metrics : mapping
         See ``docs/metrics.md``.
     figures : sequence of str
-        Those that were drawn.
+        Names of the figures drawn.
     """
     sections = [_what(metrics)]
     if metrics["ccd"] is not None:
@@ -81,7 +81,7 @@ def evaluation_sections(metrics: Mapping[str, Any], figures: Sequence[str]) -> l
 
 
 def agreement_sections(metrics: Mapping[str, Any], figures: Sequence[str]) -> list[Section]:
-    """The summary of the annotator study."""
+    """The summary of inter-annotator agreement."""
     people = short_names(metrics["annotators"])
     text = (
         f"{metrics['exposures']['n']} images, {len(people)} annotators ({', '.join(people)}). "
@@ -111,7 +111,7 @@ def agreement_sections(metrics: Mapping[str, Any], figures: Sequence[str]) -> li
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """File names without the words that all of them start with: ``AlexC`` of ``common_core_AlexC``."""
+    """File names without their common prefix: ``AlexC`` of ``common_core_AlexC``."""
     if len(names) < 2:
         return list(names)
     alike = takewhile(lambda pair: pair[0] == pair[1], zip(min(names), max(names), strict=False))
@@ -146,7 +146,7 @@ def _what(metrics: Mapping[str, Any]) -> Section:
 
 
 def _left_out(exposures: Mapping[str, Any]) -> str:
-    """What does not count, and what was wrong with the annotations."""
+    """What was left out, and problems of the annotations."""
     left_out = [f"{n} {reason}" for reason, n in exposures["left_out"].items() if n]
     problems = [f"{n} {kind}" for kind, n in exposures["problems"].items()]
     words = f"Left out: {'; '.join(left_out)}. " if left_out else "Nothing was left out. "
@@ -190,7 +190,7 @@ def _paper(metrics: Mapping[str, Any], figures: Sequence[str]) -> Section:
     """The paper's average precision."""
     instances = metrics["instances"]
     rows: list[Row] = []
-    text = "Average precision of every exposure, then the mean; 0 counts where neither side has the class. "
+    text = "Mean over exposures of their average precision; 0 where neither side has the class. "
     for name, found in instances["paper"].items():
         groups = [group for group in found if group not in ("precision_recall", "mrcnn")]
         for key, label in (("ap", ""), ("ap_where_present", ", where the truth has it")):
@@ -218,7 +218,7 @@ def _matched(metrics: Mapping[str, Any]) -> Section:
         people = metrics["human"]["instances"]
         rows += [("people, in pairs", group, *map(shown, figures["f1"])) for group, figures in people.items()]
     header = ("", "class", *(f"IoU {overlap:.2f}" for overlap in instances["overlaps"]))
-    return Section("Artifacts matched one to one, F1", "Of any score that the run kept.", header, rows)
+    return Section("Artifacts matched one to one, F1", "All artifacts of the run, whatever their score.", header, rows)
 
 
 def _over(found: Mapping[str, Any]) -> list[str]:
@@ -254,7 +254,7 @@ def _exposures(metrics: Mapping[str, Any], figures: Sequence[str]) -> Section:
 
 
 def _differences(metrics: Mapping[str, Any], figures: Sequence[str]) -> Section:
-    """How much better the run is than each competitor."""
+    """Differences between the run and each competitor."""
     first = metrics["systems"][0]
     rows = []
     for name, found in metrics["differences"].items():

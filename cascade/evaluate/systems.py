@@ -1,4 +1,4 @@
-"""What is evaluated: runs, annotators and veto lists, brought onto the same exposures."""
+"""Systems to evaluate: runs, annotators and veto lists, matched to the same exposures."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from cascade.evaluate.labelling import AnyLabelling, Found, Labelling, VetoLabel
 from cascade.evaluate.truth import Truth
 from cascade.runs.classes import check_known
 from cascade.runs.run import Run, open_run
-from cascade.veto import read_list
+from cascade.veto import read_list, split_form
 from cascade.veto.rules import REASON
 
 DECAM = "decam"
-"""The camera whose exposures people annotated; the paper's boxes are defined for no other."""
+"""The camera of the annotated exposures; the paper's boxes are defined for no other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """
-    Which of N exposures something calls ghosted.
+    A classification of N exposures as ghosted or clean.
 
     Attributes
     ----------
     flagged
         (N,) bool.
     scores
-        (N,) in [0, 1]; None where it gives no scores.
+        (N,) in [0, 1]; None without scores.
     """
 
     flagged: BoolArray
@@ -54,11 +54,11 @@ class System:
     Attributes
     ----------
     name
-        As tables and figures call it.
+        Shown in tables and figures.
     labelling
         Its artifacts, or its list of CCDs; None where only whole exposures are compared.
     answers
-        By what gives them: ``screen``, and ``cascade`` (an artifact was found in a flagged exposure) or the kind of
+        By source: ``screen``, and ``cascade`` (an artifact was found in a flagged exposure) or the kind of
         the competitor.
     """
 
@@ -69,25 +69,25 @@ class System:
 
 def complete_run(place: Path | str) -> Run:
     """
-    Open a run that is finished.
+    Open a complete run.
 
     Raises
     ------
     StoreError
-        If it is none, or has batches to do.
+        If it is not a run, or has pending batches.
     """
     run = open_run(place)
     summary = run.summary()
     if summary.n_done < summary.n_batches:
         done = f"{summary.n_done} of {summary.n_batches} batches"
-        msg = f"{run.path}: expected a complete run, got {done}; run it to the end"
+        msg = f"{run.path}: expected a complete run, got {done}; resume the run"
         raise StoreError(msg)
     return run
 
 
 def run_system(name: str, run: Run, exposures: Sequence[int], cells: CcdCells | None) -> System:
     """
-    What a run found in some of its exposures.
+    The results of a run for some of its exposures.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def run_system(name: str, run: Run, exposures: Sequence[int], cells: CcdCells | 
     Raises
     ------
     StoreError
-        If its artifacts are damaged, or of a class that is not known.
+        If its artifacts are damaged, or of an unknown class.
     ConfigError
         If it has masks of another camera than DECam.
     """
@@ -147,7 +147,7 @@ def veto_system(spec: str, expnums: Sequence[int | None], camera: Camera) -> Sys
     ----------
     spec : str
         A file, or a pattern of several (``'ghost-scatter-y*.txt'``) that are parts of one list; ``NAME=`` may stand
-        before it.
+        before it, and the form of the list where that is not clear: ``pairs:list.txt``.
     expnums : sequence of int or None
         Of the exposures.
     camera : Camera
@@ -156,13 +156,14 @@ def veto_system(spec: str, expnums: Sequence[int | None], camera: Camera) -> Sys
     Raises
     ------
     ConfigError
-        If no file matches, an exposure has no number, or all that is listed is listed for another reason than ghosts.
+        If no file matches, an exposure has no number, or all entries have another reason than ghosts.
     InputError
         If a list cannot be read.
     """
     name, equals, pattern = spec.rpartition("=")
     if not equals or Path(spec).is_file():
-        name, pattern = Path(spec).stem.rstrip("*"), spec
+        name, pattern = split_form(spec)[1].stem.rstrip("*"), spec
+    form, pattern = split_form(pattern)[0], str(split_form(pattern)[1])
     files = [Path(pattern)] if Path(pattern).is_file() else [Path(file) for file in sorted(glob.glob(pattern))]  # noqa: PTH207 - takes absolute patterns
     if not files:
         msg = f"{pattern}: expected a veto list, found no such file"
@@ -175,7 +176,7 @@ def veto_system(spec: str, expnums: Sequence[int | None], camera: Camera) -> Sys
         rows_of.setdefault(expnum, []).append(n)
     listed = np.zeros((len(expnums), len(camera.ccds)), bool)
     for file in files:
-        table = read_list(file, camera)
+        table = read_list(file, camera, form)
         ghosts = table.filter(pc.equal(table["reason"], REASON))
         if len(table) and not len(ghosts):
             msg = f"{file}: expected entries with the reason {REASON}, got none of {len(table)}"
@@ -187,6 +188,6 @@ def veto_system(spec: str, expnums: Sequence[int | None], camera: Camera) -> Sys
 
 
 def _positions(numbers: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where the wanted numbers stand."""
+    """Positions of the requested numbers."""
     order = np.argsort(numbers)
     return order[np.searchsorted(numbers, wanted, sorter=order)]

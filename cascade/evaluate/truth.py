@@ -1,4 +1,4 @@
-"""What is taken for true: one annotator or several, or labels of whole exposures; and which exposures they speak of."""
+"""The truth: one annotator or several, or labels of whole exposures; and the exposures they refer to."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _ROW = re.compile(r"\[(\d+)\]$")
 @dataclass(frozen=True, slots=True)
 class Truth:
     """
-    What J annotators drew on the same images.
+    Annotations of the same images by J annotators.
 
     Attributes
     ----------
     annotators
         Names, of the files.
     names
-        Image file names that all of them annotated, and whose regions are all known; sorted.
+        Image file names that all of them annotated, without unusable regions; sorted.
     regions
         By annotator, then by image.
     problems
-        With the file that has them, in order.
+        With the file of each, in order.
     left_out
         Images that are not in `names`, by reason.
     """
@@ -51,7 +51,7 @@ def read_truth(paths: Sequence[Path]) -> Truth:
     Read annotation files.
 
     Files that share no image, as those of a training and a test set, are parts of one annotation. Otherwise each file
-    is an annotator, and an image counts if all of them list it.
+    is an annotator, and an image is used if all of them list it.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def read_truth(paths: Sequence[Path]) -> Truth:
     Raises
     ------
     ConfigError
-        If there is no file, two have one name, or no image is left.
+        If there is no file, two have the same name, or no image is left.
     InputError
         If one cannot be read.
     """
@@ -94,7 +94,7 @@ def read_truth(paths: Sequence[Path]) -> Truth:
 @dataclass(frozen=True, slots=True)
 class Matches:
     """
-    Which annotated image is which exposure of a run.
+    The match of annotated images to exposures of a run.
 
     Attributes
     ----------
@@ -122,7 +122,7 @@ def match_exposures(exposures: pa.Table, names: Sequence[str]) -> Matches:
     Returns
     -------
     Matches
-        Without failed exposures, and without images that could be several.
+        Without failed exposures and ambiguous images.
     """
     rows = exposures.select(["exposure", "expnum", "path", "status"]).to_pylist()
     by_name: dict[str, list[int]] = {}
@@ -176,14 +176,14 @@ def read_labels(path: Path) -> BoolArray:
     Raises
     ------
     InputError
-        If it is no such array, or too large to be one.
+        If it is not such an array, or too large.
     """
     try:
         size = path.stat().st_size
         if size > _MAX_LABEL_BYTES:
             msg = f"{path}: expected labels of at most {_MAX_LABEL_BYTES} bytes, got {size}"
             raise InputError(msg)
-        labels = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header may claim any size
+        labels = np.load(path, mmap_mode="r", allow_pickle=False)  # memory-mapped: a header may claim any size
     except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
         msg = f"{path}: expected a .npy array of labels: {error}"
         raise InputError(msg) from error
@@ -217,7 +217,7 @@ def match_labels(exposures: pa.Table, labels: BoolArray, path: Path) -> Matches:
     Raises
     ------
     InputError
-        If the run is not one over a stack of N images.
+        If the run is not over one stack of N images.
     """
     paths, statuses = exposures["path"].to_pylist(), exposures["status"].to_pylist()
     rows = [_ROW.search(path) for path in paths]
@@ -235,7 +235,7 @@ def match_labels(exposures: pa.Table, labels: BoolArray, path: Path) -> Matches:
 
 
 def _merged(read: Sequence[Annotations]) -> dict[str, dict[str, tuple[Region, ...]]] | None:
-    """The files as one annotation, if they share no image; None if they do."""
+    """The files merged into one annotation, if they share no image; otherwise None."""
     merged: dict[str, tuple[Region, ...]] = {}
     for one in read:
         if merged.keys() & one.images.keys():

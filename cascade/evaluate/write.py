@@ -1,4 +1,4 @@
-"""A folder with everything that an evaluation or an annotator study found."""
+"""Output folder of an evaluation or an agreement study."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Cells = Iterable[object]
 
 _INTERVAL = ("value", "low", "high")
 _FILLED_FOLDERS = ("figures", "tables")
-_OWN_FOLDERS = {*_FILLED_FOLDERS, "run"}  # there before metrics.json is, the first two empty
+_OWN_FOLDERS = {*_FILLED_FOLDERS, "run"}  # exist before metrics.json does, the first two empty
 
 
 def claim(out: Path) -> None:
     """
-    Make the folder, or take over that of an earlier evaluation or annotator study.
+    Create the folder, or reuse that of an earlier evaluation or agreement study.
 
     Raises
     ------
@@ -51,14 +51,14 @@ def claim(out: Path) -> None:
 
 
 def _is_untouched(out: Path) -> bool:
-    """Whether a folder holds nothing, or what an evaluation leaves that stopped before it wrote anything."""
+    """Whether a folder is empty, or left by an evaluation that stopped before it wrote anything."""
     names = {file.name for file in out.iterdir()}
     filled = [out / name for name in _FILLED_FOLDERS if name in names]
     return names <= _OWN_FOLDERS and all(folder.is_dir() and not any(folder.iterdir()) for folder in filled)
 
 
 def _is_ours(out: Path) -> bool:
-    """Whether a folder holds an evaluation or a study."""
+    """Whether a folder holds an evaluation or an agreement study."""
     try:
         return read_json(out / "metrics.json").get("format") in (EVALUATION_FORMAT, AGREEMENT_FORMAT)
     except StoreError:
@@ -105,7 +105,7 @@ def write_evaluation(evaluation: Evaluation, truth: Truth | None, run: Run, came
 
 def write_agreement(agreement: Agreement, truth: Truth, camera: Camera, out: Path, *, image: Path | None) -> None:
     """
-    Write metrics, tables, figures and pages of the annotator study.
+    Write metrics, tables, figures and pages of an agreement study.
 
     Parameters
     ----------
@@ -115,14 +115,14 @@ def write_agreement(agreement: Agreement, truth: Truth, camera: Camera, out: Pat
     out : Path
         Folder; see `claim`.
     image : Path or None
-        The preview whose votes to draw, or only its name; None takes the image that people disagree on most.
+        The preview whose votes to draw, or only its name; None selects the image with the least agreement.
 
     Raises
     ------
     ConfigError
         If `out` holds something else, or the image is not among the annotated ones.
     InputError
-        If the image is there but no preview.
+        If the file exists but is not a preview.
     """
     from cascade.evaluate.agreement_figures import draw_agreement
 
@@ -133,7 +133,7 @@ def write_agreement(agreement: Agreement, truth: Truth, camera: Camera, out: Pat
     _write_left_out(truth.left_out, out)
     _write_problems(truth, out)
     figures = draw_agreement(agreement, camera, out / "figures", image=image)
-    _write_pages("Agreement of annotators", agreement_sections(agreement.metrics, figures), out)
+    _write_pages("Inter-annotator agreement", agreement_sections(agreement.metrics, figures), out)
 
 
 def _write_pages(title: str, sections: Sequence[Any], out: Path) -> None:
@@ -152,13 +152,13 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Cells]) -> None
 
 
 def _write_left_out(left_out: Mapping[str, Sequence[str]], out: Path) -> None:
-    """What was not compared."""
+    """Images and exposures left out."""
     rows = ((name, reason) for reason, names in left_out.items() for name in names)
     _write_csv(out / "tables" / "left_out.csv", ("name", "reason"), rows)
 
 
 def _write_problems(truth: Truth, out: Path) -> None:
-    """What was wrong with the annotations."""
+    """Problems of the annotations."""
     rows = ((file, p.image, p.region, p.kind, p.message) for file, p in truth.problems)
     _write_csv(out / "tables" / "problems.csv", ("file", "image", "region", "kind", "message"), rows)
 
@@ -192,7 +192,7 @@ def _cells(found: Any) -> tuple[Any, ...]:  # noqa: ANN401
 
 
 def _ccd_rows(metrics: Mapping[str, Any]) -> Iterator[Cells]:
-    """One row a threshold, metric, group, system and geometry."""
+    """One row per threshold, metric, group, system and geometry."""
     thresholds = metrics["ccd"]["area_thresholds"]
     for name, by_geometry in metrics["ccd"]["systems"].items():
         for geometry, by_group in by_geometry.items():
@@ -205,7 +205,7 @@ def _ccd_rows(metrics: Mapping[str, Any]) -> Iterator[Cells]:
 
 
 def _instance_rows(instances: Mapping[str, Any]) -> Iterator[Cells]:
-    """One row a figure, class, system and convention."""
+    """One row per figure, class, system and convention."""
     for name, found in instances["coco"].items():
         for kind in ("masks", "boxes"):
             for class_, figures in found[kind].items():
@@ -231,13 +231,13 @@ def _instance_rows(instances: Mapping[str, Any]) -> Iterator[Cells]:
 def _by_overlap(
     convention: str, name: str, group: str, figure: str, found: Mapping[str, Any], overlaps: Sequence[float]
 ) -> Iterator[Cells]:
-    """One row an overlap."""
+    """One row per overlap."""
     for k, overlap in enumerate(overlaps):
         yield (convention, name, group, figure, overlap, *(found[key][k] for key in _INTERVAL))
 
 
 def _screening_rows(metrics: Mapping[str, Any]) -> Iterator[Cells]:
-    """One row a figure, answer and system."""
+    """One row per figure, answer and system."""
     for name, by_kind in metrics["screening"]["systems"].items():
         for kind, found in by_kind.items():
             for figure, one in found.items():
@@ -248,7 +248,7 @@ def _screening_rows(metrics: Mapping[str, Any]) -> Iterator[Cells]:
 
 
 def _difference_rows(differences: Mapping[str, Any]) -> Iterator[Cells]:
-    """One row a figure and competitor."""
+    """One row per figure and competitor."""
     for name, found in differences.items():
         for geometry, by_threshold in found["ccd_f1"].items():
             for threshold, by_group in by_threshold.items():
@@ -262,7 +262,7 @@ def _difference_rows(differences: Mapping[str, Any]) -> Iterator[Cells]:
 
 
 def _exposure_rows(evaluation: Evaluation) -> Iterator[Cells]:
-    """One row a group and exposure, by the paper's boxes at threshold 0."""
+    """One row per group and exposure, by the paper's boxes at threshold 0."""
     if evaluation.hits is None or evaluation.overlap_px is None:
         return
     hits = evaluation.hits[:, 0, 0]

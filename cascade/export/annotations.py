@@ -1,4 +1,4 @@
-"""Artifacts as annotators' tools read them: COCO and VIA 2 JSON, written exposure by exposure."""
+"""Artifacts as annotation tools read them: COCO and VIA 2 JSON, written exposure by exposure."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def write_via(run: Run, out: Path, *, reviewed: bool = False) -> Written:
     out : Path
         Folder; must exist.
     reviewed : bool
-        Those exposures that people judged, as they corrected them; one without artifacts has no regions. Without it,
+        Export the reviewed exposures, as corrected by their reviewers; one without artifacts has no regions. Default:
         those in which the networks found artifacts.
     """
     exposures: Iterable[GhostedExposure] = ghosted_exposures(run)
@@ -78,7 +78,7 @@ def write_via(run: Run, out: Path, *, reviewed: bool = False) -> Written:
 
 
 def _regions(exposure: GhostedExposure) -> list[Region]:
-    """The artifacts of an exposure as polygons; there pixel centres lie at whole numbers, see `Region.mask`."""
+    """The artifacts of an exposure as polygons, whose pixel centres are at integers, see `Region.mask`."""
     return [
         Region(Artifact.from_label(artifact["class"]), "polygon", tuple(corners[:, 0]), tuple(corners[:, 1]))
         for artifact in exposure.artifacts
@@ -87,7 +87,7 @@ def _regions(exposure: GhostedExposure) -> list[Region]:
 
 
 def _named(exposures: Iterable[GhostedExposure]) -> Iterator[tuple[str, GhostedExposure]]:
-    """Exposures with the name of their image: the input's own, or one that tells the exposure number."""
+    """Exposures with the name of their image: that of the input, or one made from the exposure number."""
     names = Names()
     for exposure in exposures:
         name = names.unique(_stem(exposure))
@@ -97,13 +97,13 @@ def _named(exposures: Iterable[GhostedExposure]) -> Iterator[tuple[str, GhostedE
 
 
 def _stem(exposure: GhostedExposure) -> str:
-    """Name of the image without its ending."""
+    """Name of the image without its extension."""
     file = PurePosixPath(exposure.row["path"].rpartition("!")[2]).name
     return PurePosixPath(file).stem if file.lower().endswith(_IMAGE_ENDINGS) else exposure.name
 
 
 def _coco_annotations(exposure: GhostedExposure) -> Iterator[dict[str, Any]]:
-    """The artifacts of an exposure; one that no polygon can outline is left out."""
+    """The artifacts of an exposure, except those too small for a polygon."""
     for artifact in exposure.artifacts:
         polygons = [
             [round(float(value), 2) for corner in corners for value in (corner[1], corner[0])]

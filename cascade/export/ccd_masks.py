@@ -36,7 +36,7 @@ def ccd_mask(
     x = origin[1] + np.arange(shape[1]) + 0.5
     rows, _ = camera.ccd_pixel_to_preview(ccd, 0, x)
     _, columns = camera.ccd_pixel_to_preview(ccd, y, 0)
-    # FITS axis 1 runs down the preview: first all rows that the CCD needs, then its columns.
+    # FITS axis 1 runs down the preview: first interpolate all rows of the CCD, then its columns.
     low, share = _between(rows, mask.shape[0])
     along = mask[low] * (1 - share)[:, None] + mask[low + 1] * share[:, None]
     along = np.ascontiguousarray(along.astype(np.float32).T)
@@ -66,7 +66,7 @@ def touched_ccds(mask: BoolArray, camera: Camera) -> list[Ccd]:
 
 
 def _between(at: npt.NDArray[np.float64], size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """The pixel whose centre comes before each position, and how far towards the next one it is; held at the ends."""
+    """The pixel whose centre precedes each position, and the fraction towards the next one; clamped at the ends."""
     position = np.clip(at - 0.5, 0, size - 1)
     low = np.minimum(position.astype(np.intp), size - 2)
     return low, (position - low).astype(np.float32)

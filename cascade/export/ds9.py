@@ -57,12 +57,12 @@ def write_regions(run: Run, out: Path, headers: SkyHeaders) -> Written:
                     aside.write_text(text, encoding="utf-8")
                     n_bytes += aside.stat().st_size
                 n_files += 1
-    return Written(n_exposures, n_files, n_bytes, {"without a WCS, on the preview alone": n_without})
+    return Written(n_exposures, n_files, n_bytes, {"without a WCS, in preview coordinates only": n_without})
 
 
 def corners_on_sky(corners: FloatArray, camera: Camera, patches: Patches) -> tuple[FloatArray, FloatArray]:
     """
-    Map places on a preview to the sky.
+    Map positions on a preview to the sky.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def corners_on_sky(corners: FloatArray, camera: Camera, patches: Patches) -> tup
         (row, column) on the preview.
     camera : Camera
     patches : mapping of int to SkyPatch
-        WCS by ccdnum. In gaps, and on CCDs without one, that of the nearest CCD is continued.
+        WCS by ccdnum. In gaps, and on CCDs without one, that of the nearest CCD is extrapolated.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def corners_on_sky(corners: FloatArray, camera: Camera, patches: Patches) -> tup
     x_mm, y_mm = camera.to_mm(corners[:, 0], corners[:, 1])
     ccds = [ccd for ccd in camera.ccds if ccd.ccdnum in patches]
     height, width = (side * camera.pixel_mm for side in camera.ccd_shape)
-    # Distance to the edge of a CCD, not to its middle, for they are longer than wide.
+    # Distance to the edge of a CCD, not to its centre: CCDs are longer than wide.
     away = [
         np.maximum(np.abs(x_mm - ccd.x_mm) - width / 2, 0) + np.maximum(np.abs(y_mm - ccd.y_mm) - height / 2, 0)
         for ccd in ccds

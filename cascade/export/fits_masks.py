@@ -1,4 +1,4 @@
-"""Masks as FITS: planes of their own, LSST-style planes, or a bit more in a copy of a pipeline's mask."""
+"""Masks as FITS: separate planes, LSST-style planes, or an additional bit in a copy of a pipeline's mask."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from cascade.runs.run import Run
 from cascade.storage.atomic import written_aside
 
 GHOST_BIT = 32768
-"""The one bit of 16 that DES BADPIX planes leave free: 1 to 16384 are taken."""
+"""The one bit of 16 that DES BADPIX planes do not use: 1 to 16384 are in use."""
 
 GHOST_CODE = 9
-"""The first code that masks of the Community Pipeline leave free."""
+"""The first code that masks of the Community Pipeline do not use."""
 
 _TILE_ROWS = 64
 _CHUNK = 2**22
@@ -49,22 +49,22 @@ LSST_PLANES: Mapping[str, int] = {
     "GHOST": _ALL,
     **{f"GHOST_{class_.name}": class_.bit for class_ in Artifact},
 }
-"""Names of our planes, and the classes of artifact in each, as `Artifact.bit` flags."""
+"""Names of the mask planes, and the classes of artifact in each, as `Artifact.bit` flags."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskFormat:
     """
-    What the pixels of a mask mean.
+    The meaning of a mask's pixels.
 
     Attributes
     ----------
     suffix
-        What is added to the names of files.
+        Suffix of the file names.
     bits
         For each plane, the value it adds to a pixel and the classes in it, as `Artifact.bit` flags.
     cards
-        Header cards that say so.
+        Header cards that document them.
     """
 
     suffix: str
@@ -96,7 +96,7 @@ def bit_format(bit: int) -> MaskFormat:
 
 
 def lsst_format() -> MaskFormat:
-    """Planes by name, the bit of each in a card ``MP_NAME``, as LSST's masks have them."""
+    """Named planes, the bit of each in a card ``MP_NAME``, as in LSST's masks."""
     names = [*_LSST_STANDARD, *LSST_PLANES]
     cards = {f"MP_{name}" if len(name) < 6 else f"HIERARCH MP_{name}": bit for bit, name in enumerate(names)}
     return MaskFormat("mask", tuple((1 << names.index(name), classes) for name, classes in LSST_PLANES.items()), cards)
@@ -113,7 +113,7 @@ def write_masks(run: Run, out: Path, format: MaskFormat, headers: SkyHeaders) ->
         Folder; must exist.
     format : MaskFormat
     headers : SkyHeaders
-        Give the masks a WCS, where they know it.
+        Source of the masks' WCS, where known.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def write_masks(run: Run, out: Path, format: MaskFormat, headers: SkyHeaders) ->
 
 def write_onto(run: Run, out: Path, masks: Sequence[str], *, bit: int = GHOST_BIT, code: int = GHOST_CODE) -> Written:
     """
-    Copy masks of a pipeline and mark the artifacts in the copies; the masks themselves are only read.
+    Copy masks of a pipeline and mark the artifacts in the copies; the originals are not modified.
 
     Parameters
     ----------
@@ -151,11 +151,11 @@ def write_onto(run: Run, out: Path, masks: Sequence[str], *, bit: int = GHOST_BI
         Folder; must exist and not be that of the masks.
     masks : sequence of str
         FITS files with masks: ``ood`` of the Community Pipeline, BADPIX planes (``MSK``) of DES. Its images and weights
-        are left out.
+        are skipped.
     bit : int
         Bit to set where masks hold bits.
     code : int
-        Code to give to pixels without any, where masks hold codes (Community Pipeline from 3.5 on, by PLVER).
+        Code for pixels without another, where masks hold codes (Community Pipeline from 3.5 on, by PLVER).
 
     Returns
     -------
@@ -166,7 +166,7 @@ def write_onto(run: Run, out: Path, masks: Sequence[str], *, bit: int = GHOST_BI
     InputError
         If a mask cannot be read or would be overwritten.
     ConfigError
-        If `bit` is no bit, or `code` not positive.
+        If `bit` is not a power of two, or `code` not positive.
     """
     bit_format(bit)
     if not 0 < code < 2**15:
@@ -187,12 +187,12 @@ def write_onto(run: Run, out: Path, masks: Sequence[str], *, bit: int = GHOST_BI
             name = names.unique(file.name.partition(".fits")[0] + "_ghost")
             target = out / f"{name}.fits{file.name.partition('.fits')[2].removesuffix('.gz')}"
             if target.exists() and target.samefile(file):
-                raise input_error(file, "expected another folder for the copies, got that of the masks")
+                raise input_error(file, "expected another output folder than that of the original masks")
             with written_aside(target) as aside:
                 _copy_marked(file, aside, exposure, camera, _Marks(bit, code, header_cards(run, exposure)))
                 n_bytes += aside.stat().st_size
             n_files += 1
-    return Written(n_exposures, n_files, n_bytes, {"without a mask to write onto": n_without})
+    return Written(n_exposures, n_files, n_bytes, {"without a mask to copy": n_without})
 
 
 def _expnum_of(file: Path) -> int | None:
@@ -204,7 +204,7 @@ def _expnum_of(file: Path) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
-    """What is written into a copy."""
+    """The marks written into a copy."""
 
     bit: int
     code: int
@@ -212,7 +212,7 @@ class _Marks:
 
 
 def _copy_marked(source: Path, target: Path, exposure: GhostedExposure, camera: Camera, marks: _Marks) -> None:
-    """Copy a file HDU by HDU; masks of touched CCDs are drawn on, all else goes over byte by byte."""
+    """Copy a file HDU by HDU; masks of affected CCDs are marked, everything else is copied byte by byte."""
     with plain_file(source, str(source)) as plain, plain.open("rb") as old, target.open("wb") as new:
         hdus = read_structure(plain, str(source))
         codes = has_codes(str(hdus[0].header.get("PLVER", "")))
@@ -236,7 +236,7 @@ def _copy_marked(source: Path, target: Path, exposure: GhostedExposure, camera: 
 
 
 def _mask_hdus(hdus: Iterable[Hdu]) -> list[Hdu]:
-    """The masks in a file: those that are named so, or else all images."""
+    """The masks in a file: the HDUs named as masks, or else all images."""
     images = [hdu for hdu in hdus if len(hdu.shape) == 2]
     named = [hdu for hdu in images if str(hdu.header.get("EXTNAME", "")).strip() in MASK_PLANES]
     return named or images
@@ -252,7 +252,7 @@ def _drawn(file: Path, hdu: Hdu, marked: BoolArray, camera: Camera, ccd: Ccd) ->
 
 
 def _marked_hdu(file: Path, hdu: Hdu, values: npt.NDArray[np.int32], marks: _Marks, *, codes: bool) -> bytes:
-    """The bytes of an HDU with new pixels and what was done in its header."""
+    """The bytes of an HDU with new pixels and a header that documents the change."""
     from astropy.io import fits
 
     with hdu_alone(file, hdu, str(file)) as alone:
@@ -275,7 +275,7 @@ def _compressed(values: npt.NDArray[np.int32], header: Any) -> Any:  # noqa: ANN
 
 
 def _header(cards: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    """A header of the cards that say something."""
+    """A header of the cards with a value."""
     from astropy.io import fits
 
     header = fits.Header()
@@ -287,7 +287,7 @@ def _header(cards: Mapping[str, Any]) -> Any:  # noqa: ANN401
 
 
 def _wcs_header(patch: SkyPatch | None) -> Any:  # noqa: ANN401
-    """The WCS of a CCD for an image of all of it."""
+    """The WCS of a CCD for its full image."""
     from astropy.io import fits
 
     if patch is None:
@@ -300,7 +300,7 @@ def _wcs_header(patch: SkyPatch | None) -> Any:  # noqa: ANN401
 
 
 def _hdu_bytes(hdu: Any) -> bytes:  # noqa: ANN401
-    """One HDU as it stands in a file, with checksums."""
+    """The bytes of one HDU, with checksums."""
     from astropy.io import fits
 
     stream = io.BytesIO()
@@ -312,7 +312,7 @@ def _hdu_bytes(hdu: Any) -> bytes:  # noqa: ANN401
 
 
 def _copy_bytes(old: IO[bytes], new: IO[bytes], hdu: Hdu) -> None:
-    """Copy an HDU as it stands."""
+    """Copy an HDU unchanged."""
     old.seek(hdu.start)
     length = hdu.data_start - hdu.start + hdu.padded_bytes
     while length and (chunk := old.read(min(length, _CHUNK))):

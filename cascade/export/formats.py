@@ -1,4 +1,4 @@
-"""One call for every format of export."""
+"""One entry point for every export format."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def export_run(
     reviewed: bool = False,
 ) -> Written:
     """
-    Write the artifacts of a run for others.
+    Export the artifacts of a run.
 
     Parameters
     ----------
@@ -48,15 +48,15 @@ def export_run(
     format : str
         One of `FORMATS`.
     out : path
-        Folder; made if it is not there. Files of the same names are replaced.
+        Folder; created if missing. Existing files of the same names are replaced.
     fits : sequence of str
-        FITS files that hold the WCS of exposures, where the run's inputs are gone or were images.
+        FITS files that hold the WCS of exposures, where the run's inputs no longer exist or are images.
     onto : sequence of str
         For ``fits-mask``: masks of a pipeline, in copies of which the artifacts are marked.
     bit, code : int
         For ``fits-mask``: see `write_onto`; `bit` counts without `onto`, too.
     reviewed : bool
-        For ``via``: what people judged, see `write_via`.
+        For ``via``: the reviewed exposures, see `write_via`.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def export_run(
     Raises
     ------
     ConfigError
-        If the format is unknown, an option does not belong to it, a package is missing, or `out` is a URL.
+        If the format is unknown, an option does not apply to it, a package is missing, or `out` is a URL.
     StoreError
         If the run is not complete.
     InputError

@@ -1,4 +1,4 @@
-"""The exposures of a run, one at a time, with what exports need of them: masks, instances, the WCS of their CCDs."""
+"""The exposures of a run, one at a time, with their masks, instances and the WCS of their CCDs, for exports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cascade.runs.run import Run
 from cascade.runs.verdicts.reviewed import reviewed_run
 
 _STORED = re.compile(r"(?P<store>.+\.zarr)\[(?P<row>\d+)\]")
-_N_STORES = 8  # header tables of stores that are held at a time
+_N_STORES = 8  # header tables of stores in memory at a time
 
 Patches = dict[int, SkyPatch]
 
@@ -35,7 +35,7 @@ Patches = dict[int, SkyPatch]
 @dataclass(frozen=True, slots=True)
 class Written:
     """
-    What an export wrote.
+    The result of an export.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class GhostedExposure:
     run
         The run.
     name
-        What its files are called: the exposure number, or the position in the run where that is unknown.
+        Name of its files: the exposure number, or the position in the run where that is unknown.
     row
         Its row of the exposures table.
     artifacts
@@ -88,7 +88,7 @@ class GhostedExposure:
 
 def ghosted_exposures(run: Run) -> Iterator[GhostedExposure]:
     """
-    The exposures with artifacts, in order; an expnum that was processed twice comes twice, under two names.
+    The exposures with artifacts, in order; an expnum that was processed twice appears twice, under two names.
 
     Raises
     ------
@@ -107,18 +107,18 @@ def ghosted_exposures(run: Run) -> Iterator[GhostedExposure]:
 
 def judged_exposures(run: Run) -> tuple[list[GhostedExposure], dict[str, int]]:
     """
-    The exposures that people judged, as they corrected them, with and without artifacts; to train on.
+    The reviewed exposures, as corrected by their reviewers, with and without artifacts; for training.
 
     Returns
     -------
     tuple
-        The exposures, in order; and how many are left out, by reason: those of which as many reviewers are for an
-        artifact as against it, and those whose verdicts are from before the run was made anew.
+        The exposures, in order; and how many are left out, by reason: those on whose artifacts reviewers are tied, and
+        those whose verdicts refer to an earlier run that was overwritten.
 
     Raises
     ------
     StoreError
-        If the run is not complete, or nobody has judged anything.
+        If the run is not complete, or has no verdicts.
     """
     check_complete(run)
     reviewed = reviewed_run(run)
@@ -133,41 +133,41 @@ def judged_exposures(run: Run) -> tuple[list[GhostedExposure], dict[str, int]]:
     ]
     skipped = {
         "exposures are disputed and left out": reviewed.n_disputed,
-        "have verdicts from before the run was made anew": reviewed.n_stale,
+        "have verdicts on an earlier run that was overwritten": reviewed.n_stale,
     }
     return chosen, skipped
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    """What files of an exposure are called."""
+    """Name of an exposure's files."""
     return f"exposure{row['exposure']:06d}" if row["expnum"] is None else f"D{row['expnum']:08d}"
 
 
 def check_complete(run: Run) -> None:
     """
-    Refuse a run of which batches are missing, or that has classes of artifact that are not known.
+    Reject a run with pending batches or unknown classes of artifact.
 
     Raises
     ------
     StoreError
-        If it is one.
+        If it has either.
     """
     check_known(run.config.classes, run.path)
     summary = run.summary()
     if summary.n_done < summary.n_batches:
         done = f"{summary.n_done} of {summary.n_batches} batches"
-        msg = f"{run.path}: expected a complete run, got {done}; run it to the end"
+        msg = f"{run.path}: expected a complete run, got {done}; resume the run"
         raise StoreError(msg)
 
 
 class Names:
-    """Names that differ: numbered from the second occurrence on."""
+    """Unique names: numbered from the second occurrence on."""
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = defaultdict(int)
 
     def unique(self, name: str) -> str:
-        """The name, or one like it if it was given before."""
+        """The name, or a numbered one if it is in use."""
         self._seen[name] += 1
         return name if self._seen[name] == 1 else f"{name}_{self._seen[name]}"
 
@@ -175,7 +175,7 @@ class Names:
 class SkyHeaders:
     """
     Finds the WCS of the CCDs of exposures: in the FITS file that was the input, in the header table beside a store of
-    previews, or in FITS files that the user names.
+    previews, or in FITS files that the user lists.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ class SkyHeaders:
             with open_exposure(files, name, self._camera, cutouts=True) as exposure:
                 found = [sky_patch(image) for image in exposure.ccds]
         except CascadeError:
-            return {}  # the run says what is wrong with it
+            return {}  # reported by the run
         return {patch.ccdnum: patch for patch in found if patch is not None}
 
 
@@ -227,12 +227,12 @@ def _stored_patches(store: str) -> dict[int, Patches]:
 
 
 def fits_text(value: Any) -> Any:  # noqa: ANN401
-    """A value of a card; FITS has printable ASCII alone, and a band may come from any manifest."""
+    """A value of a card; FITS allows only printable ASCII, and a band may come from any manifest."""
     return printable(value).encode("ascii", "replace").decode("ascii") if isinstance(value, str) else value
 
 
 def header_cards(run: Run, exposure: GhostedExposure) -> dict[str, Any]:
-    """What FITS exports say of their making."""
+    """Provenance cards of FITS exports."""
     from cascade.core.versions import installed_versions
 
     segment = run.config.segment

@@ -1,4 +1,4 @@
-"""Sky maps of a run: how many exposures looked at each place, and the fraction of them with an artifact there."""
+"""Sky maps of a run: the number of exposures of each pixel, and the fraction of them with an artifact there."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ NSIDE = 32768
 NSIDE_COVERAGE = 32
 
 _DEGREE = 4  # of the polynomial that maps the sky back to a CCD; TPV is cubic
-_GRID = 12  # places each way that it is fitted to
+_GRID = 12  # fitted positions along each axis
 _UNKNOWN_BAND = "unknown"
-_ODD = re.compile(r"[^\w.-]", re.ASCII)  # what may stand in a band, which headers say, but not in the name of a file
+_ODD = re.compile(r"[^\w.-]", re.ASCII)  # characters that a band may contain, but not the name of a file
 
 Pixels = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -43,7 +43,7 @@ def write_maps(run: Run, out: Path, headers: SkyHeaders, *, nside: int = NSIDE) 
     Parameters
     ----------
     run : Run
-        Complete; exposures that failed, and those without a WCS, are in no map.
+        Complete; exposures that failed, and those without a WCS, are omitted.
     out : Path
         Folder; must exist.
     headers : SkyHeaders
@@ -95,7 +95,7 @@ def write_maps(run: Run, out: Path, headers: SkyHeaders, *, nside: int = NSIDE) 
 
 def exposure_pixels(plane: UInt8Array | None, camera: Camera, patches: Patches, nside: int) -> tuple[Pixels, Pixels]:
     """
-    The HEALPix pixels (nested) that an exposure looked at, and those of them with an artifact.
+    The HEALPix pixels (nested) that an exposure covers, and those of them with an artifact.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def _gnomonic(ra: FloatArray, dec: FloatArray, centre: tuple[Any, Any]) -> tuple
 
 
 def _terms(u: FloatArray, v: FloatArray) -> FloatArray:
-    """Powers of two coordinates up to the degree, a row each place."""
+    """Powers of two coordinates up to the degree, one row per position."""
     powers = [(i, j) for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)]
     return np.stack([u**i * v**j for i, j in powers], axis=1)
 
@@ -172,7 +172,7 @@ def _add(map_: Any, pixels: Pixels) -> None:  # noqa: ANN401
 
 
 def _metadata(run: Run, band: str) -> dict[str, Any]:
-    """What a map says of its making."""
+    """Provenance metadata of a map."""
     segment = run.config.segment
     metadata = {"BAND": band, "GHMODEL": segment.name if segment else "", "CAMERA": run.config.camera}
     return {key: fits_text(value) for key, value in metadata.items()}

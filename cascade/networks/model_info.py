@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cascade.core.artifact import PAPER_CLASSES, Artifact
-from cascade.core.errors import InputError, ModelError
-from cascade.core.records import Range, parse_toml, read_record, shown
+from cascade.core.artifact import PAPER_CLASSES, Artifact, read_classes
+from cascade.core.errors import ModelError
+from cascade.core.records import Range, parse_toml, read_record
 from cascade.networks.calibration import Calibration, Guarantee
 from cascade.networks.model_id import ModelId
 
@@ -136,12 +136,14 @@ def read_model(folder: Path) -> ModelInfo:
         raise ModelError(msg) from error
     tables = parse_toml(content, where=str(path), error=ModelError)
     says = read_record(_Description, tables, where=str(path), error=ModelError)
+    # Screens from before they could name any have the classes of the paper.
+    key = "classes" if says.task == "segment" else MAP_CLASSES
     return ModelInfo(
         name=folder.resolve().name,
         task=says.task,
         folder=folder,
         architecture=says.architecture,
-        classes=_classes(says, path),
+        classes=read_classes(getattr(says, key), f"{path}: key {key}", ModelError),
         threshold=says.threshold.score,
         semantic=says.threshold.semantic,
         calibration=says.calibration,
@@ -151,17 +153,3 @@ def read_model(folder: Path) -> ModelInfo:
         golden=says.weights.golden,
         training=says.training,
     )
-
-
-def _classes(says: _Description, path: Path) -> tuple[Artifact, ...]:
-    """The classes that a description names; screens from before they could name any have those of the paper."""
-    key = "classes" if says.task == "segment" else MAP_CLASSES
-    try:
-        classes = tuple(Artifact.from_label(label) for label in getattr(says, key))
-    except InputError as error:
-        msg = f"{path}: key {key}: {error}"
-        raise ModelError(msg) from error
-    if not classes or len(set(classes)) < len(classes):
-        msg = f"{path}: key {key}: expected artifact classes, each once, got {shown(', '.join(getattr(says, key)))}"
-        raise ModelError(msg)
-    return classes

@@ -1,1 +1,1 @@
-"""The cascade at work: one batch, a whole season in this process, and the same over Dask."""
+"""Running the cascade: one batch, a whole season in this process, and the same over Dask."""

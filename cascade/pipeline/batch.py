@@ -1,5 +1,5 @@
 """
-One batch of exposures through the cascade, and all of them in turn: the reference for `cascade.pipeline.dask`.
+One batch of exposures through the cascade, and all of them serially: the reference for `cascade.pipeline.dask`.
 
 A bad exposure never stops a run: it becomes a row with status ``failed`` and a row of the failures table.
 """
@@ -35,7 +35,7 @@ logger = getLogger(__name__)
 STAGES = ("read", "screen", "segment", "tables")
 """Stages of a batch, as its seconds name them; storing it adds ``store``."""
 
-_N_OUTAGE = 8  # exposures of a batch that must all be out of reach before it counts as an outage
+_N_OUTAGE = 8  # exposures of a batch that must all be unavailable to count as an outage
 _N_AT_ONCE = 32  # exposures that go to a network in one call: their instance masks have 160 kB each
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class Readings:
     outcomes
         One an exposure, with its preview or its failure.
     seconds
-        What reading took.
+        Time spent reading.
     """
 
     outcomes: list[Outcome]
@@ -89,8 +89,8 @@ def read_batch(part: Reader, batch: Batch, camera: Camera) -> Readings:
     Raises
     ------
     OutageError
-        If not one of many exposures can be reached, or one that was read no longer, or a store is away, so that this
-        does not become failures.
+        If none of many exposures is available, or one that was read no longer is, or a store is unavailable, so that
+        these are not recorded as failures.
     """
     start = perf_counter()
     outcomes = [_read(part, batch, index, camera.shape) for index in range(len(batch))]
@@ -120,7 +120,7 @@ def process_readings(
     Returns
     -------
     BatchResult
-        Every exposure has its row, whatever happened to it.
+        Every exposure has its row, failed or not.
 
     Raises
     ------
@@ -207,7 +207,7 @@ def part_of(reader: Reader, batch: Batch) -> Reader:
 
 def check_reader(reader: Reader, run: Run) -> None:
     """
-    Refuse a reader that has not as many exposures as the run.
+    Reject a reader with another number of exposures than the run.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def check_reader(reader: Reader, run: Run) -> None:
 
 
 def _read_ahead(reader: Reader, batches: list[Batch], camera: Camera) -> Iterator[tuple[Batch, Readings]]:
-    """Batches and what was read of them; while one is in use, the next is being read."""
+    """Batches with their readings; while one is in use, the next is being read."""
     ahead: deque[tuple[Batch, Future[Readings]]] = deque()
     with ThreadPoolExecutor(1, "read") as pool:
         for batch in batches:
@@ -256,15 +256,15 @@ def _read(part: Reader, batch: Batch, index: int, shape: tuple[int, int]) -> Out
 
 
 def _check_reachable(outcomes: list[Outcome], read_again: Callable[[int], Outcome]) -> None:
-    """Stop if every one of many exposures is out of reach, or the first one that could be read no longer can be."""
+    """Raise OutageError if all of many exposures are unavailable, or the first that was read no longer is available."""
     lost = [k for k, outcome in enumerate(outcomes) if outcome.lost]
     if len(lost) == len(outcomes) >= _N_OUTAGE:
-        msg = f"none of {len(outcomes)} exposures can be reached, got {outcomes[-1].failure}; the run can be resumed"
+        msg = f"none of {len(outcomes)} exposures is available, got {outcomes[-1].failure}; the run can be resumed"
         raise OutageError(msg)
-    # The first was read longest ago; the last may lie on another disk, where all is well.
+    # The first was read longest ago; the last may be on another disk, which is available.
     readable = [k for k, outcome in enumerate(outcomes) if outcome.image is not None]
     if lost and readable and (again := read_again(readable[0])).lost:
-        msg = f"exposures that could be read are out of reach, got {again.failure}; the run can be resumed"
+        msg = f"exposures that were read are no longer available, got {again.failure}; the run can be resumed"
         raise OutageError(msg)
 
 
@@ -298,7 +298,7 @@ def _segmented(outcomes: list[Outcome], segmenter: Segmenter, camera: Camera, cl
 def _found(
     network: Callable[[UInt8Array], Sequence[T]], outcomes: list[Outcome], chosen: list[int]
 ) -> Iterator[tuple[int, T | Exception]]:
-    """What a network makes of some exposures that could be read, with their index, a few exposures at a time."""
+    """Outputs of a network for the exposures that could be read, with their index, a few exposures at a time."""
     for start in range(0, len(chosen), _N_AT_ONCE):
         few = chosen[start : start + _N_AT_ONCE]
         images = np.array([outcomes[k].image for k in few], np.uint8)
@@ -309,8 +309,8 @@ def _each(network: Callable[[UInt8Array], Sequence[T]], images: UInt8Array) -> l
     """
     Apply a network to images, one by one if it raises on all of them; an error stands for its image's result.
 
-    If it raises on each of several images it is the network that is broken, and that error goes to the caller: better
-    to stop than to record a whole season as failed.
+    If it raises on each of several images, the network is at fault, and the error is raised: better to stop than to
+    record a whole season as failed.
     """
     try:
         results = network(images)
@@ -333,14 +333,14 @@ def _each(network: Callable[[UInt8Array], Sequence[T]], images: UInt8Array) -> l
 
 
 def _scores(screener: Screener, images: UInt8Array) -> list[float]:
-    """Scores that are all numbers, or InputError."""
+    """Finite scores, or InputError."""
     scores = np.asarray(screener.score(images), np.float32)
     check_finite(scores)
     return [float(score) for score in scores]
 
 
 def _findings(segmenter: Segmenter, camera: Camera, clock: _Clock, images: UInt8Array) -> list[Finding]:
-    """Segment images and reduce what is found to the form that is stored."""
+    """Segment images and reduce the instances to the stored form."""
     with clock("segment"):
         found = segmenter.segment(images)
     with clock("tables"):

@@ -1,7 +1,7 @@
 """
-A batch in a process of its own: if that dies, the batch is halved until the exposure that kills it stands alone.
+A batch in an isolated process: if that dies, the batch is halved until the exposure that kills it is isolated.
 
-So an exposure is blamed only for the death of a process that had nothing else to do, and the worker lives on.
+So an exposure is blamed only if it was alone in the process, and the worker survives.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cascade.runs.config import Batch
 from cascade.runs.rows import Outcome, batch_counts, batch_tables, joined
 from cascade.runs.tables import BatchResult
 
-_N_DEATHS = 2  # of an exposure alone, before it is blamed: the first may have been somebody else's doing
+_N_DEATHS = 2  # of an exposure alone, before it is blamed: the first may have another cause
 _START = "from cascade.pipeline.isolated import work; work()"
 
 
@@ -33,7 +33,7 @@ def process_isolated(
     part: Reader, batch: Batch, loader: Loader, camera: Camera, threshold: float | None
 ) -> BatchResult:
     """
-    Process a batch as `cascade.pipeline.batch.process_batch` does, but survive it.
+    Process a batch as `cascade.pipeline.batch.process_batch` does, but in an isolated process.
 
     Parameters
     ----------
@@ -56,11 +56,11 @@ def process_isolated(
     Raises
     ------
     ModelError
-        If each of several exposures kills it: then it is not the exposures.
+        If each of several exposures kills it: then the exposures are not the cause.
     OutageError
         If it dies before it has seen any exposure.
     Exception
-        Whatever else processing raises.
+        Any other error of processing.
     """
     results: dict[int, BatchResult] = {}
     blamed = 0
@@ -95,7 +95,7 @@ def _blame(part: Reader, index: int, piece: Batch, death: str) -> BatchResult:
 
 
 class _Process:
-    """A Python process that answers requests, started anew when it has died."""
+    """A Python process that answers requests, restarted after it has died."""
 
     def __init__(self, setting: tuple[Any, ...]) -> None:
         self._setting = setting
@@ -148,13 +148,13 @@ class _Process:
             return None
         try:
             _send(message, process.stdin)
-            return pickle.load(process.stdout)  # of our own process
+            return pickle.load(process.stdout)  # from our own process
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             self._end()
             return None
 
     def _end(self) -> None:
-        """End the process, whatever state it is in."""
+        """Terminate the process, whatever its state."""
         process, self._process = self._process, None
         if process is not None:
             self._last = process

@@ -32,7 +32,7 @@ class NetworkLoader:
     screen, segment
         Model folders; None for no screen.
     identities
-        What each that is given must still be, in that order.
+        Expected identities of the given models, in that order.
     engine
         Where they run; see `cascade.networks.engines.load_engine`.
     """
@@ -44,7 +44,7 @@ class NetworkLoader:
 
     @classmethod
     def of(cls, screening: ModelInfo | None, segmenting: ModelInfo, engine: str) -> Self:
-        """Load models as they are now."""
+        """Loader of the models in their current version."""
         return cls(
             None if screening is None else screening.folder.resolve(),
             segmenting.folder.resolve(),
@@ -59,7 +59,7 @@ class NetworkLoader:
         Raises
         ------
         ModelError
-            If a folder holds another model by now, or it is damaged.
+            If a folder now holds another model, or it is damaged.
         """
         infos = [read_model(folder) for folder in (self.screen, self.segment) if folder is not None]
         for info, expected in zip(infos, self.identities, strict=True):
@@ -89,12 +89,12 @@ def verified_model(name: str, task: Task, models_dir: str | os.PathLike[str] | N
 
 def promised_threshold(info: ModelInfo, recall: float) -> float:
     """
-    The threshold with which a screen promises a recall.
+    The threshold with which a screen guarantees a recall.
 
     Raises
     ------
     ConfigError
-        If it promises none as high.
+        If it guarantees none as high.
     """
     enough = [guarantee for guarantee in info.guarantees if guarantee.recall >= recall]
     if not enough:

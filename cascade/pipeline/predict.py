@@ -29,13 +29,13 @@ from cascade.sky.raytrace import RaytraceRule, ghost_instances, predict_ghosts
 from cascade.storage import open_storage
 
 PREDICTOR = "raytrace"
-"""What ``run.json`` names as the segmenting model of a run of predictions."""
+"""Name of the segmenting model in the ``run.json`` of a run of predictions."""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """
-    All that a prediction rests on.
+    All inputs of a prediction but the pointing.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Predictor:
         return cls(rule, GhostOptics.load(), BrightStars.load(), Camera.decam(), rotation_deg)
 
     def model_id(self) -> ModelId:
-        """Hashes of the data files and of the rule, so that a run is resumed only with the same."""
+        """Hashes of the data files and of the rule, so that a run is resumed only with equal ones."""
         data = [part.description["arrays_sha256"] for part in (self.optics.bank, self.stars)]
         rule = {**asdict(self.rule), "rotation_deg": self.rotation_deg}
         hashes = (hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest() for content in (data, rule))
@@ -77,7 +77,7 @@ class Predictor:
         return Outcome(exposure, source, flagged=True, finding=finding)
 
     def _pointing(self, header: HeaderFields) -> Pointing:
-        """The pointing of an exposure, or InputError if its header do not give it."""
+        """The pointing of an exposure, or InputError if its header does not give it."""
         if header.ra is None or header.dec is None or header.band is None:
             missing = ", ".join(name for name in ("ra", "dec", "band") if getattr(header, name) is None)
             msg = f"pointing: expected ra, dec and band, got no {missing}; a manifest can give them"
@@ -121,7 +121,7 @@ def predict_run(
     ConfigError
         If there is no exposure.
     StoreError
-        If `out` holds something else, or another run is at work on it.
+        If `out` holds something else, or another run is active in it.
     """
     listed = json.dumps([[source.path, source.expnum, asdict(source.header)] for source in sources])
     inputs = hashlib.sha256(listed.encode()).hexdigest()

@@ -63,7 +63,7 @@ def run_season(
     on_event: Callable[..., None] | None = None,
 ) -> Run:
     """
-    Take exposures through the cascade into a run directory; call it again to go on after a kill.
+    Run the cascade on exposures into a run directory; call it again to resume after a kill.
 
     Parameters
     ----------
@@ -77,19 +77,19 @@ def run_season(
     threshold : float or None
         Screen score in [0, 1] from which an exposure is flagged; None takes the model's own.
     recall : float or None
-        Take the threshold with which the screen promises this recall instead; see `cascade.training.calibrate`.
+        Use the threshold with which the screen guarantees this recall instead; see `cascade.training.calibrate`.
     engine : str
         Where the networks run: ``"auto"``, ``"keras"`` or ``"openvino"``; see `cascade.networks.engines.load_engine`. A
         run may be resumed with another one.
     batch_size : int
         Exposures a batch: one task, one shard, one commit.
     n_workers : int or None
-        Local Dask worker processes, or jobs of a batch system; None works in this process. A script that asks for
+        Local Dask worker processes, or jobs of a batch system; None runs in this process. A script that asks for
         workers needs ``if __name__ == "__main__":``, since they are spawned.
     scheduler : str or None
         Address of a running Dask scheduler to use instead, or a batch system; see `cascade.pipeline.workers`.
     fresh : bool
-        Start anew in a run directory of another configuration.
+        Start over in a run directory of another configuration.
     models_dir : path or None
         Folder searched for models before the others.
     camera : str
@@ -110,10 +110,10 @@ def run_season(
     Raises
     ------
     InputError, ModelError, StoreError, ConfigError
-        If an input, a model, the run directory or an option cannot be used, or another run is at work on it; a single
-        bad exposure is no error.
+        If an input, a model, the run directory or an option cannot be used, or another run is active in it; a single
+        bad exposure is not an error.
     OutageError
-        If a store, file system or scheduler is unavailable for long; call it again later.
+        If a store, file system or scheduler stays unavailable; call it again later.
     """
     if screen is None and (threshold, recall) != (None, None):
         msg = f"threshold and recall: expected none without a screen, got {threshold} and {recall}"
@@ -128,7 +128,7 @@ def run_season(
         threshold = screening.threshold if recall is None else promised_threshold(screening, recall)
     layout = Camera.load(camera)
     if layout.name != "decam":
-        logger.warning("the networks were trained on DECam; on %s expect less of them", layout.instrument)
+        logger.warning("the networks were trained on DECam; expect lower performance on %s", layout.instrument)
     reader = open_inputs(inputs, camera=layout.name)
     season = _Season(
         reader,
@@ -166,7 +166,7 @@ def run_stub(
     """
     Do as `run_season` does with the stand-ins of `cascade.networks.stub` for networks; for benchmarks only.
 
-    ``run.json`` names the models ``stub``, so no real run can be taken for one, or be resumed as one. The stand-ins
+    ``run.json`` names the models ``stub``, so no real run can be mistaken for one, or resumed as one. The stand-ins
     sleep `pause_s` seconds an exposure, as if the networks computed on another device.
     """
     reader = open_inputs(inputs)
@@ -182,10 +182,10 @@ def run_stub(
 
 
 def _run(season: _Season, out: PathLike, workers: Workers | None, callbacks: Callbacks, *, fresh: bool) -> Run:
-    """Take a season through any networks, in this process if there are no workers."""
+    """Run a season through any networks, in this process if there are no workers."""
     storage = open_storage(os.fspath(out))
     check_usable(storage)
-    # Networks that cannot be loaded must neither claim a new directory nor cost an old run.
+    # If the networks cannot be loaded, neither create a new directory nor delete an old run.
     networks = season.loader() if workers is None and (fresh or find_run(storage) is None) else None
     plan = Plan(season.config, list_inputs(season.reader), season.details, fresh)
     names = 1 if workers is None else workers.n_workers or workers.scheduler or 1
@@ -207,5 +207,5 @@ def _names(inputs: PathLike | Sequence[PathLike]) -> list[str]:
 
 
 def _workers(n_workers: int | None, scheduler: str | None) -> Workers | None:
-    """The workers asked for; None to work in this process."""
+    """The workers asked for; None to run in this process."""
     return None if (n_workers, scheduler) == (None, None) else Workers(n_workers, scheduler)

@@ -26,7 +26,7 @@ IndexArray = npt.NDArray[np.intp]
 @dataclass(frozen=True, slots=True)
 class Callbacks:
     """
-    What a session calls, if given.
+    Callbacks of a session.
 
     Attributes
     ----------
@@ -46,15 +46,15 @@ class Callbacks:
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """
-    The run that a session is to create, resume or grow.
+    The run that a session creates, resumes or extends.
 
     Attributes
     ----------
     config
-        That of a new run; with a `listing`, what it says of the inputs need not be filled in.
+        That of a new run; with a `listing`, its fields about the inputs need not be set.
     listing
-        The N inputs as they are found today, see `cascade.inputs.listing`; None: the run keeps no list of them, and
-        cannot grow.
+        The N inputs as they are found today, see `cascade.inputs.listing`; None: the run stores no list of them, and
+        cannot be extended.
     details
         See `Run.create_or_resume`.
     fresh
@@ -68,12 +68,12 @@ class Plan:
 
     def in_order_of(self, known: Run | None) -> tuple[Self, IndexArray]:
         """
-        Put the inputs into the order of a run, those added since last.
+        Sort the inputs into the order of a run, with those added since at the end.
 
         Parameters
         ----------
         known : Run or None
-            The run that is there; None: the inputs stay as they are.
+            The existing run; None keeps the inputs' order.
 
         Returns
         -------
@@ -102,7 +102,7 @@ class Plan:
 
 class Session:
     """
-    A run that is being worked on; made by `open_session`.
+    An active run; made by `open_session`.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class Session:
         Raises
         ------
         StoreError
-            If another run has taken the lease.
+            If another run has acquired the lease.
         """
         self._n_done += counts.n_exposures
         self._log.write("batch", **asdict(counts))
@@ -165,7 +165,7 @@ class Session:
 @contextmanager
 def open_session(storage: Storage, plan: Plan, callbacks: Callbacks, *, workers: int | str = 1) -> Iterator[Session]:
     """
-    Work on a run directory; the lease is held before anything else is written, and the block completes the run.
+    Open a session; the lease is held before anything else is written, and the block completes the run.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def open_session(storage: Storage, plan: Plan, callbacks: Callbacks, *, workers:
     Raises
     ------
     StoreError
-        If another run is at work on it, or it holds a run of another configuration or of other inputs.
+        If another run is active in it, or it holds a run of another configuration or of other inputs.
     """
     with hold_lease(storage) as lease, closing(RunLog(storage)) as log:
         plan, order = plan.in_order_of(None if plan.fresh else find_run(storage))

@@ -1,4 +1,4 @@
-"""Who computes a season."""
+"""Workers for a season."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class CcdRow:
     max_score: float
 
     def columns(self) -> dict[str, float | int | str]:
-        """Its values by the names of the columns of the CCDs table."""
+        """Its values by column of the CCDs table."""
         fractions = zip((fraction_column(artifact.label) for artifact in Artifact), self.class_fractions, strict=True)
         return {
             "ccdnum": self.ccdnum,

@@ -1,4 +1,4 @@
-"""The classes of artifact that a run tells apart: those of its model, or of the code that wrote it."""
+"""The classes of artifact that a run distinguishes: those of its model, or of the code that wrote it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RunClass:
     Raises
     ------
     ConfigError
-        If no mask can have that bit, or it is that of another class: then the masks cannot be read.
+        If the bit is invalid, or that of another class: then the masks cannot be read.
     """
 
     label: str
@@ -49,12 +49,12 @@ class RunClass:
 
 
 PAPER_RUN_CLASSES = RunClass.of(PAPER_CLASSES)
-"""Those of runs from before ``run.json`` named any."""
+"""Default for runs whose ``run.json`` names none."""
 
 
 def check_known(classes: Iterable[RunClass], where: object) -> None:
     """
-    Refuse to go on where a class that the code does not know would get lost.
+    Reject runs with classes that the code does not know and would drop.
 
     Raises
     ------

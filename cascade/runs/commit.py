@@ -1,4 +1,4 @@
-"""How the result of a batch gets into a run directory: its files first, then the ledger entry that makes it done."""
+"""Committing a batch to a run directory: its files first, then the ledger entry that marks it as done."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def commit(run: Run, batch: Batch, result: BatchResult) -> BatchCounts:
-    """Do as `Run.commit` says."""
+    """Implementation of `Run.commit`."""
     result = replace(result, tables=in_classes(result.tables, run.config.labels, run.path))
     _check_result(run, batch, result)
     storage = run.storage
@@ -36,7 +36,7 @@ def commit(run: Run, batch: Batch, result: BatchResult) -> BatchCounts:
     first = _find_entry(storage, batch)
     if first is not None and first.files == entry.files:
         return first.counts
-    # Another process came first, and engines that round otherwise made its files differ from ours, which now lie
+    # Another process was first, and other rounding of its engine made its files differ from ours, which now lie
     # there: so the entry must be ours, too.
     run.forget(batch.index)
     return commit(run, batch, result)
@@ -65,7 +65,7 @@ def _find_entry(storage: Storage, batch: Batch) -> LedgerEntry | None:
 
 
 def _check_result(run: Run, batch: Batch, result: BatchResult) -> None:
-    """Refuse a result that would damage the run."""
+    """Reject a result that would damage the run."""
     if batch not in run.batches()[batch.index : batch.index + 1]:
         msg = f"{run.path}: expected a batch of this run, got {batch}"
         raise StoreError(msg)

@@ -1,4 +1,4 @@
-"""What determines the result of a run, and how its exposures are cut into batches."""
+"""The configuration of a run, and how its exposures are divided into batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cascade.runs.classes import RunClass
 @dataclass(frozen=True, slots=True)
 class RunConfig:
     """
-    All that determines the result of a run; a run is resumed only with the same.
+    All that determines the result of a run; a run is resumed only with an equal one.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class RunConfig:
     segment: ModelId | None
     threshold: float | None
     batch_size: int
-    camera: str = "decam"  # the first runs knew no other, and do not say it
+    camera: str = "decam"  # the first runs had no other, and do not store it
     additions: tuple[int, ...] = ()
     classes: tuple[RunClass, ...] = RunClass.of(Artifact)
 
@@ -109,7 +109,7 @@ class Batch:
 
 def batches(n_exposures: int, size: int, additions: tuple[int, ...] = ()) -> list[Batch]:
     """
-    Cut a number of exposures into batches of `size`; the last may be shorter.
+    Divide exposures into batches of `size`; the last may be shorter.
 
     Those of every addition begin a new batch, and so a new shard, so that batches that are done stay as they are.
     """

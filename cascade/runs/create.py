@@ -1,4 +1,4 @@
-"""How a run directory begins: made anew, gone on with after a kill, or grown by inputs that were added since."""
+"""Creating a run directory, resuming it after a kill, or extending it by inputs added since."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def create_or_resume(
     fresh: bool,
     details: Mapping[str, Any] | None,
 ) -> None:
-    """Do as `Run.create_or_resume` says."""
+    """Implementation of `Run.create_or_resume`."""
     check_usable(storage)
     header = find_run_json(storage)
     if header is None or fresh:
@@ -57,7 +57,7 @@ def create_or_resume(
 
 
 def _create(storage: Storage, config: RunConfig, listing: pa.Table | None, details: Mapping[str, Any] | None) -> None:
-    """Write what a new run has."""
+    """Write the files of a new run."""
     _write_listing(storage, config, listing)
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "status": "running", "started": now()}
     header |= {"versions": installed_versions(), "config": asdict(config), "details": dict(details or {})}
@@ -79,7 +79,7 @@ def _grow(
 
 
 def _prepare(storage: Storage, config: RunConfig) -> None:
-    """Make what is missing of a new or killed run, and clear away half-written files."""
+    """Create missing files of a new or killed run, and delete half-written ones."""
     clear_half_written(storage)
     n_positions = batches(config.n_exposures, config.batch_size, config.additions)[-1].stop
     if not is_created(storage, n_positions):
@@ -87,7 +87,7 @@ def _prepare(storage: Storage, config: RunConfig) -> None:
 
 
 def _write_listing(storage: Storage, config: RunConfig, listing: pa.Table | None) -> None:
-    """Keep the inputs that the newest addition, or the first call, brought."""
+    """Store the inputs of the latest addition, or of the first call."""
     if listing is not None:
         n_new = config.additions[-1] if config.additions else config.n_exposures
         data = part_bytes(listing.slice(len(listing) - n_new))
@@ -95,7 +95,7 @@ def _write_listing(storage: Storage, config: RunConfig, listing: pa.Table | None
 
 
 def _check_grown(storage: Storage, known: RunConfig, config: RunConfig) -> None:
-    """Refuse to go on with another configuration, unless it only adds inputs."""
+    """Reject another configuration, unless it only adds inputs."""
     n_more = config.n_exposures - known.n_exposures
     grown = config.additions == (*known.additions, n_more)
     for f in fields(config):
@@ -105,6 +105,6 @@ def _check_grown(storage: Storage, known: RunConfig, config: RunConfig) -> None:
         if expected != got:
             msg = (
                 f"{storage.url}: holds a run of another configuration: expected {f.name} {expected!r}, got {got!r}; "
-                "choose another directory, or --fresh to start anew"
+                "choose another directory, or --fresh to start over"
             )
             raise StoreError(msg)

@@ -1,4 +1,4 @@
-"""The files of a run directory: their names, what is in them, and whether a directory may become or be a run."""
+"""The files of a run directory: names and content, and whether a directory is or may become a run."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def part_key(name: str, index: int) -> str:
 
 
 def read_part(data: bytes, schema: pa.Schema | None, name: str) -> pa.Table:
-    """Parse a part of a table and bring it to a schema, or raise StoreError about the file called `name`."""
+    """Parse a part of a table and convert it to a schema, or raise StoreError about the file called `name`."""
     try:
         table = parquet.ParquetFile(pa.BufferReader(data)).read()
         return table if schema is None else table.cast(schema)
     except (OSError, ValueError) as error:
-        msg = f"{name}: expected a part of the run, got {error}; `cascade verify` says what to process again"
+        msg = f"{name}: expected a part of the run, got {error}; run `cascade verify`"
         raise StoreError(msg) from error
 
 
@@ -97,13 +97,13 @@ def part_bytes(table: pa.Table) -> bytes:
 
 
 def check_usable(storage: Storage) -> None:
-    """Refuse a place that is neither free nor a run, before anything is written."""
+    """Reject a place that is neither empty nor a run, before anything is written."""
     try:
         names = storage.names()
     except NotADirectoryError as error:
         msg = f"{storage.url}: expected a directory, got a file"
         raise StoreError(msg) from error
-    # What a run leaves that was killed before its run.json was there.
+    # Left by a run that was killed before it wrote run.json.
     strangers = [name for name in names if name not in _BEFORE_RUN_JSON and not is_aside(name)]
     if strangers and "run.json" not in names:
         msg = f"{storage.url}: expected a run or an empty directory, got {strangers[0]} in it; choose another directory"
@@ -111,7 +111,7 @@ def check_usable(storage: Storage) -> None:
 
 
 def find_run_json(storage: Storage) -> dict[str, Any] | None:
-    """Read ``run.json``, or None if there is none, or raise StoreError if it is not one of ours."""
+    """Read ``run.json``, or None if there is none, or raise StoreError if it is not a run's."""
     try:
         data = storage.read("run.json")
     except (FileNotFoundError, NotADirectoryError):
@@ -128,7 +128,7 @@ def find_run_json(storage: Storage) -> dict[str, Any] | None:
 
 
 def _hint(content: Mapping[str, Any]) -> str:
-    """Which version of the code can read a run of a newer format."""
+    """Hint at the version of the code that can read a newer format."""
     version = content.get("format_version")
     if content.get("format") != FORMAT or not isinstance(version, int) or version <= FORMAT_VERSION:
         return ""
@@ -155,12 +155,12 @@ def parse_config(run_json: Mapping[str, Any], storage: Storage) -> RunConfig:
 
 
 def now() -> str:
-    """The time as ``run.json`` has it: UTC, ISO 8601, to the second."""
+    """The current time, UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def half_written(storage: Storage) -> list[str]:
-    """Files that a killed run was writing."""
+    """Temporary files of a killed run."""
     if not storage.writes_aside:
         return []
     places = [
@@ -171,13 +171,13 @@ def half_written(storage: Storage) -> list[str]:
 
 
 def clear_half_written(storage: Storage) -> None:
-    """Delete what killed processes were writing."""
+    """Delete temporary files of killed processes."""
     for key in half_written(storage):
         storage.delete(key)
 
 
 def delete_contents(storage: Storage) -> None:
-    """Delete what a run wrote except ``run.json``; the ledger first, so that no batch is named without its parts."""
+    """Delete the files of a run except ``run.json``; the ledger first, so that no entry is without its parts."""
     for folder, pattern in (("ledger", _ENTRY), *((name, _PART) for name in (*SCHEMAS, "inputs"))):
         for name in storage.names(folder):
             if pattern.fullmatch(name) or is_aside(name):

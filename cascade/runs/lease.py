@@ -2,8 +2,8 @@
 Who is working on a run directory: a lease, so that a second run at once is refused.
 
 ``RUN/lease/00000007.json`` is the seventh. Whoever creates the file of the next number, which can be done once, holds
-it; they renew it while they work, and others may create the one after it when it is released or has expired. Commits
-do not rest on it, so a lease that is lost to a clock that is wrong costs double work and nothing else.
+it; they renew it while they work, and others may create the one after it when it is released or has expired. Commits do
+not depend on it, so a lease lost to a wrong clock only costs duplicate work.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NAME = re.compile(r"(\d{8})\.json")
 @dataclass(frozen=True, slots=True)
 class Holder:
     """
-    Who holds a lease, or held it.
+    The current or former holder of a lease.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Holder:
     renewed
         When it was last renewed, seconds since 1970.
     released
-        Whether it was given up.
+        Whether it was released.
     """
 
     host: str
@@ -64,7 +64,7 @@ class Holder:
     released: bool = False
 
     def is_live(self) -> bool:
-        """Whether the lease still counts: not released, not expired, and its process, if of this machine, alive."""
+        """Whether the lease is valid: not released, not expired, and its process, if on this machine, alive."""
         if self.released or time.time() - self.renewed >= EXPIRES_AFTER_S:
             return False
         return not self.kernel or self.kernel != _kernel() or _started(self.pid) == self.started
@@ -94,7 +94,7 @@ class Lease:
             raise StoreError(msg)
 
     def release(self) -> None:
-        """Give the lease up."""
+        """Release the lease."""
         self._ended.set()
         self._thread.join()
         if self._taken_by is None:
@@ -153,20 +153,20 @@ def hold_lease(storage: Storage) -> Iterator[Lease]:
     active = time.time() - (holder.renewed if holder else time.time())
     who = f"{holder.host} (pid {holder.pid})" if holder else "another machine"
     msg = (
-        f"{storage.url}: expected no other run at work on it, got one on {who}, active {active:.0f} s ago; wait until "
+        f"{storage.url}: expected no other active run, got one on {who}, active {active:.0f} s ago; wait until "
         f"it ends (if it was killed: {max(EXPIRES_AFTER_S - active, 0):.0f} s)"
     )
     raise StoreError(msg)
 
 
 def find_holder(storage: Storage) -> Holder | None:
-    """Who holds the lease, or None if nobody does."""
+    """The holder of the lease, or None."""
     _, holder = _newest(storage)
     return holder if holder is not None and holder.is_live() else None
 
 
 def _newest(storage: Storage) -> tuple[int, Holder | None]:
-    """The number of the newest lease and who has it; 0 and None if there never was one."""
+    """The number and holder of the newest lease; 0 and None if there never was one."""
     numbers = [int(match[1]) for match in map(_NAME.fullmatch, storage.names("lease")) if match]
     if not numbers:
         return 0, None
@@ -174,12 +174,12 @@ def _newest(storage: Storage) -> tuple[int, Holder | None]:
     name = f"{storage.url}/{_key(number)}"
     try:
         content: dict[str, Any] = parse_json(storage.read(_key(number)), name)
-    except FileNotFoundError:  # another run has just taken it and cleared it away
+    except FileNotFoundError:  # another run has just acquired it and deleted this file
         return _newest(storage)
     try:
         return number, Holder(**content)
     except TypeError as error:
-        msg = f"{name}: expected a lease, got {error}; delete the file if no run is at work"
+        msg = f"{name}: expected a lease, got {error}; delete the file if no run is active"
         raise StoreError(msg) from error
 
 

@@ -21,7 +21,7 @@ class RunLog:
     The log of one call.
 
     Lines are appended to a file on a disk. An object store cannot append: there, the lines so far are written again
-    every half a minute and at the end. A log that cannot be written is no reason to stop a run.
+    every half a minute and at the end. A run continues if its log cannot be written.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class RunLog:
             self._flush()
 
     def _flush(self) -> None:
-        """Bring the lines to where they are kept."""
+        """Write the lines to the storage."""
         try:
             data = "".join(self._lines).encode()
             if self._storage.can_append:

@@ -16,16 +16,16 @@ from cascade.core.artifact import Artifact
 from cascade.core.exposure import UInt8Array
 
 VETO_COLOUR = "#F0E442"
-"""Of the outlines of vetoed CCDs."""
+"""Colour of the outlines of vetoed CCDs."""
 
 _MASK_OPACITY = 0.3
-_WHITE_LEVEL = 140.0  # grey level shown as white; the sky is at ~50, 99 % of all pixels lie below 190
+_WHITE_LEVEL = 140.0  # grey level displayed as white; the sky is at ~50, 99 % of all pixels lie below 190
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
     """
-    What to show of one exposure.
+    The data of one exposure to draw.
 
     Attributes
     ----------

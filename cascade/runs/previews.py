@@ -1,4 +1,4 @@
-"""The inputs of a run once more, in its order: where pictures of its exposures come from."""
+"""The previews of a run's exposures, read from its inputs in its order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 class RunPreviews:
     """
-    Reads the previews of a run from its inputs, as long as they are where they were; from any thread.
+    Reads the previews of a run from its inputs, while they exist; thread-safe.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class RunPreviews:
     def __init__(self, run: Run) -> None:
         self._reader = _inputs_of(run)
         self._lock = threading.Lock()
-        # Positions that an addition to the run skips hold no exposure.
+        # Positions that an addition to the run skips are empty.
         self._first_inputs = {batch.start: (batch.stop, batch.first_input) for batch in run.batches()}
         self._size = run.config.batch_size
 
@@ -52,13 +52,13 @@ class RunPreviews:
             with self._lock:  # archives and FITS keep files open
                 image = self._reader.read(first_input + exposure - start).image
         except CascadeError as error:
-            logger.info("a preview is not shown: %s", error)
+            logger.info("preview unavailable: %s", error)
             return None
         return image if image.shape == PREVIEW_SHAPE else None
 
 
 def _inputs_of(run: Run) -> Reader | None:
-    """The inputs of a run in its order, or None if they cannot be read any more or are others."""
+    """The inputs of a run in its order, or None if they can no longer be read or have changed."""
     details: Mapping[str, Any] = read_run_json(run.storage).get("details") or {}
     inputs = details.get("inputs")
     if not isinstance(inputs, list) or not inputs or not all(isinstance(name, str) for name in inputs):
@@ -67,5 +67,5 @@ def _inputs_of(run: Run) -> Reader | None:
         reader = open_inputs(inputs, camera=run.config.camera)
         return reordered(reader, order_as(run.listing(), list_inputs(reader), run.storage.url))
     except CascadeError as error:
-        logger.info("previews are not shown: %s", error)
+        logger.info("previews unavailable: %s", error)
         return None

@@ -1,4 +1,4 @@
-"""The rows, mask planes and counts of a batch: what became of each exposure, in the form that is stored."""
+"""The rows, mask planes and counts of a batch, as stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the segmenter found in one exposure, in the form that is stored."""
+    """The segmenter's result for one exposure, as stored."""
 
     artifacts: list[dict[str, Any]]
     ccds: list[CcdRow]
@@ -30,7 +30,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One exposure on its way through the batch; `failure` is (stage, error), `lost` that it was out of reach."""
+    """One exposure on its way through the batch; `failure` is (stage, error), `lost` that its input was unavailable."""
 
     exposure: int
     source: Source
@@ -42,7 +42,7 @@ class Outcome:
     lost: bool = False
 
     def failed(self, stage: str, error: Exception) -> Outcome:
-        """The same exposure, given up at a stage."""
+        """The same exposure, failed at a stage."""
         return replace(self, image=None, failure=(stage, str(error) or repr(error)))
 
 
@@ -60,7 +60,7 @@ def finding_of(instances: Instances, camera: Camera) -> Finding:
 
 
 def check_finite(scores: Float32Array) -> None:
-    """Refuse scores that are not numbers."""
+    """Reject scores that are not finite."""
     bad = scores[~np.isfinite(scores)]
     if len(bad):
         msg = f"expected finite scores, got {bad[0]}"
@@ -113,7 +113,7 @@ def mask_planes(outcomes: list[Outcome], camera: Camera) -> UInt8Array | None:
 
 
 def _status(outcome: Outcome) -> str:
-    """What became of an exposure, as the exposures table names it."""
+    """The status of an exposure, as in the exposures table."""
     if outcome.failure is not None:
         return "failed"
     return "ghosted" if outcome.finding is not None and outcome.finding.artifacts else "clean"
@@ -151,7 +151,7 @@ def _exposure_row(outcome: Outcome) -> dict[str, Any]:
 
 
 def _text(text: str) -> str:
-    """Text that every table can hold: bytes of a file name that are no UTF-8 are written as escapes."""
+    """Text that every table can hold: bytes of a file name that are not UTF-8 are escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

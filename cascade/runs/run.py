@@ -66,7 +66,7 @@ class Run:
     Attributes
     ----------
     storage
-        Where it lies.
+        Its location.
     config
         What determines its result.
     """
@@ -90,7 +90,7 @@ class Run:
         details: Mapping[str, Any] | None = None,
     ) -> Self:
         """
-        Create a run directory, or go on with the one that is there; a ``run.json`` of format 2 becomes one of format 3.
+        Create a run directory, or resume an existing one; a ``run.json`` of format 2 becomes one of format 3.
 
         Parameters
         ----------
@@ -102,9 +102,9 @@ class Run:
         listing : pyarrow.Table or None
             The inputs in the order of the run, see `cascade.inputs.listing`; without it, no inputs can be added later.
         fresh : bool
-            Start anew: delete what an earlier run of any configuration wrote here, and nothing else.
+            Start over: delete the files of an earlier run of any configuration, and nothing else.
         details : mapping or None
-            What people may want to know, kept in ``run.json``, such as the command line; not compared on resume.
+            Provenance stored in ``run.json``, such as the command line; not compared on resume.
 
         Raises
         ------
@@ -143,18 +143,18 @@ class Run:
         Returns
         -------
         BatchCounts
-            Those of `result`, with the seconds spent here added as stage ``store``; or, if the batch was already
-            done, those it was done with.
+            Those of `result`, with the seconds of this call added as stage ``store``; or, if the batch was already
+            done, those stored.
 
         Raises
         ------
         StoreError
-            If `result` does not hold what belongs into this batch of this run.
+            If `result` does not match this batch of this run.
         """
         return commit(self, batch, result)
 
     def forget(self, index: int) -> None:
-        """Take a batch out of the ledger, so that it is processed again."""
+        """Remove a batch from the ledger, so that it is processed again."""
         self.storage.delete(entry_key(index))
 
     def finish(self) -> RunSummary:
@@ -178,7 +178,7 @@ class Run:
         return summary
 
     def annotate(self, **values: object) -> None:
-        """Write values for people, or the outcome, into ``run.json``."""
+        """Write provenance or the outcome into ``run.json``."""
         self.storage.write("run.json", json_bytes({**read_run_json(self.storage), **values}))
 
     def summary(self) -> RunSummary:
@@ -236,17 +236,17 @@ class Run:
             for key, data in zip(keys, self.storage.read_many(keys), strict=True):
                 yield read_part(data, schemas(self.config.labels)[name], f"{self.storage.url}/{key}")
         except OSError as error:
-            msg = f"{self.path}: expected a part of the run, got {error}; `cascade verify` says what to process again"
+            msg = f"{self.path}: expected a part of the run, got {error}; run `cascade verify`"
             raise StoreError(msg) from error
 
     def listing(self) -> pa.Table:
         """
-        Read what the run was given, in its order.
+        Read the list of inputs, in the run's order.
 
         Raises
         ------
         StoreError
-            If it is not there or damaged.
+            If it is missing or damaged.
         """
         keys = [listing_key(k) for k in range(1 + len(self.config.additions))]
         try:
@@ -302,7 +302,7 @@ class Run:
 
     def mask(self, expnum: int) -> UInt8Array:
         """
-        Read the (400, 400) uint8 mask plane of an exposure: bright 1, faint 2, rays 4.
+        Read the (400, 400) uint8 mask plane of `Artifact.bit` flags of an exposure.
 
         Raises
         ------
@@ -313,7 +313,7 @@ class Run:
 
     def plot(self, expnum: int, *, ax: Axes | None = None) -> Axes:
         """
-        Draw an exposure: its preview, if the inputs are where they were, the masks by class and the vetoed CCDs.
+        Draw an exposure: its preview, if the inputs still exist, the masks by class and the vetoed CCDs.
 
         Parameters
         ----------
@@ -334,7 +334,7 @@ class Run:
         return views.plot(self, expnum, ax)
 
     def _repr_html_(self) -> str:
-        """Say what it is, as notebooks show it."""
+        """HTML summary for notebooks."""
         return views.html(self)
 
 

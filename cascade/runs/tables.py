@@ -1,4 +1,4 @@
-"""What a batch of exposures becomes: the tables of a run, its mask planes and its counts."""
+"""The results of a batch: tables, mask planes and counts."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def schemas(labels: tuple[str, ...]) -> Mapping[str, pa.Schema]:
     Parameters
     ----------
     labels : tuple of str
-        Names of the classes that the run tells apart, by rising bit.
+        Names of the classes that the run distinguishes, by rising bit.
     """
     *others, last = labels
     named = f"{', '.join(others)} or {last}" if others else last
@@ -108,14 +108,14 @@ def schemas(labels: tuple[str, ...]) -> Mapping[str, pa.Schema]:
 
 
 SCHEMAS: Mapping[str, pa.Schema] = schemas(tuple(artifact.label for artifact in Artifact))
-"""Those of a run that tells all classes apart."""
+"""Those of a run with all classes."""
 
 CCDS = SCHEMAS["ccds"]
 
 
 def in_classes(tables: Mapping[str, pa.Table], labels: tuple[str, ...], where: object) -> dict[str, pa.Table]:
     """
-    Bring the tables of a batch, which have a column for each class that the code knows, to the classes of a run.
+    Convert the tables of a batch, which have a column for each class that the code knows, to the classes of a run.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def with_fractions(ccds: pa.Table, labels: Iterable[str]) -> pa.Table:
 @dataclass(frozen=True, slots=True)
 class BatchCounts:
     """
-    What came of a batch, or of several.
+    Counts of a batch, or of several.
 
     Attributes
     ----------
@@ -208,7 +208,7 @@ class BatchResult:
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """
-    How far a run is.
+    The progress of a run.
 
     Attributes
     ----------

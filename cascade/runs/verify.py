@@ -1,4 +1,4 @@
-"""Reading a run back: is every batch that the ledger names there, whole and consistent?"""
+"""Verifying a run: is every batch in the ledger complete, undamaged and consistent?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cascade.runs.tables import SCHEMAS, schemas
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A batch that is in the ledger but not as it was written: its number, and what is wrong."""
+    """A batch in the ledger whose files differ from what was written: its number, and the problem."""
 
     batch: int
     problem: str
@@ -30,10 +30,10 @@ class Damage:
 
 def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> list[Damage]:
     """
-    Read everything of the finished batches of a run back.
+    Verify the finished batches of a run.
 
     Files must have the hashes of the ledger; every exposure its one row, with the path that was given; statuses,
-    artifacts, CCDs, failures and mask planes must agree. Batches that are not done yet are no damage.
+    artifacts, CCDs, failures and mask planes must agree. Pending batches are not damage.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
     Returns
     -------
     list of Damage
-        By batch; none if all is well.
+        By batch; empty if there is no damage.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
 
 
 def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None) -> None:
-    """Raise what is wrong with a batch."""
+    """Raise StoreError if a batch is damaged."""
     (entry,) = run.entries([batch.index])
     content = _verified_files(run, batch, entry)
     tables = {}

@@ -1,4 +1,4 @@
-"""A run as people look at it: tables as data frames, masks as they are needed, a picture of an exposure, a summary."""
+"""Views of a run: tables as data frames, lazy masks, plots of exposures, a summary."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def plot(run: Run, expnum: int, ax: Axes | None) -> Axes:
 
 
 def html(run: Run) -> str:
-    """Say what it is, as notebooks show it."""
+    """HTML summary for notebooks; see `Run._repr_html_`."""
     summary = run.summary()
     counts = summary.counts
     models = [model.name for model in (run.config.screen, run.config.segment) if model is not None]

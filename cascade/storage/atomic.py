@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: files appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _ASIDE_SUFFIX = ".aside"
 
 
 def aside_of(path: Path) -> Path:
-    """A free name, in the same folder, for a file that is still being written; Parquet readers skip its dot."""
+    """An unused temporary name in the same folder; Parquet readers ignore names with a leading dot."""
     return path.with_name(f".{path.name}.{uuid4().hex}{_ASIDE_SUFFIX}")
 
 
 def is_aside(name: str) -> bool:
-    """Whether a name is that of a file that is still being written, or was when the process was killed."""
+    """Whether a name is that of a temporary file, which a killed process may have left."""
     return name.startswith(".") and name.endswith(_ASIDE_SUFFIX)
 
 
@@ -33,7 +33,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     Parameters
     ----------
     path : Path
-        Where the file is to appear; one that is there already is replaced.
+        Where the file is to appear; an existing one is replaced.
 
     Yields
     ------
@@ -54,7 +54,7 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Force a file, or the names in a folder, onto the disk."""
+    """Sync a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -71,7 +71,7 @@ def parse_json(data: bytes | str, name: str) -> dict[str, Any]:
     """Parse a JSON object, or raise StoreError about the file called `name`."""
     try:
         content = json.loads(data)
-    except (ValueError, RecursionError) as error:  # the latter is JSON nested without end
+    except (ValueError, RecursionError) as error:  # the latter: too deeply nested
         msg = f"{name}: expected JSON, got {error}; the file is damaged"
         raise StoreError(msg) from error
     if not isinstance(content, dict):
@@ -91,6 +91,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object whole or not at all."""
+    """Write a JSON object atomically."""
     with written_aside(path) as aside:
         aside.write_bytes(json_bytes(content))

@@ -1,9 +1,8 @@
 """
-What a storage can do: a place for files, a folder on disk or a prefix of an object store.
+The interface of a storage: a place for files, a folder on disk or a prefix of an object store.
 
-A file appears whole or not at all in every storage. Missing files raise FileNotFoundError and refused ones
-PermissionError; an object store that fails is retried for a while, and then OutageError says so, or ObjectError if the
-store fails on the one object alone.
+Writes are atomic in every storage. Missing files raise FileNotFoundError, denied access PermissionError; an unavailable
+object store is retried for some minutes, then OutageError is raised, or ObjectError if only one object fails.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ class Storage(Protocol):
 
     @property
     def folder(self) -> Path | None:
-        """The folder on this machine; None if the place is elsewhere."""
+        """The local folder; None for an object store."""
         ...
 
     @property
     def path(self) -> Path | str:
-        """The folder, or the URL of a place elsewhere."""
+        """The local folder, or the URL."""
         ...
 
     @property
@@ -52,7 +51,7 @@ class Storage(Protocol):
 
     @property
     def writes_aside(self) -> bool:
-        """Whether a killed process may leave files under the names that `is_aside` knows."""
+        """Whether a killed process may leave temporary files, see `is_aside`."""
         ...
 
     def absolute(self) -> Storage:
@@ -72,15 +71,15 @@ class Storage(Protocol):
         ...
 
     def write(self, key: str, data: bytes) -> None:
-        """Write a file, replacing one that is there."""
+        """Write a file, replacing an existing one."""
         ...
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write a file unless there is one of other content; whether it is now there as given."""
+        """Create a file; returns whether it now exists with this content (an existing file is kept)."""
         ...
 
     def append(self, key: str, data: bytes) -> None:
-        """Append all of the data to a file or nothing; UnsupportedOperation if the storage cannot."""
+        """Append to a file, all or nothing; UnsupportedOperation if the storage cannot append."""
         ...
 
     def names(self, folder: str = "") -> list[str]:
@@ -92,37 +91,37 @@ class Storage(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file if it exists."""
         ...
 
     def delete_below(self, folder: str) -> None:
-        """Delete a folder and all in it, if it is there."""
+        """Delete a folder and its content if it exists."""
         ...
 
     def zarr(self, key: str) -> Path | StorePath:
-        """What Zarr takes to read an array or group."""
+        """A Zarr store or path for reading an array or group."""
         ...
 
     def retried(self, request: Callable[[], T], name: str) -> T:
-        """Make a request of somebody else, such as Zarr, retried like the storage's own; errors call it `name`."""
+        """Run a request of another library, such as Zarr, with the storage's retries; errors call it `name`."""
         ...
 
 
 def check_key(key: str) -> None:
-    """Refuse what is not the key of a file."""
+    """Reject anything but the key of a file."""
     if any(part in ("", ".", "..") for part in key.split("/")):
         msg = f"{key!r}: expected the key of a file, such as ledger/batch-00000.json"
         raise ValueError(msg)
 
 
 def check_folder(key: str) -> None:
-    """Refuse what is not the key of a folder."""
+    """Reject anything but the key of a folder."""
     if key:
         check_key(key)
 
 
 def check_size(n_bytes: int, max_bytes: int | None) -> None:
-    """Refuse files that are too large."""
+    """Reject files that are too large."""
     if max_bytes is not None and n_bytes > max_bytes:
         msg = f"expected at most {max_bytes >> 20} MiB, got a larger file"
         raise ValueError(msg)

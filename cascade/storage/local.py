@@ -1,4 +1,4 @@
-"""A folder on a disk."""
+"""A folder on a local disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cascade.storage.base import T, check_folder, check_key, check_size
 @dataclass(frozen=True, slots=True)
 class LocalStorage:
     """
-    A folder; it is made when a file is first written.
+    A folder, which is created when the first file is written.
 
     Attributes
     ----------
@@ -39,12 +39,12 @@ class LocalStorage:
 
     @property
     def can_append(self) -> bool:
-        """Files can grow."""
+        """True: files can be appended to."""
         return True
 
     @property
     def writes_aside(self) -> bool:
-        """Files are written under another name and then renamed."""
+        """True: files are written under a temporary name and then renamed."""
         return True
 
     def absolute(self) -> LocalStorage:
@@ -69,19 +69,19 @@ class LocalStorage:
         shutil.copyfile(path, file)
 
     def write(self, key: str, data: bytes) -> None:
-        """Write a file aside, force it onto the disk, and rename it."""
+        """Write a file under a temporary name, sync and rename it."""
         path = self._free(key)
         with written_aside(path) as aside:
             aside.write_bytes(data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write a file aside, and give it its name unless that is taken."""
+        """Write a file under a temporary name, and link it to its name if that is free."""
         path = self._free(key)
         aside = aside_of(path)
         try:
             aside.write_bytes(data)
             sync(aside)
-            path.hardlink_to(aside)  # unlike a rename, this fails where there is one
+            path.hardlink_to(aside)  # unlike a rename, this fails if the file exists
         except FileExistsError:
             return path.read_bytes() == data
         finally:
@@ -90,7 +90,7 @@ class LocalStorage:
         return True
 
     def append(self, key: str, data: bytes) -> None:
-        """Append all of it or nothing: a full disk takes a part, which is cut off again."""
+        """Append all or nothing: a partial write, on a full disk say, is truncated again."""
         path = self._free(key)
         with path.open("ab", buffering=0) as file:
             start = file.seek(0, os.SEEK_END)
@@ -125,7 +125,7 @@ class LocalStorage:
         return self._below(key)
 
     def retried(self, request: Callable[[], T], name: str) -> T:
-        """Make the request once: a disk that fails is not retried."""
+        """Run the request once: local disks are not retried."""
         return request()
 
     def _path(self, key: str) -> Path:
@@ -139,7 +139,7 @@ class LocalStorage:
         return self.folder / folder
 
     def _free(self, key: str) -> Path:
-        """The path of a file, in a folder that is there."""
+        """The path of a file, whose folder is created."""
         path = self._path(key)
         missing = []
         for parent in path.parents:
@@ -148,5 +148,5 @@ class LocalStorage:
             missing.append(parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         for parent in missing:
-            sync(parent.parent)  # a power cut must not take the folder of a file that was synced
+            sync(parent.parent)  # or a power cut could lose the folder of a synced file
         return path

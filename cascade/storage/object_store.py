@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from zarr.storage import StorePath
 
 _N_CONNECTIONS = 16  # requests at a time where many small files are read
-_PART_BYTES, _N_PARTS = 2**23, 4  # of a large object, that are under way at a time; 30 s are enough for each
-_N_ATTEMPTS = 5  # rounds of the requests below: connections that break in an answer are not retried by obstore
+_PART_BYTES, _N_PARTS = 2**23, 4  # of a large object, in flight at a time; 30 s are enough for each
+_N_ATTEMPTS = 5  # of the requests below: obstore does not retry connections that break within a response
 _FIRST_PAUSE_S = 0.5  # then twice as long each time
 _N_ATTEMPTS_AT_500 = 2  # rounds where the server says that it fails, each of which obstore has retried some times
 _SERVER_FAILS = "500 Internal Server Error"
@@ -48,7 +48,7 @@ class ObjectStorage:
 
     @property
     def folder(self) -> None:
-        """There is none."""
+        """None: not on this machine."""
         return
 
     @property
@@ -58,12 +58,12 @@ class ObjectStorage:
 
     @property
     def can_append(self) -> bool:
-        """Objects are written as a whole."""
+        """False: objects are written as a whole."""
         return False
 
     @property
     def writes_aside(self) -> bool:
-        """A put that was cut short leaves nothing."""
+        """False: an interrupted put leaves nothing."""
         return False
 
     def absolute(self) -> ObjectStorage:
@@ -71,7 +71,7 @@ class ObjectStorage:
         return self
 
     def read(self, key: str, *, max_bytes: int | None = None) -> bytes:
-        """Read an object; its size is looked at first."""
+        """Read an object; its size is checked first."""
         import obstore
 
         def get() -> bytes:
@@ -87,7 +87,7 @@ class ObjectStorage:
             yield from pool.map(self.read, keys)
 
     def download(self, key: str, file: Path, *, max_bytes: int) -> None:
-        """Copy an object to a file, in parts; its size is looked at first."""
+        """Copy an object to a file, in parts; its size is checked first."""
         import obstore
 
         size = int(self._request(lambda: obstore.head(self._store(), key), key)["size"])
@@ -109,14 +109,14 @@ class ObjectStorage:
         self._request(lambda: obstore.put(self._store(), key, data), key)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Put an object on the condition that there is none (on S3, ``If-None-Match: *``)."""
+        """Put an object only if none exists (on S3, ``If-None-Match: *``)."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
         try:
             self._request(lambda: obstore.put(self._store(), key, data, mode="create"), key)
         except AlreadyExistsError:
-            # It may have been us: the store took it, and its answer was lost.
+            # Perhaps our own write: the store accepted it, but its response was lost.
             return self.read(key) == data
         return True
 
@@ -141,7 +141,7 @@ class ObjectStorage:
         import obstore
 
         check_folder(folder)
-        # A listing that broke halfway is retried as a whole, so it is collected first.
+        # An interrupted listing is retried as a whole, so it is collected first.
         listed = self.retried(lambda: list(obstore.list(self._store(), folder or None)), f"{self.url}/{folder}")
         return (entry["path"] for chunk in listed for entry in chunk)
 
@@ -167,18 +167,18 @@ class ObjectStorage:
 
     def retried(self, request: Callable[[], T], name: str) -> T:
         """
-        Make a request, retried after a pause if the store fails.
+        Run a request, with retries while the store is unavailable.
 
         Raises
         ------
         FileNotFoundError, PermissionError
-            If the store says so.
+            If the store reports so.
         ConfigError
-            If a listing has a key that obstore cannot take, or the store says that it is elsewhere.
+            If a listing has a key that obstore does not accept, or the store redirects to another one.
         ObjectError
-            If it still fails, with status 500, while the store answers what else it is asked.
+            If the store answers status 500 for this object but is available otherwise.
         OutageError
-            If it still fails after some minutes.
+            If it is still unavailable after some minutes.
         """
         from obstore import exceptions
 
@@ -191,7 +191,7 @@ class ObjectStorage:
             except (FileNotFoundError, exceptions.NotFoundError) as error:
                 raise FileNotFoundError(ENOENT, f"{name}: no such object, or no such bucket") from error
             except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-                raise PermissionError(EACCES, f"{name}: refused: {first_line(error)}") from error
+                raise PermissionError(EACCES, f"{name}: access denied: {first_line(error)}") from error
             except exceptions.InvalidPathError as error:
                 problem = f"{first_line(error)}; give the others in a manifest"
                 msg = f"{name}: expected keys without empty, '.' or '..' parts, got {problem}"
@@ -236,7 +236,7 @@ def _refuse_status(problem: str, name: str, error: Exception) -> None:
     if status == HTTPStatus.NOT_FOUND:
         raise FileNotFoundError(ENOENT, f"{name}: no such object, or no such bucket") from error
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        raise PermissionError(EACCES, f"{name}: refused: {problem}") from error
+        raise PermissionError(EACCES, f"{name}: access denied: {problem}") from error
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST or _REDIRECT in problem:
         msg = f"{name}: expected the store itself, got that it is elsewhere; check its region and endpoint: {problem}"
         raise ConfigError(msg) from error

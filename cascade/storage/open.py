@@ -1,4 +1,4 @@
-"""From the names that users write to storages."""
+"""Storages from the paths and URLs that users give."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from cascade.storage.local import LocalStorage
 from cascade.storage.object_store import ObjectStorage
 from cascade.storage.stores import URL_START, split_url
 
-_URL_OF_A_PATH = re.compile(f"{URL_START}?")  # a Path that was made of a URL has lost a slash
+_URL_OF_A_PATH = re.compile(f"{URL_START}?")  # a Path made from a URL has lost a slash
 
 
 def open_storage(place: Storage | Path | str) -> Storage:
     """
-    Give the storage of a folder or of a URL such as ``s3://bucket/prefix``; nothing is touched.
+    Give the storage of a folder or of a URL such as ``s3://bucket/prefix``; no request is made.
 
     Raises
     ------
     ConfigError
-        If the URL is of no form that `cascade.storage.stores` lists, or obstore is not installed.
+        If `cascade.storage.stores` lists no such URL, or obstore is not installed.
     """
     if not isinstance(place, str | Path):
         return place
@@ -56,7 +56,7 @@ def _object_storage(url: str) -> ObjectStorage:
 
 def local_path(place: Path | str) -> Path:
     """
-    Give the path of what is written to a disk alone.
+    Give the path of output that needs a local disk.
 
     Raises
     ------
@@ -64,6 +64,6 @@ def local_path(place: Path | str) -> Path:
         If it is a URL.
     """
     if _URL_OF_A_PATH.match(str(place)):
-        msg = f"{place}: expected a place on this machine: write there, and copy it to the object store"
+        msg = f"{place}: expected a local path, got a URL; write locally, then copy the result to the object store"
         raise ConfigError(msg)
     return Path(place)

@@ -41,7 +41,7 @@ class _Kind:
     Attributes
     ----------
     form
-        Of its URLs, for people.
+        Of its URLs, for messages.
     bucket
         Regular expression of the names of its buckets.
     store
@@ -95,13 +95,14 @@ def split_url(url: str) -> tuple[str, str]:
     Raises
     ------
     ConfigError
-        If its bucket cannot be one, or the key has empty, ``.`` or ``..`` parts.
+        If the bucket's name is invalid, or the key has empty, ``.`` or ``..`` parts.
     """
     kind = _KINDS[url.partition("://")[0]]
     found = re.fullmatch(f"([a-z0-9]+://{kind.bucket})(?:/(.*))?", url)
     key = "" if found is None else (found[2] or "").rstrip("/")
     if found is None or any(part in ("", ".", "..") for part in key.split("/") if key):
-        msg = f"{without_password(url)}: expected {kind.form}, got another form"
+        name = without_password(url)
+        msg = f"{name}: expected {kind.form}, got an invalid name of the bucket or prefix"
         raise ConfigError(msg)
     return found[1], key
 
@@ -109,7 +110,7 @@ def split_url(url: str) -> tuple[str, str]:
 @lru_cache(maxsize=64)
 def connect(url: str) -> ObjectStore:
     """
-    Give the store of a URL's prefix. It keeps connections open, so there is one a process.
+    Give the store of a URL's prefix. It keeps connections open, so it is cached per process.
 
     Raises
     ------
@@ -137,10 +138,10 @@ def connect(url: str) -> ObjectStore:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of the store says, without its debug dump and without passwords."""
+    """The first line of a store's error, without its debug dump and without passwords."""
     return without_password(str(error).split("\n", 1)[0].strip()) or type(error).__name__
 
 
 def without_password(text: str) -> str:
-    """A text in whose URLs what names a user and a password is replaced by an ellipsis."""
+    """A text with user names and passwords of its URLs replaced by an ellipsis."""
     return _USER.sub("://…@", text)

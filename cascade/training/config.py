@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from cascade.core.artifact import Artifact
-from cascade.core.errors import ConfigError, InputError
+from cascade.core.artifact import Artifact, read_classes
+from cascade.core.errors import ConfigError
 from cascade.core.records import Range, parse_toml, read_record, shown
 from cascade.networks.nets.presets import PRESETS
 
@@ -178,21 +178,8 @@ def read_config(path: Path) -> TrainConfig:
         season=tables.season,
         fit=tables.fit,
         text=data.decode("utf-8").replace("\r\n", "\n"),  # checkpoints know the file by it, on whatever system
-        classes=_classes(tables.classes, where),
+        classes=read_classes(tables.classes, f"{where}: key classes", ConfigError),
     )
-
-
-def _classes(labels: tuple[str, ...], where: str) -> tuple[Artifact, ...]:
-    """The classes of these names."""
-    try:
-        classes = tuple(Artifact.from_label(label) for label in labels)
-    except InputError as error:
-        msg = f"{where}: key classes: {error}"
-        raise ConfigError(msg) from error
-    if not classes or len(set(classes)) < len(classes):
-        msg = f"{where}: key classes: expected artifact classes, each once, got {shown(', '.join(labels))}"
-        raise ConfigError(msg)
-    return classes
 
 
 def _check_mix(tables: _Tables, where: str) -> None:

@@ -217,7 +217,7 @@ def test_camera_of_the_users_own_is_read_from_its_file(tmp_path):
         ('instrument = "X"', "key ccds: missing; expected a list"),
         (
             "ccds = []\n" + layout().replace("ccds =", "[x]\ny ="),
-            "key x: unknown; the keys here are instrument, ccds, ",
+            "key x: unknown; expected one of instrument, ccds, ",
         ),
         (layout().replace("[2, ", "[1, "), r"key ccds: expected CCDs numbered once each, got \[1, 1, 3, "),
         (layout().replace("[189, ", "[300, "), r"key ccds\[188\]\[0\]: expected an integer in \[1, 255\], got 300"),

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import cascade
 from cascade.camera import Camera
 from cascade.cli.app import app
 from cascade.core.artifact import Artifact
@@ -82,6 +84,13 @@ def test_every_command_has_help(command):
     assert "Usage" in result.output
     if command and command != ("models",):
         assert "Example: cascade" in result.output
+
+
+def test_version_is_that_of_the_installed_package():
+    result = invoke("--version")
+    assert result.exit_code == 0
+    assert result.output == f"cascade {metadata.version('ghost-cascade')}\n"
+    assert cascade.__version__ == metadata.version("ghost-cascade")
 
 
 def test_run_fills_every_table_and_the_masks(finished):
@@ -241,7 +250,7 @@ def test_veto_list_keeps_what_was_added_by_hand_and_merges_and_compares(finished
     result = invoke(*words, "--merge", tmp_path / "bad_expid.txt", "--compare", out)
     assert result.exit_code == 0, result.output
     assert f"{n_ours} CCDs in both, 0 in ours alone, 1 in theirs alone" in result.output
-    assert "1 entries that were made by hand were kept; 62 entries were merged" in result.output
+    assert "1 entries of others were kept; 62 entries were merged" in result.output
     listed = read_des(out).to_pylist()
     assert len(listed) == n_ours + 1 + 62
     assert (145507, None) in {(row["expnum"], row["detpos"]) for row in listed}
@@ -254,7 +263,7 @@ def test_run_of_another_camera_warns_and_vetoes_its_ccds(zoo, tmp_path):
     words = ("run", store, "--out", tmp_path / "run", "--models-dir", zoo, "--no-screen", "--quiet")
     result = invoke(*words, "--camera", "lsstcam")
     assert result.exit_code == 0, result.output
-    assert "the networks were trained on DECam; on LSSTCam expect less of them" in result.output
+    assert "the networks were trained on DECam; expect lower performance on LSSTCam" in result.output
     assert open_run(tmp_path / "run").config.camera == "lsstcam"
     assert "holds a run of another configuration: expected camera 'lsstcam', got 'decam'" in invoke(*words).output
     result = invoke("veto", tmp_path / "run", "--min-area", 0, "--out", tmp_path / "v.csv")
@@ -265,10 +274,11 @@ def test_run_of_another_camera_warns_and_vetoes_its_ccds(zoo, tmp_path):
 
 
 def test_veto_list_in_every_format(finished, tmp_path):
+    labels = ",".join(artifact.label for artifact in Artifact)
     for form in ("csv", "parquet", "des", "fits", "legacy"):
         result = invoke("veto", finished, "--format", form, "--min-area", 0, "--out", tmp_path / form)
         assert result.exit_code == 0, result.output
-        assert "vetoed (min_area=0 classes=bright,faint,rays min_score=0 min_ccds=1 dead_ccds=out)" in result.output
+        assert f"vetoed (min_area=0 classes={labels} min_score=0 min_ccds=1 dead_ccds=out)" in result.output
     touched = {(row["expnum"], row["ccdnum"]) for row in tables(finished)["ccds"] if row["ccdnum"] != 61}
     listed = read_des(tmp_path / "des").to_pylist()
     assert {(row["expnum"], row["ccdnum"]) for row in listed} == touched

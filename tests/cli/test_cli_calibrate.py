@@ -187,7 +187,7 @@ def test_scores_of_another_model_of_the_same_name_are_refused(zoo, calibrated, s
     result = calibrate(scored, labels, tmp_path / "mine", "--models-dir", tmp_path / "zoo")
     assert result.exit_code == 1
     assert "was scored by another screen-v1 than" in result.output
-    assert "name its folder with --models-dir" in result.output
+    assert "give its folder with --models-dir" in result.output
 
 
 def test_a_run_without_a_screen_cannot_be_calibrated(zoo, labels, tmp_path):

@@ -53,6 +53,7 @@ def test_commands_have_help_with_an_example(command):
     assert "Example: cascade" in result.output
 
 
+@pytest.mark.slow
 def test_evaluation_leaves_numbers_figures_and_pages(tmp_path, run, truth):
     rival = write_run(tmp_path / "RIVAL$x", FOUND, scores=SCORES).path
     out = tmp_path / "out"
@@ -85,6 +86,7 @@ def test_curves_of_many_competitors_differ():
     assert len(set(looks)) == len(looks)
 
 
+@pytest.mark.slow
 def test_folder_of_an_earlier_evaluation_is_taken_over(tmp_path, run, truth, blank_figures):
     out = tmp_path / "out"
     (out / "figures").mkdir(parents=True)  # as one leaves them that stopped before it wrote anything
@@ -124,6 +126,7 @@ def test_problems_of_the_annotations_are_said_and_listed(tmp_path, run, truth, b
     assert f"{A},with regions that are not known" in (out / "tables" / "left_out.csv").read_text()
 
 
+@pytest.mark.slow
 def test_truth_takes_several_files_and_a_human_line_can_be_lent(tmp_path, run, blank_figures):
     files = [write_via(tmp_path / f"person_{name}.json", TRUTH) for name in ("a", "b", "c")]
     (tmp_path / "previews").mkdir()

@@ -63,7 +63,7 @@ def test_many_warnings_alike_end_in_one_line(terminal, debug):
         return
     assert shown[:N_ALIKE] == [f"WARNING cascade.x: exposure {n}: N2 left dark" for n in range(N_ALIKE)]
     assert shown[N_ALIKE:] == [
-        "WARNING cascade.x: more warnings like these are not shown; --debug shows all",
+        "WARNING cascade.x: more warnings like these are suppressed; --debug shows all",
         "WARNING cascade.x: another thing",
     ]
 

@@ -13,6 +13,8 @@ from cascade.networks.engines.parity import Parity
 from cascade.networks.models import build_network, write_model
 from cascade.networks.nets.presets import PRESETS
 
+pytestmark = pytest.mark.slow
+
 
 def invoke(*words: object):
     return CliRunner().invoke(app, [str(word) for word in words])
@@ -61,7 +63,7 @@ def test_weights_are_converted_and_back(slim, tmp_path):
     there = invoke("models", "convert", weights, "--out", tmp_path / "again", "--size", 64, "--threshold", 0.8)
     assert there.exit_code == 0, there.output
     assert "in the file, not in the network: optimizer" in there.output
-    assert "ResNet-101, weights of 235 layers taken over" in there.output
+    assert "ResNet-101, weights of 235 layers converted" in there.output
     assert (tmp_path / "again/model.toml").read_text().count("0.8") == 2  # what is kept, and what is looked at
 
 
@@ -74,7 +76,7 @@ def test_new_heads_are_named(slim, tmp_path):
     )  # fmt: skip
     invoke("models", "convert", "deep", "--models-dir", tmp_path / "zoo", "--out", tmp_path / "x.h5")
     result = invoke("models", "convert", tmp_path / "x.h5", "--out", tmp_path / "y", "--size", 64, "--new-heads")
-    assert "left new: mrcnn_class_logits, mrcnn_bbox_fc, mrcnn_mask" in result.output
+    assert "newly initialised: mrcnn_class_logits, mrcnn_bbox_fc, mrcnn_mask" in result.output
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_verifying_says_that_it_could_not_compare(screen, monkeypatch):
     monkeypatch.setattr("cascade.networks.engines.has_openvino", lambda: False)
     result = invoke("models", "verify", "tiny", "--models-dir", screen)
     assert result.exit_code == 0
-    assert "openvino is not installed: engines were not compared" in result.output
+    assert "openvino is not installed: engines not compared" in result.output
 
 
 def test_a_run_notes_the_engine_that_was_asked_for(screen, tiny_architectures, tmp_path):

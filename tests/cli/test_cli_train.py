@@ -11,6 +11,8 @@ from cascade.cli.app import app
 from cascade.networks.model_info import read_model
 from cascade.networks.models import load_network
 
+pytestmark = pytest.mark.slow
+
 FIT = {
     "steps": 2, "batch": 2, "learning_rate": 1e-3, "weight_decay": 0.0, "average": 0.5, "validate_every": 2,
     "patience": 1, "precision": "float32", "seed": 1,
@@ -70,7 +72,7 @@ def test_progress_is_shown(config, season_folder, tmp_path):
 @pytest.mark.parametrize(
     ("tables", "options", "message"),
     [
-        ({}, (), "asks for synthetic exposures; name their folder with --season (made by `cascade simulate`)"),
+        ({}, (), "expected synthetic exposures; give their folder, from `cascade simulate`, with --season"),
         (
             {"season": {**SEASON, "seed": 4}},
             ("--season", "SEASON"),
@@ -84,7 +86,7 @@ def test_progress_is_shown(config, season_folder, tmp_path):
             (),
             "expected a folder with VIA annotations",
         ),
-        ({"season": None}, (), "one or both of real, season"),
+        ({"season": None}, (), "one or both of the tables real and season"),
     ],
 )
 def test_what_cannot_be_trained_is_one_clear_line(

@@ -25,6 +25,7 @@ def _block(marker: str) -> str:
     return found[1]
 
 
+@pytest.mark.slow
 def test_python_example_works_as_written(tmp_path):
     previews = tmp_path / "demo" / "previews"
     previews.mkdir(parents=True)

@@ -47,5 +47,5 @@ def test_coco_counts_categories_from_one():
 def test_more_classes_than_a_mask_has_bits_are_refused():
     lines = [f'EXTRA{k} = "#00000{k}", "{k}", "{k}", "of a test"' for k in range(len(table_with().Artifact), 9)]
     assert table_with(*lines[:-1]).Artifact(7).bit == 128
-    with pytest.raises(ValueError, match="expected at most 8, one a bit of a uint8 mask, got 9"):
+    with pytest.raises(ValueError, match="expected at most 8, one per bit of a uint8 mask, got 9"):
         table_with(*lines)

@@ -3,6 +3,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def _stderr(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr

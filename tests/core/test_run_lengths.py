@@ -50,12 +50,12 @@ def test_any_bytes_are_decoded_or_refused(counts):
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        (b"", "they are no whole numbers"),
-        (b"o", "they are no whole numbers"),  # a number that does not end
-        (b"\xff", "they are no whole numbers"),
-        ("5\u00ff", "they are no whole numbers"),
-        ("5\udc80", "they are no whole numbers"),
-        (b"PPPPPP0", "one is longer than the mask"),
+        (b"", "not a sequence of encoded integers"),
+        (b"o", "not a sequence of encoded integers"),  # a number that does not end
+        (b"\xff", "not a sequence of encoded integers"),
+        ("5\u00ff", "not a sequence of encoded integers"),
+        ("5\udc80", "not a sequence of encoded integers"),
+        (b"PPPPPP0", "a run is longer than the mask"),
         (b"5", "they sum to 5 px, the least is 5"),
     ],
 )

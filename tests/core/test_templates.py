@@ -43,7 +43,7 @@ def test_only_scripts_and_styles_of_the_report_are_taken_for_html():
 def test_no_module_writes_html_by_hand_but_for_notebooks():
     tags = re.compile(r"</(a|b|dd|div|dl|dt|g|h1|h2|html|li|p|script|section|style|svg|table|td|text|th|tr|ul)>")
     writers = [text for path in PACKAGE.rglob("*.py") if tags.search(text := path.read_text())]
-    assert all("def _repr_html_" in text for text in writers)
+    assert all("_repr_html_" in text for text in writers)
 
 
 def test_starting_up_loads_no_templates():

@@ -43,7 +43,7 @@ def test_majority_needs_more_than_half():
 
 
 def test_groups_unite_their_classes():
-    masks = np.zeros((3, 2, 2), bool)
+    masks = np.zeros((len(Artifact), 2, 2), bool)
     masks[Artifact.BRIGHT, 0, 0] = True
     masks[Artifact.FAINT, 0, 1] = True
     groups = group_masks(masks)

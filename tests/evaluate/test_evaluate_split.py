@@ -82,5 +82,5 @@ def test_too_few_images_and_repeated_names_are_refused(tmp_path):
 def test_files_are_never_replaced(tmp_path):
     parts = split_annotations(write_via(tmp_path / "full.json", images(20)))
     write_split(parts, tmp_path)
-    with pytest.raises(ConfigError, match=r"annotations_train.json: expected no such file"):
+    with pytest.raises(ConfigError, match=r"annotations_train.json: the file already exists"):
         write_split(parts, tmp_path)

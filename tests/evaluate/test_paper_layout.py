@@ -17,6 +17,8 @@ from cascade.inputs import open_inputs
 from cascade.pipeline.batch import run_serial
 from cascade.simulate import simulate_exposure
 
+pytestmark = pytest.mark.slow
+
 CAMERA = Camera.decam()
 QUICK = Settings(n_resamples=10)
 PARTS = {"Training_set_1": 2, "Training_set_2": 2, "Training_set_3": 1, "Validation_set": 1, "Test_set": 2}

@@ -128,7 +128,7 @@ def test_region_on_the_sky_is_where_the_wcs_of_the_ccd_puts_it(sky_run, fits_exp
     assert {path.name for path in tmp_path.iterdir()} == {
         "D00700001_preview.reg", "D00700001_sky.reg", "D00700003_preview.reg",
     }  # fmt: skip
-    assert (written.n_files, written.skipped) == (3, {"without a WCS, on the preview alone": 1})
+    assert (written.n_files, written.skipped) == (3, {"without a WCS, in preview coordinates only": 1})
     on_preview = Regions.read(tmp_path / "D00700001_preview.reg", format="ds9")
     on_sky = Regions.read(tmp_path / "D00700001_sky.reg", format="ds9")
     assert len(on_preview) == len(on_sky) == 3

@@ -16,6 +16,8 @@ from cascade.simulate.conditions import Conditions
 from cascade.simulate.full_resolution import FullExposure, write_exposure
 from cascade.simulate.synthetic_exposure import Simulator
 
+pytestmark = pytest.mark.slow
+
 CORNERS = (28, 33, 1, 62)  # two on each side of the focal plane, S and N
 
 
@@ -232,7 +234,6 @@ def test_preview_of_a_full_resolution_exposure_is_that_of_the_simulator(tmp_path
     assert np.corrcoef(made[inner], drawn.image[inner])[0, 1] > 0.98
 
 
-@pytest.mark.slow
 def test_lsstcam_gives_previews_too(tmp_path):
     camera = Camera.load("lsstcam")
     light = np.zeros((400, 400), np.float32)

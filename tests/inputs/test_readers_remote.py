@@ -118,6 +118,7 @@ def test_object_at_which_the_store_always_fails_fails_alone(s3, night, monkeypat
     assert "the store fails on this object" in outcomes[1].failure[1]
 
 
+@pytest.mark.slow
 def test_flaky_store_gives_every_preview(s3, s3_folder, tmp_path):
     shutil.copytree(one_of_each(tmp_path)["zarr"], tmp_path / "copy.zarr")
     for path in (tmp_path / "copy.zarr").rglob("*"):
@@ -142,6 +143,7 @@ def test_store_of_another_camera_is_taken_when_asked_for(s3_folder, tmp_path):
     assert len(open_inputs(url, camera="lsstcam")) == 3
 
 
+@pytest.mark.slow
 def test_unavailable_store_makes_no_failed_exposure(s3, night, s3_folder, tmp_path, monkeypatch):
     one_of_each(tmp_path)
     for path in (tmp_path / "store.zarr").rglob("*"):

@@ -14,6 +14,8 @@ from cascade.runs.config import Batch
 from cascade.storage import open_storage
 from cascade.storage.object_store import ObjectStorage
 
+pytestmark = pytest.mark.slow
+
 
 def upload(files, url):
     for file in files:

@@ -10,6 +10,8 @@ from cascade.networks.golden import golden_images
 from cascade.networks.models import build_network, load_network, write_model
 from cascade.networks.nets.presets import PRESETS
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64  # one cell on the coarsest level
 WIDTH = 8
 

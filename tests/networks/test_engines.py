@@ -17,6 +17,8 @@ from cascade.networks.engines.base import OUTPUT_NAMES, blocks
 from cascade.networks.engines.parity import Parity, compare, parity_previews
 from cascade.networks.models import build_network, find_model, load_network, write_model
 
+pytestmark = pytest.mark.slow
+
 THRESHOLD = 0.3
 
 

@@ -6,6 +6,8 @@ from cascade.networks.imagenet import PRESET, _names, convert_efficientnet
 from cascade.networks.models import build_network, load_network
 from cascade.networks.nets.presets import PRESETS
 
+pytestmark = pytest.mark.slow
+
 torch = pytest.importorskip("torch", reason="the imagenet extra is not installed")
 
 UNUSED = {"_conv_head.weight": (8, 4, 1, 1), "_fc.weight": (10, 8), "_fc.bias": (10,)}

@@ -73,6 +73,7 @@ def describe(folder, task="screen"):
     folder.joinpath("model.toml").write_text(tomli_w.dumps(text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "task"), TASKS.items())
 def test_write_then_load_is_identity(kind, task, networks, tiny_architectures, tmp_path):
     network, architecture = networks[kind], tiny_architectures[kind]
@@ -234,7 +235,7 @@ def test_unknown_architecture_is_an_error(name, got):
     [
         (
             {"colour": "red"},
-            "unexpected keyword argument 'colour'|key colour: unknown; the keys here are offset, scale, ",
+            "unexpected keyword argument 'colour'|key colour: unknown; expected one of offset, scale, ",
         ),
         ({"widths": [4, 4]}, "is longer than|is shorter than"),
         ({"widths": 4}, "not iterable|key widths: expected a list, got 4"),

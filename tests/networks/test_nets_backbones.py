@@ -6,6 +6,8 @@ from cascade.networks.nets.backbone import residual_stages
 from cascade.networks.nets.efficientnet import efficientnet_lite0_stages
 from cascade.networks.nets.resnet import resnet_stages
 
+pytestmark = pytest.mark.slow
+
 
 def shapes(stages):
     return [tuple(stage.shape[1:]) for stage in stages]

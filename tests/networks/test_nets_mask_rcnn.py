@@ -9,6 +9,8 @@ from cascade.networks.models import build_network
 from cascade.networks.nets.boxes import overlaps
 from cascade.networks.nets.mask_rcnn import LOSSES, MaskRCNNTraining, mean_loss, probe
 
+pytestmark = pytest.mark.slow
+
 N_DETECTIONS = 4
 MASK_SIZE = 28
 PADDING_PX = 8

@@ -6,6 +6,8 @@ from cascade.networks.models import build_network
 from cascade.networks.nets.cost import gflop
 from cascade.networks.nets.presets import PRESETS
 
+pytestmark = pytest.mark.slow
+
 
 def counted_by_tensorflow(function, shape):
     """Operations of convolutions and matrix products in 1e9, by TensorFlow's own profiler."""

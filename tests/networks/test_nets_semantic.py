@@ -94,6 +94,7 @@ def test_a_bright_square_changes_the_cells_below_it_most(network):
     np.testing.assert_allclose(centre, [14.5, 79.5], atol=6)  # receptive fields end at the border
 
 
+@pytest.mark.slow
 def test_a_few_steps_lower_the_semantic_loss(network):
     training = SemanticTraining(network)
     assert training.loss_names == ("semantic",)

@@ -151,7 +151,7 @@ def test_the_page_tells_of_failures_and_scores(folder):
     assert "threshold 0.5" in text
     assert "complete, finished" in text
     assert 'aria-label="Flagged fraction of 4 nights' in text
-    assert "Nobody has judged" in text
+    assert "No exposure was reviewed yet" in text
 
 
 def test_downloads_are_the_tables(run, folder):

@@ -101,7 +101,7 @@ def test_a_verdict_on_an_exposure_that_does_not_exist_is_refused(run, client, ex
     content = {"key": "k", "reviewer": "Ada", "exposure": exposure, "subject": "s", "action": "accept"}
     response = client.post("/api/verdicts", json=content)
     assert response.status_code == 404
-    assert "the run has none, or it failed" in response.json()["error"]
+    assert "not in the run, or failed" in response.json()["error"]
     assert read_verdicts(run.storage) == []
 
 
@@ -113,7 +113,7 @@ def test_a_verdict_on_an_exposure_that_does_not_exist_is_refused(run, client, ex
         ({"subject": "other"}, 409, "load the page again"),
         ({"action": "drop table"}, 400, "action: expected one of"),
         ({"reviewer": "<\n>"}, 400, "reviewer: expected a name"),
-        ({"reviewer": None}, 400, "reviewer: expected a text"),
+        ({"reviewer": None}, 400, "reviewer: expected a string"),
         ({"action": "delete", "artifact": "../m0"}, 400, "expected one of the artifacts m0"),
         ({"action": "class", "artifact": "m0", "class": "<b>"}, 400, "artifact class: expected one of"),
         ({"action": "draw", "class": "rays", "polygon": "abc"}, 400, "polygon: expected pairs"),
@@ -292,6 +292,7 @@ class Server:
             return json.load(response)
 
 
+@pytest.mark.slow
 def test_a_server_killed_between_two_verdicts_has_lost_none(run):
     server = Server(run.path)
     known = server.get("api/exposures/1?reviewer=Ada")["subject"]

@@ -24,6 +24,8 @@ from cascade.runs.tables import SCHEMAS, BatchCounts
 from cascade.storage.local import LocalStorage
 from cascade.storage.object_store import ObjectStorage
 
+pytestmark = pytest.mark.slow
+
 CAMERA = Camera.decam()
 
 

@@ -36,6 +36,8 @@ from cascade.runs.tables import SCHEMAS
 from cascade.runs.verify import verify_run
 from cascade.storage.local import LocalStorage
 
+pytestmark = pytest.mark.slow
+
 CAMERA = Camera.decam()
 
 
@@ -116,7 +118,7 @@ def test_disk_that_stays_full_ends_the_run_with_its_cause(tmp_path, scheduler, m
     monkeypatch.setattr(dispatch, "_N_RETRIES", 1)
     run = Run.create_or_resume(FullDisk(tmp_path / "run"), config())
     (tmp_path / "full").touch()
-    with pytest.raises(OutageError, match=r"batch \d: given up after 2 attempts: .*No space left.*can be resumed"):
+    with pytest.raises(OutageError, match=r"batch \d: failed after 2 attempts: .*No space left.*can be resumed"):
         run_dask(FakeReader(), run, FakeLoader(), CAMERA, Workers(scheduler=scheduler))
     assert len(run.pending()) == 4
 
@@ -199,7 +201,6 @@ def test_workers_with_the_resource_run_networks_and_the_others_read(tmp_path):
         assert run.table(name).equals(expected.table(name))
 
 
-@pytest.mark.slow
 def test_season_in_chaos_equals_a_quiet_one(tmp_path):
     result = season_under_chaos(tmp_path, n=400, batch=20, n_workers=2, seed=3, pause_s=(1.0, 3.0))
     assert all(result["verdicts"].values()), json.dumps(result, indent=1)

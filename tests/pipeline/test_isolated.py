@@ -14,6 +14,8 @@ from cascade.pipeline.isolated import process_isolated
 from cascade.runs.config import Batch
 from cascade.runs.tables import SCHEMAS
 
+pytestmark = pytest.mark.slow
+
 CAMERA = Camera.decam()
 
 

@@ -73,15 +73,20 @@ def test_a_run_of_predictions_can_be_predicted_from(predicted):
     assert sources_of(predicted.table("exposures")) == SOURCES
 
 
+@pytest.mark.slow
 def test_raytrace_reads_a_run_and_writes_run_and_exclude_list(predicted, tmp_path):
     des = tmp_path / "exclude.txt"
+    theirs = "#date expnum ccd id ccdnum\n# Airplane\n20171110 694885 nan N15 46\n"
+    des.write_text(theirs)
     options = ("--min-contrast", 0.05, "--min-area", 0.05, "--quiet")
     result = invoke("raytrace", predicted.path, "--out", tmp_path / "out", "--des", des, *options)
     assert result.exit_code == 0, result.output
     assert "1 of 4 exposures" in result.output
     assert "2 failed" in result.output
     assert open_run(tmp_path / "out").table("ccds").equals(predicted.table("ccds"))
-    lines = read_des(des).to_pylist()
+    assert des.read_text().startswith(f"{theirs}# cascade veto ")
+    assert f"| run raytrace {tmp_path / 'out'} | completed 2" in des.read_text()
+    lines = read_des(des).to_pylist()[1:]
     assert {line["expnum"] for line in lines} == {101}
     covered = {row["ccdnum"] for row in predicted.table("ccds").to_pylist() if row["area_fraction"] >= 0.05}
     assert {line["ccdnum"] for line in lines} == covered - {61}
@@ -102,8 +107,8 @@ def test_raytrace_of_a_pointing_prints_its_ghosts_and_ccds():
     [
         ((), 2, "expected RUN, or --ra, --dec and --band"),
         (("--ra", 1, "--dec", 2, "--band", "g", "--date", "2013"), 2, "expected YYYY-MM-DD, got '2013'"),
-        (("RUN", "--ra", 1), 2, "RUN goes with none of"),
-        (("RUN",), 2, "RUN needs another directory"),
+        (("RUN", "--ra", 1), 2, "RUN excludes --ra"),
+        (("RUN",), 2, "RUN: expected another directory"),
         (("nowhere", "--out", "there"), 1, "expected a run directory"),
         (("--ra", 1, "--dec", 2, "--band", "q"), 1, "error: band: expected one of"),
         (("--ra", 1, "--dec", 2, "--band", "g", "--min-contrast", 0), 1, "error: min_contrast"),

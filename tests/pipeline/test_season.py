@@ -18,6 +18,8 @@ from cascade.pipeline.loader import NetworkLoader, promised_threshold
 from cascade.pipeline.season import run_season
 from cascade.simulate import simulate_exposure
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory, tiny_architectures) -> Path:

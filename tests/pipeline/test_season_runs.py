@@ -24,6 +24,8 @@ from cascade.runs.tables import SCHEMAS
 from cascade.runs.verify import Damage, verify_run
 from cascade.storage import open_storage
 
+pytestmark = pytest.mark.slow
+
 
 def add(folder, *numbers):
     """Previews of these expnums; those that 5 divides are ghosted."""
@@ -140,7 +142,7 @@ def test_season_killed_between_its_last_batch_and_its_end_is_completed(night, tm
 
 def test_second_run_at_once_is_refused(night, tmp_path):
     with hold_lease(open_storage(tmp_path / "run")):
-        with pytest.raises(StoreError, match="expected no other run at work on it, got one on"):
+        with pytest.raises(StoreError, match="expected no other active run, got one on"):
             run_stub(night, tmp_path / "run")
         result = invoke("run", night, "--stub", "--out", tmp_path / "run")
         assert result.exit_code == 1
@@ -188,7 +190,9 @@ def test_season_from_and_to_a_flaky_object_store(s3, s3_folder, tmp_path):
     assert "complete" in invoke("status", url).output
     assert invoke("veto", url, "--out", tmp_path / "veto.csv").exit_code == 0
     refused = invoke("report", url).output
-    assert f"{url}: expected --out: a page cannot be looked at on an object store" in " ".join(refused.split())
+    assert f"{url}: expected --out, a local folder: browsers cannot open a report on an object store" in " ".join(
+        refused.split()
+    )
 
 
 def test_log_holds_a_line_a_batch_with_seconds_per_stage(run):
@@ -222,7 +226,7 @@ def test_status_of_a_run_says_what_is_done_and_what_failed(night, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_stub(night, tmp_path / "run", batch_size=8, on_batch=stop)
     result = invoke("status", tmp_path / "run")
-    assert "not at work; `cascade run` with the same inputs goes on" in result.output
+    assert "not running; `cascade run` with the same inputs resumes it" in result.output
     assert "exposures: 8 of 23 done, in 1 of 3 batches" in result.output
     run_stub(night, tmp_path / "run", batch_size=8)
     with hold_lease(open_storage(tmp_path / "run")):
@@ -230,7 +234,7 @@ def test_status_of_a_run_says_what_is_done_and_what_failed(night, tmp_path):
     assert lines[0] == f"{tmp_path / 'run'}: complete"
     assert lines[1] == "exposures: 23 of 23 done, in 3 of 3 batches"
     assert lines[2] == "flagged: 4 (17.4 %), ghosted: 4, failed: 3"
-    assert lines[3].startswith("milliseconds an exposure, of one worker: read ")
+    assert lines[3].startswith("milliseconds per exposure, of one worker: read ")
     assert lines[4] == (f"  2 failed at read: expected a JPEG or PNG image, got an empty file ({night}/D00000031.png)")
     assert "1 failed at read: expected a JPEG or PNG image, got a file that starts with b'hello'" in lines[5]
 
@@ -239,13 +243,13 @@ def test_status_says_who_is_at_work(run):
     content = json.loads((run.path / "run.json").read_text())
     (run.path / "run.json").write_text(json.dumps(content | {"status": "running"}))
     with hold_lease(run.storage):
-        assert f"at work on {os.uname().nodename} (pid {os.getpid()})" in invoke("status", run.path).output
+        assert f"running on {os.uname().nodename} (pid {os.getpid()})" in invoke("status", run.path).output
 
 
 def test_whole_run_is_verified(run):
     result = invoke("verify", run.path)
     assert result.exit_code == 0
-    assert "20 exposures in 3 of 3 batches are there and whole" in result.output
+    assert "20 exposures in 3 of 3 batches are complete and undamaged" in result.output
 
 
 def rewritten(run, index, name, change):
@@ -324,7 +328,6 @@ def test_stray_shard_and_stray_batch_are_damage(night, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the fake batch system is a shell script")
-@pytest.mark.slow
 def test_workers_are_queued_on_a_batch_system(night, run, tmp_path):
     pytest.importorskip("dask_jobqueue")
     bin_ = tmp_path / "bin"

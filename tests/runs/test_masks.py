@@ -52,7 +52,7 @@ def test_shard_of_any_planes_is_what_zarr_writes(shard):
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr("cascade.runs.masks.PREVIEW_SHAPE", drawn.shape[1:])
         storage = open_storage(folder)
-        create_masks(storage, batch_size + len(drawn), batch_size)
+        create_masks(storage, batch_size + len(drawn), batch_size, CLASSES)
         array = zarr.open_array(f"{folder}/{FOLDER}/mask", mode="r+", config={"write_empty_chunks": False})
         array[batch_size:] = drawn
         assert storage.read(shard_key(1)) == encode_shard(drawn, batch_size)

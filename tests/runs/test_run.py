@@ -12,6 +12,7 @@ from fakes import FakeReader, FakeScreener, FakeSegmenter, config, new_run
 from pyarrow import dataset
 
 from cascade.camera import Camera
+from cascade.core.artifact import Artifact
 from cascade.core.errors import StoreError
 from cascade.core.versions import installed_versions
 from cascade.inputs.listing import LISTING
@@ -75,7 +76,10 @@ def test_masks_say_what_their_bits_and_axes_mean(run):
     group = zarr.open_group(run.path / "masks.zarr", mode="r")
     assert list(group.array_keys()) == ["mask"]
     array = group["mask"]
-    assert dict(array.attrs) == {"flag_masks": [1, 2, 4], "flag_meanings": "bright faint rays"}
+    assert dict(array.attrs) == {
+        "flag_masks": [artifact.bit for artifact in Artifact],
+        "flag_meanings": " ".join(artifact.label for artifact in Artifact),
+    }
     assert array.metadata.zarr_format == 3
     assert array.metadata.dimension_names == ("exposure", "y", "x")
     assert (array.shape, array.chunks, array.shards) == ((11, 400, 400), (1, 400, 400), (3, 400, 400))
@@ -295,15 +299,15 @@ def test_damaged_run_json_is_refused_and_nothing_changes(run, fresh, content, me
     ("damaged", "message"),
     [
         (lambda _config: None, "config: expected a table, got None"),
-        (lambda _config: {}, "config: key inputs: missing; expected a text"),
+        (lambda _config: {}, "config: key inputs: missing; expected a string"),
         (lambda config: {**config, "n_exposures": 0}, "config: n_exposures: expected at least 1, got 0"),
         (lambda config: {**config, "n_exposures": "7"}, "config: key n_exposures: expected an integer, got '7'"),
-        (lambda config: {**config, "screen": {"name": "x"}}, r"config: key screen\.sha256: missing; expected a text"),
+        (lambda config: {**config, "screen": {"name": "x"}}, r"config: key screen\.sha256: missing; expected a string"),
         (lambda config: {**config, "additions": [1, 0.5]}, r"config: key additions\[1\]: expected an integer, got 0.5"),
         (lambda config: {k: v for k, v in config.items() if k != "batch_size"}, "config: key batch_size: missing"),
         (
             lambda config: {**config, "colour": 1},
-            "config: key colour: unknown; the keys here are inputs, n_exposures, ",
+            "config: key colour: unknown; expected one of inputs, n_exposures, ",
         ),
     ],
 )

@@ -24,8 +24,8 @@ from cascade.runs.files import half_written
 from cascade.runs.masks import read_planes
 from cascade.runs.run import Run, open_run
 from cascade.runs.verify import verify_run
-from cascade.storage import LocalStorage
-from cascade.storage.atomic import ASIDE_SUFFIX
+from cascade.storage.atomic import aside_of
+from cascade.storage.local import LocalStorage
 
 CAMERA = Camera.decam()
 SIZE = 2  # exposures a batch
@@ -71,7 +71,7 @@ class DyingStorage(LocalStorage):
         if last and self.moment == "halfway":
             path = self.folder / key
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_name(f".{path.name}.{self.at}{ASIDE_SUFFIX}").write_bytes(data[: len(data) // 2])
+            aside_of(path).write_bytes(data[: len(data) // 2])
         if last and self.moment != "after":
             raise KilledError
         result = change()

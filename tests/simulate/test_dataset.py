@@ -16,6 +16,8 @@ from cascade.inputs import open_inputs
 from cascade.simulate import Season, Simulator
 from cascade.simulate.dataset import BATCH, write_season
 
+pytestmark = pytest.mark.slow
+
 SEASON = Season(6, 0.67, 3)
 
 

@@ -16,6 +16,7 @@ def season(n_exposures, ghosted_share=0.5, seed=1, **options):
     return list(simulate_season(n_exposures, CAMERA, ghosted_share=ghosted_share, seed=seed, **options))
 
 
+@pytest.mark.slow
 def test_the_same_seed_draws_the_same_season():
     for first, again in zip(season(3), season(3), strict=True):
         assert (first.expnum, first.artifacts, first.stars) == (again.expnum, again.artifacts, again.stars)

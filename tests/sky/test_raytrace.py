@@ -154,6 +154,7 @@ def test_a_bright_star_gives_its_known_ghosts():
     assert artifacts["D>C5_entrance"] is Artifact.BRIGHT
 
 
+@pytest.mark.slow
 def test_contrast_follows_the_flux_of_the_star_and_the_sky():
     ghost = predict(ALDEBARAN)[0][0]
     # FACTS: D>C5_exit has 18.7 to 19.3 mag/arcsec2 within half a degree for a star of magnitude 0.
@@ -163,6 +164,7 @@ def test_contrast_follows_the_flux_of_the_star_and_the_sky():
     assert darker.contrast == pytest.approx(ghost.contrast * 10**0.4)
 
 
+@pytest.mark.slow
 def test_a_higher_limit_predicts_a_part_of_the_ghosts():
     few, many = (predict(ALDEBARAN, min_contrast=limit)[0] for limit in (0.2, 0.01))
     assert 0 < len(few) < len(many)

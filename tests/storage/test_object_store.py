@@ -30,6 +30,7 @@ def fresh(monkeypatch):
     connect.cache_clear()
 
 
+@pytest.mark.slow
 def test_flaky_store_loses_nothing(s3, s3_folder):
     storage = open_storage(s3_folder)
     s3.share = 0.2
@@ -112,7 +113,7 @@ def test_refusal_is_not_retried(impatient, s3_folder, monkeypatch):
     impatient.n_requests.clear()
     storage = open_storage(s3_folder)
     for use in (storage.read, storage.delete, lambda key: storage.write(key, b"x"), storage.names, storage.files_below):
-        with pytest.raises(PermissionError, match=rf"s3://{BUCKET}/.*/a: refused: .*403"):
+        with pytest.raises(PermissionError, match=rf"s3://{BUCKET}/.*/a: access denied: .*403"):
             use("a")
     assert impatient.n_requests.total() == 5
 

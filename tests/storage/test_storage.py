@@ -85,7 +85,7 @@ def test_other_name_is_that_of_a_folder(name):
 )
 def test_url_of_another_form_is_refused(url, form):
     for opened in (open_storage, open_bucket):
-        with pytest.raises(ConfigError, match=f"^{url}: expected {form}, got another form"):
+        with pytest.raises(ConfigError, match=f"^{url}: expected {form}, got an invalid name"):
             opened(url)
 
 
@@ -95,7 +95,7 @@ def test_bucket_may_be_named_as_its_store_allows():
 
 
 def test_url_is_no_place_on_this_machine():
-    with pytest.raises(ConfigError, match=r"gs:/survey/x: expected a place on this machine: write there, and copy it"):
+    with pytest.raises(ConfigError, match=r"gs:/survey/x: expected a local path, got a URL; write locally"):
         local_path(Path("gs://survey/x"))
 
 

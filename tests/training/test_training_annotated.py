@@ -114,6 +114,7 @@ def test_fewer_nights_than_folds_are_an_error():
         folds_by_night([1, 2, 5000], 3)
 
 
+@pytest.mark.slow
 def test_real_exposures_split_into_five_folds(real_data):
     core = real_data / "des_common_core"
     annotated = load_annotated(core / "images", core / "annotations")

@@ -21,6 +21,8 @@ from cascade.training.batches import (
 from cascade.training.config import FitConfig
 from cascade.training.sample import Sample, marked_share
 
+pytestmark = pytest.mark.slow
+
 CAMERA = Camera.decam()
 FIT = FitConfig(
     steps=4, batch=6, learning_rate=1e-3, weight_decay=0.0, average=0.0, validate_every=0, patience=1,

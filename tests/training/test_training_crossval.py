@@ -15,6 +15,8 @@ from cascade.training import crossval, measure
 from cascade.training.crossval import cross_validate
 from cascade.training.sources import TrainingData
 
+pytestmark = pytest.mark.slow
+
 CAMERA = Camera.decam()
 N_MOSAICS = 2
 

@@ -34,6 +34,8 @@ from cascade.training.batches import ScreenBatches, SegmentBatches, SemanticBatc
 from cascade.training.fit import train
 from cascade.training.sources import SyntheticSeason, TrainingData
 
+pytestmark = pytest.mark.slow
+
 CAMERA = Camera.decam()
 TASKS = {"screen": "screen", "segment": "segment", "semantic": "segment"}
 
@@ -88,7 +90,6 @@ def assert_loss_falls(model, inputs, targets):
     assert np.mean(history[-3:]) < 0.9 * np.mean(history[:3])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", TASKS)
 def test_a_few_steps_lower_the_loss(kind, data, tiny_architectures):
     keras.utils.set_random_seed(2)
@@ -126,7 +127,6 @@ def test_training_a_screen_writes_a_model_that_loads(whole, data, configs):
     assert_trained(whole, "screen", configs["screen"], data)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["segment", "semantic"])
 def test_training_a_segmenter_in_mixed_precision_writes_a_model_that_loads(kind, data, configs, tmp_path):
     config = with_fit(configs[kind], precision="mixed_bfloat16")

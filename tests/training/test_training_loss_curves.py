@@ -50,6 +50,7 @@ def picture_of(tmp_path, text):
 FALLING = "step,loss,mask_loss\n50,4.0,1.0\n100,2.0,0.5\n150,1.0,0.25\n"
 
 
+@pytest.mark.slow
 def test_curves_are_drawn(tmp_path):
     picture = picture_of(tmp_path, FALLING)
     assert picture.shape[0] > 300
@@ -59,6 +60,7 @@ def test_curves_are_drawn(tmp_path):
     assert not np.array_equal(rising, picture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["step,loss\n50,0.5\n", "step,loss,val\n50,2.0,\n100,1.0,0.5\n", "step,loss,x\n50,1,\n"]
 )

@@ -162,6 +162,7 @@ def test_settings_say_what_counts(setting, kind, words):
     assert str(setting) == words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "kinds"), [(BOTH, {"both", "instances", "map"}), (BOXES, {"instances"}), (MAP, {"map"})]
 )

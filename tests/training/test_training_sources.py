@@ -22,6 +22,8 @@ from cascade.training.config import RealConfig
 from cascade.training.sample import Sample
 from cascade.training.sources import AnnotatedExposures, SyntheticSeason, TrainingData
 
+pytestmark = pytest.mark.slow
+
 CAMERA = Camera.decam()
 
 

@@ -13,6 +13,8 @@ from cascade.training import validate
 from cascade.training.sources import SyntheticSeason
 from cascade.training.validate import Validation, copy_weights, screen_auc, segment_f1
 
+pytestmark = pytest.mark.slow
+
 CAMERA = Camera.decam()
 EPOCH_STEPS = 3
 

@@ -15,6 +15,8 @@ from cascade.training.fit import train
 from cascade.training.sources import SyntheticSeason, TrainingData
 from cascade.training.warm_start import PARTS, transfer_weights
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def starts(tiny_architectures, tmp_path_factory):

@@ -1,4 +1,4 @@
-"""VIA 2 documents to regions, with everything that is wrong in them."""
+"""VIA 2 documents to regions, with all problems found in them."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ MAX_POINTS = 10_000
 """Most points of one outline."""
 
 MAX_COORDINATE = 1e6
-"""Farthest that an outline may reach, in pixels; beyond it rasterisers overflow."""
+"""Largest coordinate of an outline, in pixels; beyond it rasterisers overflow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """
-    What is wrong with one image or region of an annotation file.
+    A problem of one image or region of an annotation file.
 
     Attributes
     ----------
     image
         File name of the image.
     region
-        Number of the region, from 0; None if it is the image.
+        Number of the region, from 0; None if the problem is of the image.
     kind
-        ``unclassed`` (no class, or an unknown one), ``malformed`` or ``duplicate`` (an image listed twice, not alike):
-        something was drawn that is not known now, see `Annotations.incomplete`. Or ``no area`` (a point, say),
-        ``outside``, ``clipped`` or ``repeated`` (an image listed twice, alike): nothing is lost.
+        ``unclassed`` (no class, or an unknown one), ``malformed`` or ``duplicate`` (an image listed twice,
+        differently): an annotation is lost, see `Annotations.incomplete`. Or ``no area`` (a point, say), ``outside``,
+        ``clipped`` or ``repeated`` (an image listed twice, identically): nothing is lost.
     message
-        What was expected and what is there.
+        Expected and actual value.
     """
 
     image: str
@@ -64,8 +64,8 @@ _CONSEQUENCE = {
     "duplicate": "left out",
     "no area": "left out",
     "outside": "marks nothing",
-    "clipped": "cut at the border",
-    "repeated": "taken once",
+    "clipped": "clipped at the border",
+    "repeated": "used once",
 }
 _LOSSES = ("unclassed", "malformed", "duplicate")
 
@@ -91,7 +91,7 @@ class Annotations:
 
     @property
     def incomplete(self) -> frozenset[str]:
-        """Images whose masks are not known, since something drawn on them could not be used."""
+        """Images whose masks are incomplete, since something drawn on them could not be used."""
         return frozenset(problem.image for problem in self.problems if problem.kind in _LOSSES)
 
 
@@ -165,7 +165,7 @@ def read_via(path: str | Path) -> dict[str, tuple[Region, ...]]:
 
 def read_records(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
     """
-    Read the image records of a VIA 2 file as they stand.
+    Read the image records of a VIA 2 file, unparsed.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def read_records(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _read_document(path: Path) -> Any:  # noqa: ANN401
-    """Any JSON document of bearable size."""
+    """A JSON document of at most `MAX_VIA_BYTES`."""
     try:
         size = path.stat().st_size
         if size > MAX_VIA_BYTES:
@@ -291,7 +291,7 @@ def _class(attributes: Any) -> Artifact:  # noqa: ANN401
 
 
 def _check_size(height: float, width: float) -> None:
-    """Refuse a shape without extent."""
+    """Reject a shape of zero size."""
     if height <= 0 or width <= 0:
         msg = f"expected a positive size, got {width:g} by {height:g}"
         raise _NoAreaError(msg)
@@ -308,7 +308,7 @@ def _beyond(region: Region, shape: tuple[int, int] = PREVIEW_SHAPE) -> str | Non
 
 
 def _points(values: Any) -> tuple[float, ...]:  # noqa: ANN401
-    """Coordinates of an outline, not too many; text and dicts would give up letters and keys."""
+    """Coordinates of an outline, at most `MAX_POINTS`; str and dict would yield letters and keys."""
     if not isinstance(values, list) or len(values) > MAX_POINTS:
         got = f"{len(values)} of them" if isinstance(values, list) else f"a {type(values).__name__}"
         msg = f"expected a list of at most {MAX_POINTS} points of an outline, got {got}"
@@ -317,12 +317,12 @@ def _points(values: Any) -> tuple[float, ...]:  # noqa: ANN401
 
 
 def _floats(values: Iterable[Any]) -> tuple[float, ...]:
-    """Finite coordinates, none too large."""
+    """Finite coordinates, at most `MAX_COORDINATE`."""
     numbers = list(values)
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers):
         msg = f"expected numbers as coordinates, got {str(numbers[:8])[:80]}"
         raise InputError(msg)
-    if not all(abs(value) <= MAX_COORDINATE for value in numbers):  # as it is false of NaN; an int may be beyond floats
+    if not all(abs(value) <= MAX_COORDINATE for value in numbers):  # false for NaN, too; an int may exceed all floats
         msg = f"expected finite coordinates of at most {MAX_COORDINATE:.0f} px, got {str(numbers[:8])[:80]}"
         raise InputError(msg)
     return tuple(map(float, numbers))

@@ -1,4 +1,4 @@
-"""Looking at a run."""
+"""The report on a run."""
 
 from cascade.pages.report.overview import draw_overview
 from cascade.pages.report.write import write_report

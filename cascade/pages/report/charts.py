@@ -1,4 +1,4 @@
-"""Charts of a report: what stands where; a template draws them."""
+"""Layout of a report's charts; a template renders them as SVG."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cascade.camera import Camera
 from cascade.pages.report.snapshot import Int64Array, NightRow, band_rank, highest_share
 
 _WIDTH = 1000
-_LEFT = 90  # room for the names of bands and counts
+_LEFT = 90  # margin for the names of bands and counts
 _BANDS_HEIGHT = 400  # shared by the bands
 _BAND_HEIGHTS = (58, 100)  # least and most of one
-_MIN_DATE = 90  # room for a date
+_MIN_DATE = 90  # smallest spacing of dates
 _MAX_BAR = 22.0
 _N_DATES = 8
 _HISTOGRAM_HEIGHT = 260
-_AXIS = 34  # room for labels below
+_AXIS = 34  # margin for labels below
 _DARK_SHARE = 0.55
 
 
@@ -34,7 +34,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar, and what it says to the pointer."""
+    """A bar with its tooltip."""
 
     tag: ClassVar = "rect"
     class_: str
@@ -72,7 +72,7 @@ class Cell:
 
     @property
     def on_dark(self) -> bool:
-        """Whether texts must be light."""
+        """Whether text must be light."""
         return self.share > _DARK_SHARE
 
 
@@ -82,18 +82,18 @@ Part = Line | Bar | Text | Cell
 @dataclass(frozen=True, slots=True)
 class Chart:
     """
-    A picture that says in words what it shows.
+    A chart with its text alternative.
 
     Attributes
     ----------
     width, height
-        In units of its parts.
+        Size, in units of its parts.
     parts
-        In the order in which they are drawn.
+        In drawing order.
     words
-        For those who cannot see it.
+        Text alternative, for screen readers.
     class_
-        Of the CSS.
+        CSS class.
     """
 
     width: int
@@ -104,7 +104,7 @@ class Chart:
 
 
 def nights_chart(rows: Sequence[NightRow]) -> Chart:
-    """Flagged fraction per night, a line of bars for each band."""
+    """Flagged fraction per night, one row of bars per band."""
     nights = list(dict.fromkeys(row.night for row in rows))
     bands = sorted({row.band for row in rows}, key=band_rank)
     found = {(row.night, row.band): row for row in rows}
@@ -125,7 +125,7 @@ def nights_chart(rows: Sequence[NightRow]) -> Chart:
             height = (band_height - 12) * row.n_flagged / row.n_exposures / most
             said = f"{night} {band}: {row.n_flagged} of {row.n_exposures} flagged, {row.n_ghosted} ghosted"
             x = _LEFT + step * n + (step - width) / 2
-            # A night without flagged exposures shows as a thin line.
+            # A night without flagged exposures is shown as a thin line.
             parts.append(Bar("bar", x, base - height - 1, width, height + 1, said))
     bottom = len(bands) * band_height
     shown = sorted({round(k) for k in np.linspace(0, len(nights) - 1, min(_N_DATES, len(nights)))}) if nights else []

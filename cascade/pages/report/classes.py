@@ -1,4 +1,4 @@
-"""The classes of artifact for pages: a style sheet and a script, made of the table in `cascade.core.artifact`."""
+"""The classes of artifact for pages: a style sheet and a script, from the table in `cascade.core.artifact`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ STYLE = "classes.css"
 SCRIPT = "classes.js"
 
 DRAWN = Artifact.FAINT
-"""What Enter makes of a polygon on the review page: large faint rings are what the networks miss most."""
+"""Class that Enter gives to a polygon on the review page: the networks miss large faint rings most often."""
 
 _DOT_PX = 3  # dashes up to this length look like dots
 
 
 def classes_css() -> str:
-    """Give the elements of a class its colour and its dashes, as variables that the other style sheets use."""
+    """CSS variables with the colour and dashes of each class, which the other style sheets use."""
     return "".join(
         f".{artifact.label} {{ --class: {artifact.colour}; --dash: {artifact.dash or 'none'}; "
         f"--border: {_border(artifact.dash)}; }}\n"
@@ -25,7 +25,7 @@ def classes_css() -> str:
 
 
 def classes_js() -> str:
-    """Tell the scripts names, bits, keys and meanings of the classes, and the one that Enter draws."""
+    """Script with names, bits, keys and meanings of the classes, and the one that Enter draws."""
     classes = [
         {"name": artifact.label, "bit": artifact.bit, "key": artifact.key, "meaning": artifact.meaning}
         for artifact in Artifact
@@ -34,7 +34,7 @@ def classes_js() -> str:
 
 
 def _border(dash: str) -> str:
-    """The style of a border that is most like an outline with these dashes."""
+    """The CSS border style closest to an outline with these dashes."""
     if not dash:
         return "solid"
     return "dotted" if int(dash.split()[0]) <= _DOT_PX else "dashed"

@@ -1,4 +1,4 @@
-"""What the page of a report needs of every exposure, as compact columns, and of the flagged ones, in parts."""
+"""The data of a report's page: compact columns of all exposures, and details of the flagged ones, in parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cascade.pages.report.snapshot import RunSnapshot
 from cascade.runs.rows import row_mask
 
 PART_SIZE = 64
-"""Flagged exposures whose details are one file, which the page loads when it shows one of them."""
+"""Flagged exposures per file of details, which the page loads on demand."""
 
 _STATUSES = ("clean", "ghosted", "failed")
 _SCORE_DIGITS = 4
@@ -28,13 +28,13 @@ _MAX_JS_NUMBER = 2**53
 
 def season_columns(snapshot: RunSnapshot, verdicts: Mapping[int, str]) -> dict[str, Any]:
     """
-    What the page knows from the start.
+    Build the columns that the page loads at the start.
 
     Parameters
     ----------
     snapshot : RunSnapshot
     verdicts : mapping
-        What people said, by position of the exposure; see `cascade.runs.verdicts.reviewed.standing`.
+        Reviewers' verdicts, by position of the exposure; see `cascade.runs.verdicts.reviewed.standing`.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def half_pixel_outlines(artifact: Mapping[str, Any]) -> list[list[int]]:
 
 
 def script_json(value: object) -> str:
-    """JSON for a script; nothing in it can end a script element or start a comment."""
+    """JSON that is safe inside a script element: it can neither end the element nor start a comment."""
     words = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return words.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -148,13 +148,13 @@ def _split_paths(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _coded(labels: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Indices into the sorted distinct labels, and these."""
+    """Indices into the sorted distinct labels, and the labels."""
     distinct = sorted(set(labels))
     index = {label: k for k, label in enumerate(distinct)}
     return [index[label] for label in labels], distinct
 
 
 def _scaled(values: npt.NDArray[Any], digits: int) -> list[int | None]:
-    """Numbers in units of their last digit; None for those that are not known."""
+    """Numbers in units of their last digit; None where unknown."""
     scaled = np.rint(np.asarray(values, float) * 10**digits)
     return [None if np.isnan(value) else int(value) for value in scaled]

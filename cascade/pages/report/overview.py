@@ -24,9 +24,9 @@ def draw_overview(panels: Sequence[Panel], camera: Camera, path: Path, *, title:
     Parameters
     ----------
     panels : sequence of Panel
-        In the order of the picture; an empty one says so in words.
+        In the order of the picture; if empty, the picture says so.
     camera : Camera
-        On the grid of the previews.
+        On the preview's grid.
     path : Path
         The PNG to write.
     title : str

@@ -1,4 +1,4 @@
-"""The page of a report: numbers become words here, HTML is in templates, which escape all that comes from a run."""
+"""The page of a report: numbers are formatted here; templates hold the HTML and escape all data of the run."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from cascade.pages.report.charts import focal_plane_chart, histogram_chart, nigh
 from cascade.pages.report.snapshot import RunSnapshot, causes, highest_share, per_night, score_histogram, vetoes_per_ccd
 
 _N_CAUSES = 50
-_MAX_REASON = 400  # characters of a reason that are shown
+_MAX_REASON = 400  # characters displayed of a reason
 _MAX_CARD_BYTES = 2**18
 
 
 @dataclass(frozen=True, slots=True)
 class Assets:
     """
-    What brings styles and scripts into the page.
+    Style sheets and scripts of the page.
 
     Attributes
     ----------
     styles, scripts
-        Their addresses; if `inline`, they themselves, as `Markup`.
+        Their URLs; if `inline`, their content, as `Markup`.
     policy
-        What the page may load: its Content-Security-Policy.
+        The page's Content-Security-Policy.
     inline
-        Whether the page holds them.
+        Whether the page embeds them.
     """
 
     styles: Sequence[str]
@@ -49,7 +49,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Reviews:
-    """What people said of the run: in words, and in tables."""
+    """Reviewers' verdicts on the run: a summary, and tables."""
 
     words: str
     tables: Sequence[Table] = ()
@@ -57,7 +57,7 @@ class Reviews:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file to take away."""
+    """A file to download."""
 
     name: str
     address: str
@@ -66,7 +66,7 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class _SummaryCard:
-    """A number of the summary."""
+    """A number in the summary."""
 
     name: str
     value: str
@@ -75,7 +75,7 @@ class _SummaryCard:
 
 @dataclass(frozen=True, slots=True)
 class _ModelCard:
-    """A network of the run; None for none. `card` is what it says of itself, if it is at hand."""
+    """A network of the run; None for none. `card` is its model card, if available."""
 
     task: str
     id: ModelId | None
@@ -128,17 +128,17 @@ def report_page(snapshot: RunSnapshot, assets: Assets, reviews: Reviews, downloa
 
 
 def static_text(name: str) -> str:
-    """A file that is shipped beside this module."""
+    """A data file of this package."""
     return resources.files("cascade.pages.report").joinpath("static", name).read_text(encoding="utf-8")
 
 
 def _subtitle(snapshot: RunSnapshot) -> str:
-    """When, and how far."""
+    """Instrument, status and version."""
     summary = snapshot.summary
     if summary.status == "complete":
         state = f"complete, finished {snapshot.header.get('finished', 'at an unknown time')}"
     else:
-        state = f"not complete: {summary.n_done} of {summary.n_batches} batches are in this report"
+        state = f"incomplete: {summary.n_done} of {summary.n_batches} batches are in this report"
     version = (snapshot.header.get("versions") or {}).get("ghost-cascade")
     made_by = f"; ghost-cascade {version}" if version else ""
     return f"{snapshot.camera.instrument}; {state}{made_by}"
@@ -160,7 +160,7 @@ def _cards(snapshot: RunSnapshot) -> list[_SummaryCard]:
 
 
 def _seconds(snapshot: RunSnapshot) -> dict[str, float]:
-    """Where the time went, by stage."""
+    """Seconds by stage."""
     return {str(stage): float(spent) for stage, spent in snapshot.summary.counts.seconds.items()}
 
 
@@ -171,7 +171,7 @@ def _exposures_per_s(snapshot: RunSnapshot) -> float | None:
 
 
 def _models(snapshot: RunSnapshot) -> list[_ModelCard]:
-    """Which networks made it, with their cards where they are at hand."""
+    """The networks of the run, with their model cards where available."""
     config = snapshot.run.config
     return [
         _ModelCard(task, model, None if model is None else _model_card(model))
@@ -180,9 +180,9 @@ def _models(snapshot: RunSnapshot) -> list[_ModelCard]:
 
 
 def _model_card(model: ModelId) -> str | None:
-    """The card of a model, if the very weights of the run are in the zoo."""
+    """The card of a model, if a shipped model has the same weights."""
     if not model.name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        return None  # a name that run.json gives must not lead anywhere else
+        return None  # a name from run.json must not point outside the folder of models
     try:
         info = find_model(model.name)
         card = info.folder / "MODEL_CARD.md"
@@ -194,5 +194,5 @@ def _model_card(model: ModelId) -> str | None:
 
 
 def _cut(text: str) -> str:
-    """A text that a table can bear."""
+    """The text, truncated to fit into a table."""
     return text if len(text) <= _MAX_REASON else text[:_MAX_REASON] + "…"

@@ -1,4 +1,4 @@
-"""Previews as pictures for pages."""
+"""Previews as images for pages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from PIL import Image
 from cascade.core.exposure import UInt8Array
 
 WHITE_LEVEL = 140.0
-"""Grey level shown as white; the sky is at ~50, 99 % of all pixels lie below 190."""
+"""Grey level displayed as white; the sky is at ~50, 99 % of all pixels lie below 190."""
 
 _JPEG_QUALITY = 72
 _SMALL = (200, 200)
 
 
 def preview_jpeg(image: UInt8Array, *, small: bool = False) -> bytes:
-    """A preview as it is looked at, as JPEG; a small one has half the sides."""
+    """A preview, scaled for display, as JPEG; a small one has half the side length."""
     picture = Image.fromarray(_stretched(image))
     if small:
         picture = picture.resize(_SMALL, Image.Resampling.BOX)
@@ -26,12 +26,12 @@ def preview_jpeg(image: UInt8Array, *, small: bool = False) -> bytes:
 
 
 def preview_png(image: UInt8Array) -> bytes:
-    """A preview as it is looked at, without loss."""
+    """A preview, scaled for display, as lossless PNG."""
     return _encoded(Image.fromarray(_stretched(image)), "PNG", compress_level=1)
 
 
 def data_uri(data: bytes, media_type: str) -> str:
-    """An address that holds what it leads to."""
+    """A data URL."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
@@ -42,7 +42,7 @@ def _stretched(image: UInt8Array) -> UInt8Array:
 
 
 def _encoded(picture: Image.Image, format: str, **options: int) -> bytes:
-    """A picture as a file."""
+    """An image, encoded."""
     stream = io.BytesIO()
     picture.save(stream, format, **options)
     return stream.getvalue()

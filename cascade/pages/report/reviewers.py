@@ -1,4 +1,4 @@
-"""How far reviewers agree with the networks and with each other, for the report."""
+"""Agreement of reviewers with the networks and with each other, for the report."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Pair:
     n
         Exposures that both judged.
     same
-        Share on which they agree that there is an artifact, or that there is none.
+        Share on which both say that there is an artifact, or both that there is none.
     kappa
-        Cohen's kappa of that; None where both always say the same one thing, and chance explains all.
+        Cohen's kappa of that; None where both always give the same answer, so that chance agreement is full.
     """
 
     first: str
@@ -40,7 +40,7 @@ class Pair:
 
 
 def pairs(judged: Iterable[Judged]) -> list[Pair]:
-    """Compare every two reviewers on what both judged."""
+    """Compare each pair of reviewers on the exposures that both judged."""
     says: dict[str, dict[int, bool]] = {}
     for one in judged:
         for reviewer, opinion in one.opinions.items():
@@ -66,29 +66,29 @@ def cohens_kappa(answers: Sequence[tuple[bool, bool]]) -> float | None:
 
 
 def summarise_reviews(snapshot: RunSnapshot, verdicts: Sequence[Verdict]) -> Reviews:
-    """What the report says of people and networks."""
+    """Summary and tables about reviewers and networks."""
     judged, n_stale = judged_exposures(snapshot.tables, verdicts)
-    remark = f" The verdicts on {n_stale} exposures do not count: the run was made anew since." if n_stale else ""
+    remark = f" The verdicts on {n_stale} exposures are ignored: the run was overwritten since." if n_stale else ""
     if not judged:
-        return Reviews(f"Nobody has judged an exposure yet; cascade review does.{remark}")
+        return Reviews(f"No exposure was reviewed yet; use cascade review.{remark}")
     n_disputed = sum(one.disputed for one in judged.values())
     n_flagged = int(snapshot.flagged.sum())
     words = (
-        f"{len(judged):,} exposures were judged, of {n_flagged:,} that were flagged; on {n_disputed} of them as many "
-        f"reviewers are for an artifact as against it.{remark}"
+        f"{len(judged):,} exposures were reviewed, of {n_flagged:,} flagged; on {n_disputed} of them "
+        f"reviewers are tied on an artifact.{remark}"
     )
-    header = ("reviewer", "judged", *_JUDGEMENTS, "artifacts kept", "drawn")
+    header = ("reviewer", "judged", *_JUDGEMENTS, "artifacts confirmed", "drawn")
     tables = [Table(header, _reviewer_rows(judged))]
-    classes = ("class", "found by the networks and judged", "kept", "of another class", "not one", "drawn by people")
+    classes = ("class", "found and reviewed", "confirmed", "reclassified", "deleted", "drawn by reviewers")
     tables.append(Table(classes, _class_rows(judged)))
     if found := pairs(judged.values()):
         rows = [(p.first, p.second, p.n, f"{p.same:.0%}", "–" if p.kappa is None else f"{p.kappa:.2f}") for p in found]
-        tables.append(Table(("reviewer", "and", "both judged", "say the same", "Cohen's kappa"), rows))
+        tables.append(Table(("reviewer", "and", "both reviewed", "agreement", "Cohen's kappa"), rows))
     return Reviews(words, tables)
 
 
 def _reviewer_rows(judged: Mapping[int, Judged]) -> list[tuple[object, ...]]:
-    """What each reviewer did."""
+    """Numbers of verdicts, by reviewer."""
     rows: list[tuple[object, ...]] = []
     for reviewer in sorted({name for one in judged.values() for name in one.opinions}):
         theirs = [(one, one.opinions[reviewer]) for one in judged.values() if reviewer in one.opinions]
@@ -101,7 +101,7 @@ def _reviewer_rows(judged: Mapping[int, Judged]) -> list[tuple[object, ...]]:
 
 
 def _class_rows(judged: Mapping[int, Judged]) -> list[tuple[object, ...]]:
-    """What became of the artifacts of each class; a reviewer's word on one counts once."""
+    """Verdicts on the artifacts of each class; each reviewer counts once per artifact."""
     counts: dict[Artifact, Counter[str]] = {class_: Counter() for class_ in Artifact}
     for one in judged.values():
         for opinion in one.opinions.values():

@@ -1,4 +1,4 @@
-"""What a report says of a run, as numbers: counted once, from the tables."""
+"""The statistics in a report, computed once from the tables of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cascade.runs.verdicts.doubt import doubts, rows_of
 from cascade.veto import VetoList, VetoRule, veto_rows
 
 UNKNOWN = "unknown"
-"""The night or band of an exposure whose input does not say."""
+"""The night or band of an exposure whose input does not give it."""
 
 N_BINS = 50
 
@@ -36,7 +36,7 @@ Int64Array = npt.NDArray[np.int64]
 @dataclass(frozen=True, slots=True, eq=False)
 class RunSnapshot:
     """
-    A run as a report sees it.
+    The content of a run that a report shows.
 
     Attributes
     ----------
@@ -45,17 +45,17 @@ class RunSnapshot:
     header
         Its ``run.json``.
     summary
-        How far it is.
+        Its progress.
     camera
         Its camera.
     tables
         Its tables, by name.
     vetoes
-        CCDs that the default rule vetoes.
+        CCDs vetoed by the default rule.
     doubt
         (N,) in [0, 1], see `cascade.runs.verdicts.doubt.doubts`.
     nights, bands
-        (N,) labels of the exposures; `UNKNOWN` where the input does not say.
+        (N,) labels of the exposures; `UNKNOWN` where the input does not give them.
     """
 
     run: Run
@@ -107,7 +107,7 @@ def take_snapshot(run: Run) -> RunSnapshot:
     Raises
     ------
     StoreError
-        If a table or ``run.json`` is missing or damaged, or the run has classes that are not known.
+        If a table or ``run.json`` is missing or damaged, or the run has unknown classes.
     """
     camera = Camera.load(run.config.camera)
     check_known(run.config.classes, run.path)
@@ -140,7 +140,7 @@ def per_night(snapshot: RunSnapshot) -> list[NightRow]:
 
 
 def band_rank(band: str) -> tuple[int, str]:
-    """Where a band comes in a list of bands."""
+    """Sort key of a band."""
     place = BAND_ORDER.find(band)
     return (place if place >= 0 else len(BAND_ORDER), band)
 
@@ -151,7 +151,7 @@ def highest_share(rows: Sequence[NightRow]) -> float:
 
 
 def vetoes_per_ccd(snapshot: RunSnapshot) -> dict[int, int]:
-    """How many exposures lose each CCD, by ccdnum."""
+    """Number of exposures in which each CCD is vetoed, by ccdnum."""
     counts = Counter(snapshot.vetoes.table["ccdnum"].to_pylist())
     return {ccd.ccdnum: counts[ccd.ccdnum] for ccd in snapshot.camera.ccds}
 

@@ -1,4 +1,4 @@
-"""A report written: a folder that opens from disk, or one file."""
+"""Writing a report: a folder that opens from disk, or a single file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import csv
 import hashlib
 import io
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from cascade.runs.previews import RunPreviews
 from cascade.runs.run import Run
 from cascade.runs.verdicts import Verdict, read_verdicts, reviewed_tables, standing
 from cascade.storage.atomic import written_aside
-from cascade.veto import veto_rows, write_veto
+from cascade.veto import Provenance, veto_bytes, veto_rows
 
 N_PREVIEWS = 5000
 """Previews in a folder."""
@@ -38,7 +37,7 @@ N_PREVIEWS_SINGLE = 300
 """Previews in a single file: at 10 kB each they are most of it."""
 
 MARK = ".cascade-report"
-"""File that tells a folder as a report, which a new one may replace."""
+"""File that identifies a folder as a report, which a new one may replace."""
 
 _SCRIPTS = ("focal.js", "virtual.js", "report.js")
 _STYLES = ("theme.css", STYLE, "report.css")
@@ -46,7 +45,7 @@ _FOLDER_POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' file: data:; script-src 'self' file:; "
     "style-src 'self' file: 'unsafe-inline'"
 )
-_MAX_DOWNLOADS = 16 * 2**20  # bytes of tables that a single file carries
+_MAX_DOWNLOADS = 16 * 2**20  # bytes of tables that a single file embeds
 
 Pictures = Iterator[tuple[int, bytes]]
 
@@ -68,17 +67,17 @@ def write_report(
     out : Path
         The folder to write, new, empty or an earlier report; with `single`, the HTML file.
     single : bool
-        Everything in one file, with small previews.
+        Whether to write one file, with small previews.
     n_previews : int or None
-        How many previews to draw at most, those of the largest artifacts and those most in doubt first; None:
+        Largest number of previews; those of the largest artifacts and the most uncertain come first; None:
         `N_PREVIEWS`, or `N_PREVIEWS_SINGLE`.
     on_previews : callable
-        Told how many previews were drawn, and how many there will be.
+        Called with the number of previews drawn, and their total.
 
     Returns
     -------
     int
-        Previews in it.
+        Number of previews written.
 
     Raises
     ------
@@ -102,7 +101,7 @@ def write_report(
 def _write_folder(
     out: Path, snapshot: RunSnapshot, columns: dict[str, Any], pictures: Pictures, verdicts: Sequence[Verdict]
 ) -> int:
-    """Write a folder; its page comes last."""
+    """Write a folder; its page last."""
     for name in ("index.html", "data.js"):
         (out / name).unlink(missing_ok=True)
     for name in ("previews", "details", "static", "tables"):
@@ -138,7 +137,7 @@ def _write_folder(
 def _write_single(
     out: Path, snapshot: RunSnapshot, columns: dict[str, Any], pictures: Pictures, verdicts: Sequence[Verdict]
 ) -> int:
-    """Write one file, whose scripts are named by their hashes, so that no other can run."""
+    """Write one file, whose policy allows only scripts with the hashes of its own."""
     addresses = {exposure: data_uri(picture, "image/jpeg") for exposure, picture in pictures}
     blocks = [
         _data({**columns, "previews": list(addresses)}),
@@ -153,7 +152,7 @@ def _write_single(
         f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; script-src {hashes}; "
         "style-src 'unsafe-inline'"
     )
-    # Our own files, and JSON in which `script_json` left nothing that could end a script.
+    # Files of this package, and JSON that `script_json` made safe inside a script element.
     styles = [Markup(_style(name)) for name in _STYLES]
     scripts = [Markup(block) for block in blocks]
     n_bytes = 0
@@ -170,14 +169,14 @@ def _write_single(
 
 
 def _check_replaceable(out: Path) -> None:
-    """Refuse a place that holds anything but an earlier report."""
+    """Reject a path that holds anything but an earlier report."""
     if out.exists() and not (out / MARK).is_file() and (not out.is_dir() or any(out.iterdir())):
         msg = f"{out}: expected a new folder or that of an earlier report; choose another --out"
         raise ConfigError(msg)
 
 
 def _worth_a_preview(snapshot: RunSnapshot, flagged: Sequence[int], limit: int) -> list[int]:
-    """Positions of the flagged exposures to draw, rising: in turn the largest and those most in doubt."""
+    """Positions of the flagged exposures to draw, rising: alternately the largest and the most uncertain."""
     exposures = snapshot.tables["exposures"]
     rows = np.asarray(flagged, np.intp)
     if len(rows) > limit:
@@ -199,7 +198,7 @@ def _pictures(
 
 
 def _downloads(snapshot: RunSnapshot, verdicts: Sequence[Verdict]) -> dict[str, bytes]:
-    """Files for people to take away, by name."""
+    """Files to download, by name."""
     files = {"veto.csv": _veto_csv(snapshot, snapshot.tables), "nights.csv": _nights_csv(snapshot)}
     if verdicts:
         files["veto-reviewed.csv"] = _veto_csv(
@@ -215,14 +214,11 @@ def _downloads(snapshot: RunSnapshot, verdicts: Sequence[Verdict]) -> dict[str, 
 def _veto_csv(snapshot: RunSnapshot, tables: Mapping[str, pa.Table]) -> bytes:
     """The veto list of the default rule."""
     vetoes = veto_rows(tables["ccds"], tables["exposures"], snapshot.vetoes.rule, snapshot.camera)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "veto.csv")
-        write_veto(vetoes, path, "csv")
-        return path.read_bytes()
+    return veto_bytes(vetoes, "csv", provenance=Provenance.of_run(snapshot.header, str(snapshot.run.path)))
 
 
 def _nights_csv(snapshot: RunSnapshot) -> bytes:
-    """The numbers behind the chart of nights."""
+    """The data of the chart of nights."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("night", "band", "n_exposures", "n_flagged", "n_ghosted"))

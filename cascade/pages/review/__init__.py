@@ -1,4 +1,4 @@
-"""The page on which people judge what a run found; needs the extra ``review``."""
+"""The page for reviewing the artifacts of a run; needs the extra ``review``."""
 
 from cascade.pages.review.serve import serve
 from cascade.pages.review.session import ReviewSession

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 MAX_CONNECTIONS = 128
 """A browser opens up to six; the one more takes the place of that which has waited longest for a request."""
@@ -42,7 +43,8 @@ class LimitedProtocol(H11Protocol):
 
     def is_waiting(self) -> bool:
         """Whether no request is being answered."""
-        return self.cycle is None or self.cycle.response_complete
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # uvicorn's own type leaves out the None
+        return cycle is None or cycle.response_complete
 
     def _check(self) -> None:
         """End a connection that has taken too long; look again later at one that has not."""

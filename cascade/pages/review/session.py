@@ -1,4 +1,4 @@
-"""The reviewers' session: the exposures of a run in the order to look at them, and what was said of each."""
+"""A review session: the exposures of a run, most uncertain first, and the verdicts on each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cascade.runs.previews import RunPreviews
 from cascade.runs.run import Run
 from cascade.runs.verdicts import NewVerdict, Opinion, VerdictLog, log_folder, model_name, opinions, subject
 
-_N_PICTURES = 64  # held in memory: going back and forth must not read again
+_N_PICTURES = 64  # cached, so that going back and forth does not read them again
 
 
 class UnknownExposureError(CascadeError):
@@ -26,17 +26,17 @@ class UnknownExposureError(CascadeError):
 
 
 class StaleSubjectError(CascadeError):
-    """What was judged is not what the run holds."""
+    """The verdict is about other artifacts than the run holds."""
 
 
 class ReviewSession:
     """
-    All that the review page asks for.
+    The data behind the review page.
 
     Parameters
     ----------
     run : Run
-        On a disk; finished or not. Batches that are done later are not seen.
+        On a local disk; finished or not. Batches committed later are not seen.
 
     Raises
     ------
@@ -60,7 +60,7 @@ class ReviewSession:
 
     def queue(self, reviewer: str) -> dict[str, Any]:
         """
-        List the exposures, those most in doubt first.
+        List the exposures, the most uncertain first.
 
         Returns
         -------
@@ -94,7 +94,7 @@ class ReviewSession:
 
     def exposure(self, exposure: int, reviewer: str) -> dict[str, Any]:
         """
-        Give what is known of an exposure, and what the reviewer said of it.
+        Describe an exposure, with the reviewer's opinion of it.
 
         Raises
         ------
@@ -125,7 +125,7 @@ class ReviewSession:
                 for artifact in artifacts
             ],
             "mine": None if mine is None else _opinion_json(mine),
-            # Others are named only to those who have made up their own mind.
+            # Blind review: the opinions of others are shown only after one's own.
             "others": []
             if mine is None
             else [[name, said[name].judgement] for name in sorted(said.keys() - {reviewer})],
@@ -133,12 +133,12 @@ class ReviewSession:
 
     def say(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """
-        Log a verdict.
+        Store a verdict.
 
         Parameters
         ----------
         content : mapping
-            As JSON brought it: the fields of `NewVerdict`, ``class`` by its name.
+            As parsed from JSON: the fields of `NewVerdict`, ``class`` by its name.
 
         Returns
         -------
@@ -148,7 +148,7 @@ class ReviewSession:
         Raises
         ------
         InputError
-            If it is no verdict, or about an artifact that is not there.
+            If it is not a valid verdict, or about an artifact that does not exist.
         UnknownExposureError
             If there is no such exposure.
         StaleSubjectError
@@ -169,7 +169,7 @@ class ReviewSession:
         return self.exposure(verdict.exposure, verdict.reviewer)
 
     def undo(self, content: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Take back the last verdict of a reviewer; the exposure it was about, or None if none stands."""
+        """Undo the last verdict of a reviewer; returns its exposure, or None if there is nothing to undo."""
         reviewer, key = _text(content, "reviewer"), _text(content, "key")
         undone = self._log.undo(reviewer, key)
         if undone is None or undone.exposure not in self._row_of:
@@ -177,7 +177,7 @@ class ReviewSession:
         return self.exposure(undone.exposure, reviewer)
 
     def n_judged(self) -> int:
-        """How many exposures somebody judged."""
+        """The number of exposures with verdicts."""
         return len(opinions(self._log.verdicts()))
 
     def _preview(self, exposure: int) -> bytes | None:
@@ -187,15 +187,15 @@ class ReviewSession:
         return None if image is None else preview_png(image)
 
     def _row(self, exposure: int) -> int:
-        """The row of an exposure that can be judged."""
+        """The row of an exposure that can be reviewed."""
         row = self._row_of.get(exposure)
         if row is None or self._statuses[row] == "failed":
-            msg = f"exposure {exposure}: the run has none, or it failed"
+            msg = f"exposure {exposure}: not in the run, or failed"
             raise UnknownExposureError(msg)
         return row
 
     def _title(self, row: int) -> str:
-        """What people call an exposure: its number, or the end of its path."""
+        """The title of an exposure: its number, or the end of its path."""
         exposures = self._snapshot.tables["exposures"]
         expnum = exposures["expnum"][row].as_py()
         return exposures["path"][row].as_py().rsplit("/", 1)[-1] if expnum is None else str(expnum)
@@ -207,7 +207,7 @@ def _judgement(opinion: Opinion | None) -> str:
 
 
 def _opinion_json(opinion: Opinion) -> dict[str, Any]:
-    """An opinion as the page reads it."""
+    """An opinion as JSON for the page."""
     return {
         "judgement": opinion.judgement,
         "rejected": opinion.rejected,
@@ -225,10 +225,10 @@ def _opinion_json(opinion: Opinion) -> dict[str, Any]:
 
 
 def _parsed(content: Mapping[str, Any]) -> NewVerdict:
-    """A verdict from JSON; InputError for anything that is none."""
+    """A verdict from JSON; InputError if it is invalid."""
     exposure, polygon, class_ = content.get("exposure"), content.get("polygon"), content.get("class")
     if not isinstance(exposure, int) or isinstance(exposure, bool):
-        msg = "verdict: expected the position of an exposure"
+        msg = "verdict: expected the position of an exposure, an integer"
         raise InputError(msg)
     try:
         corners = None if polygon is None else tuple((float(x), float(y)) for x, y in polygon)
@@ -248,9 +248,9 @@ def _parsed(content: Mapping[str, Any]) -> NewVerdict:
 
 
 def _text(content: Mapping[str, Any], name: str) -> str:
-    """A text of some JSON."""
+    """A string of a JSON object."""
     value = content.get(name)
     if not isinstance(value, str):
-        msg = f"{name}: expected a text"
+        msg = f"{name}: expected a string"
         raise InputError(msg)
     return value

@@ -38,13 +38,13 @@ JOB_QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "htcondor": "HTCondo
 
 THREADS_PER_WORKER = 2  # one is in the networks while the other reads the next batch or stores the last one
 
-# A batch that kills its second worker is taken isolated.
+# A batch that kills its second worker is processed in isolation.
 _SETTINGS = {"distributed.scheduler.allowed-failures": 1}
 _LOCAL_SETTINGS = {
     **_SETTINGS,
-    # By default Dask gives a worker up, for good, that is not back 15 s after its death: slow disks need longer.
+    # By default Dask abandons a worker that has not restarted 15 s after its death: slow disks need longer.
     "distributed.deploy.lost-worker-timeout": "1 hour",
-    # Dask's value makes glibc give all memory back at once: fresh pages for every preview cost a fifth of the speed.
+    # Dask's value makes glibc return all memory at once: new pages for every preview cost a fifth of the speed.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
 }
 _TIMEOUT_S = 30
@@ -53,7 +53,7 @@ _TIMEOUT_S = 30
 @contextmanager
 def connect(workers: Workers) -> Iterator[Client]:
     """
-    Give a client, of a cluster that ends with the block unless it was there before.
+    Give a client; its cluster ends with the block unless it existed before.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def connect(workers: Workers) -> Iterator[Client]:
     OutageError
         If no scheduler answers at the address.
     ConfigError
-        If it is no address, or dask-jobqueue is not installed.
+        If it is not an address, or dask-jobqueue is not installed.
     """
     n_workers, scheduler = workers.n_workers, workers.scheduler
     if scheduler is None:

@@ -1,4 +1,4 @@
-"""Which batch goes out next, and what to do with one that comes back without a result."""
+"""Dispatching batches to workers, and retrying those that fail."""
 
 # mypy: allow-untyped-calls
 # distributed ships types, but not for its clients and clusters.
@@ -26,19 +26,19 @@ NETWORK_RESOURCE = "GPU"
 """Workers with this resource run the networks, if there are others to read for them."""
 
 _IN_FLIGHT_PER_WORKER = 3  # one is computed, one is read or stored, one waits; more would only fill the scheduler
-_N_RETRIES = 20  # of a batch, after errors that may pass: a full disk, a store or file system that is away
+_N_RETRIES = 20  # of a batch, after transient errors: a full disk, an unavailable store or file system
 _LONGEST_PAUSE_S = 60.0
 _TICK_S = 1.0
 _WORKERS_ASKED_EVERY_S = 2.0
 
 
 class SchedulerLostError(Exception):
-    """The scheduler has gone, or has dropped what it was given."""
+    """The connection to the scheduler is lost, or it has dropped tasks."""
 
 
 @dataclass(slots=True)
 class _Task:
-    """A batch on its way."""
+    """A batch in flight."""
 
     batch: Batch
     isolated: bool = False
@@ -98,9 +98,9 @@ class Dispatcher:
         Raises
         ------
         SchedulerLostError
-            If the scheduler goes away; what was committed until then is done.
+            If the scheduler becomes unavailable; committed batches remain done.
         Exception
-            Whatever a batch raised that does not pass, after the others were cancelled.
+            Any permanent error of a batch, after the others were cancelled.
         """
         self._waiting.extend(map(_Task, batches))
         try:
@@ -119,7 +119,7 @@ class Dispatcher:
                 self._client.cancel([future for _, future in self._in_flight.values()])
 
     def _wake(self) -> None:
-        """Put batches that have rested long enough first in the queue."""
+        """Move batches whose retry is due to the front of the queue."""
         now = time.monotonic()
         for task in [task for task in self._resting if task.not_before <= now]:
             self._resting.remove(task)
@@ -135,12 +135,12 @@ class Dispatcher:
             future.add_done_callback(self._ended.put)
 
     def _ask_workers(self) -> None:
-        """Learn of the workers, now and then, because a cluster may grow and shrink."""
+        """Refresh the list of workers periodically, because a cluster may grow and shrink."""
         if time.monotonic() - self._workers_asked < _WORKERS_ASKED_EVERY_S:
             return
         self._workers_asked = time.monotonic()
         try:
-            found = self._client.scheduler_info(n_workers=-1)["workers"]  # some versions tell of five by default
+            found = self._client.scheduler_info(n_workers=-1)["workers"]  # some versions list five by default
         except OSError as error:
             raise SchedulerLostError from error
         readers = tuple(address for address, info in found.items() if not info["resources"].get(NETWORK_RESOURCE))
@@ -162,12 +162,12 @@ class Dispatcher:
         return self._client.submit(run_networks, readings, batch, self._job, key=f"network-{key}", resources=network)
 
     def _settle(self, future: Future[BatchCounts]) -> None:
-        """Take note of a batch that came back."""
+        """Handle a finished or failed task."""
         if future.key not in self._in_flight:
             return
         task, _ = self._in_flight.pop(future.key)
-        if future.status in ("pending", "lost"):  # its worker went away with the result
-            # A new task, and this one is let go: a future that is lost calls back at once, again and again.
+        if future.status in ("pending", "lost"):  # its worker was lost with the result
+            # A new task, and this one is released: a lost future calls back at once, again and again.
             self._waiting.appendleft(task)
             return
         try:
@@ -180,7 +180,7 @@ class Dispatcher:
             self._on_batch(counts)
 
     def _retry(self, task: _Task, error: Exception) -> None:
-        """Send a batch out again, or raise what cannot pass."""
+        """Schedule a retry of a batch, or raise a permanent error."""
         index = task.batch.index
         if isinstance(error, KilledWorker) and not task.isolated:
             task.isolated = True
@@ -194,7 +194,7 @@ class Dispatcher:
             raise error
         task.n_failures += 1
         if task.n_failures > _N_RETRIES:
-            msg = f"batch {index}: given up after {task.n_failures} attempts: {error}; the run can be resumed"
+            msg = f"batch {index}: failed after {task.n_failures} attempts: {error}; the run can be resumed"
             raise OutageError(msg) from error
         pause = min(2.0**task.n_failures, _LONGEST_PAUSE_S)
         task.not_before = time.monotonic() + pause

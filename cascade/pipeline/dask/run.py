@@ -1,4 +1,4 @@
-"""A run over Dask from beginning to end, through the loss of workers and schedulers."""
+"""A run over Dask, robust against the loss of workers and schedulers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cascade.pipeline.workers import Workers
 from cascade.runs.run import Run
 from cascade.runs.tables import BatchCounts, RunSummary
 
-_PATIENCE_S = 600.0  # with a scheduler that went away, counted anew whenever a batch is committed
+_PATIENCE_S = 600.0  # with an unavailable scheduler, reset whenever a batch is committed
 _PAUSE_S = 5.0
 
 
@@ -35,9 +35,9 @@ def run_dask(
     Process the pending batches of a run on Dask workers; the run becomes the same as with `run_serial`.
 
     Workers are spawned, never forked, so a script that calls this needs ``if __name__ == "__main__":``. A batch whose
-    worker dies is done again by another; after the scheduler's ``allowed-failures`` (2 deaths on local workers) it is
-    done in a process of its own, and an exposure that kills that is recorded as failed. Full disks and unavailable
-    stores are retried, and so is a scheduler that was there and went away.
+    worker dies is processed again by another; after the scheduler's ``allowed-failures`` (2 deaths on local workers) it
+    is processed in isolation, and an exposure that kills that process is recorded as failed. Full disks and unavailable
+    stores are retried, and so is a lost connection to the scheduler.
 
     Parameters
     ----------
@@ -67,9 +67,9 @@ def run_dask(
         If the number of workers is below 1, given with an address or missing with a batch system, or the reader is not
         that of the run.
     OutageError
-        If a scheduler, store or file system is unavailable for long; the run can be resumed.
+        If a scheduler, store or file system stays unavailable; the run can be resumed.
     Exception
-        Whatever a batch raised as a whole, after the other batches were cancelled; the run can be resumed.
+        Any error of a batch as a whole, after the other batches were cancelled; the run can be resumed.
     """
     _check_workers(workers)
     check_reader(reader, run)
@@ -90,9 +90,9 @@ def run_dask(
                 tell("cluster", dashboard=client.dashboard_link)
                 Dispatcher(client, reader, job, on_batch=committed, on_event=tell).run(pending)
         except (SchedulerLostError, OutageError) as error:
-            unreachable = isinstance(error, OutageError) and not lost  # never was there, or it is no scheduler
+            unreachable = isinstance(error, OutageError) and not lost  # never reached, or not a scheduler
             if workers.scheduler is None or unreachable or time.monotonic() - last_sign > _PATIENCE_S:
-                msg = str(error) or f"{workers.scheduler}: the scheduler went away; the run can be resumed"
+                msg = str(error) or f"{workers.scheduler}: the scheduler is unavailable; the run can be resumed"
                 raise OutageError(msg) from error
             lost = True
             tell("scheduler lost", cause=str(error) or "the connection broke")
@@ -101,7 +101,7 @@ def run_dask(
 
 
 def _check_workers(workers: Workers) -> None:
-    """Refuse a number of workers that makes no sense."""
+    """Reject an invalid number of workers."""
     n_workers, scheduler = workers.n_workers, workers.scheduler
     if n_workers is not None and n_workers < 1:
         msg = f"n_workers: expected at least 1, got {n_workers}"
@@ -115,4 +115,4 @@ def _check_workers(workers: Workers) -> None:
 
 
 def _ignore(_event: str, **_details: object) -> None:
-    """Tell nobody."""
+    """Ignore the event."""

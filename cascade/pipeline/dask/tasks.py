@@ -1,4 +1,4 @@
-"""What runs on a worker."""
+"""The tasks that run on a worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cascade.runs.run import open_run
 from cascade.runs.tables import BatchCounts
 from cascade.storage import Storage
 
-# However many threads a worker has, the networks see one batch at a time, and one more is read or stored meanwhile.
+# However many threads a worker has, the networks process one batch at a time, and one more is read or stored meanwhile.
 _NETWORKS = Lock()
 _TWO_BATCHES = BoundedSemaphore(2)
 
@@ -53,7 +53,7 @@ def run_networks(readings: Readings, batch: Batch, job: Job) -> BatchCounts:
 
 
 def run_isolated(part: Reader, batch: Batch, job: Job) -> BatchCounts:
-    """Process a batch that killed workers in a process of its own, and commit it."""
+    """Process a batch that killed workers in an isolated process, and commit it."""
     run = open_run(job.storage)
     with _TWO_BATCHES:
         result = process_isolated(part, batch, job.loader, job.camera, run.config.threshold)
@@ -62,5 +62,5 @@ def run_isolated(part: Reader, batch: Batch, job: Job) -> BatchCounts:
 
 @lru_cache(maxsize=1)
 def _loaded(loader: Loader) -> tuple[Screener | None, Segmenter]:
-    """Networks of this worker process; those of an earlier run on the same worker are let go."""
+    """Networks of this worker process; those of an earlier run on the same worker are released."""
     return loader()

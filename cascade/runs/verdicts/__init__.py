@@ -1,4 +1,4 @@
-"""What people say of the exposures of a run, and what becomes of its tables by it."""
+"""Reviewers' verdicts on the exposures of a run, and the tables corrected by them."""
 
 from cascade.runs.verdicts.doubt import doubts
 from cascade.runs.verdicts.opinions import Drawn, Opinion, model_name, opinions, subject

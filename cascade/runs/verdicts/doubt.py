@@ -1,4 +1,4 @@
-"""Which exposures a person should look at first."""
+"""Uncertainty of the networks: which exposures to review first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Float64Array = npt.NDArray[np.float64]
 
 def doubts(exposures: pa.Table, artifacts: pa.Table) -> Float64Array:
     """
-    Tell how unsure the networks are of each exposure.
+    Compute how uncertain the networks are about each exposure.
 
     The screen's score and that of the surest artifact (0 if there is none) are averaged to p; the doubt is
     1 - abs(2 p - 1). So networks that contradict each other are in as much doubt as two that cannot decide, and an

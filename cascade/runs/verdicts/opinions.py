@@ -1,4 +1,4 @@
-"""What each reviewer thinks of each exposure: their verdicts, one after the other, less those they took back."""
+"""Each reviewer's opinion of each exposure: their verdicts in order, without those undone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Drawn:
 @dataclass(frozen=True, slots=True)
 class Opinion:
     """
-    What one reviewer thinks of one exposure.
+    The opinion of one reviewer on one exposure.
 
     Attributes
     ----------
@@ -33,13 +33,13 @@ class Opinion:
     judgement
         ``accepted``: as the networks found it; ``rejected``: there is no artifact; ``corrected``: anything else.
     rejected
-        None of the artifacts that the networks found is one.
+        All artifacts of the networks are false.
     deleted
-        Names of those that are none.
+        Names of artifacts of the networks that are false.
     classes
-        Classes of those that are of another class than the networks say, by name.
+        Corrected classes of artifacts of the networks, by name.
     drawn
-        Artifacts that the networks did not find.
+        Artifacts added by the reviewer.
     """
 
     reviewer: str
@@ -50,13 +50,13 @@ class Opinion:
     drawn: tuple[Drawn, ...]
 
     def keeps(self, name: str) -> bool:
-        """Whether an artifact of the networks is one."""
+        """Whether the reviewer confirms an artifact of the networks."""
         return not self.rejected and name not in self.deleted
 
 
 def subject(row: Mapping[str, Any], artifacts: Iterable[Mapping[str, Any]]) -> str:
     """
-    Name what is judged, so that verdicts are not carried over to a run that was made anew.
+    Identify the judged artifacts, so that verdicts do not apply to a run that was overwritten.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def opinions(verdicts: Iterable[Verdict]) -> dict[int, dict[str, Opinion]]:
     Returns
     -------
     dict
-        By exposure and reviewer; without those of whose words none lasts.
+        By exposure and reviewer; without those whose verdicts are all undone.
     """
     verdicts = list(verdicts)
     undone = {verdict.undoes for verdict in verdicts}

@@ -1,4 +1,4 @@
-"""The tables of a run as people see them: what the networks found, corrected by verdicts."""
+"""The tables of a run, corrected by reviewers' verdicts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cascade.runs.verdicts.opinions import Opinion, model_name, opinions, subjec
 from cascade.runs.verdicts.verdict_log import Verdict, read_verdicts
 
 _SAME_IOU = 0.5
-"""Overlap from which two people drew the same artifact."""
+"""Minimum overlap at which two drawn artifacts are the same."""
 
 Tables = Mapping[str, pa.Table]
 Row = Mapping[str, Any]
@@ -33,7 +33,7 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Judged:
     """
-    What came of the verdicts on one exposure.
+    The verdicts on one exposure, combined.
 
     Attributes
     ----------
@@ -50,12 +50,12 @@ class Judged:
     opinions: Mapping[str, Opinion]
 
     def votes(self, artifact: int) -> int:
-        """How many reviewers keep an artifact of the networks."""
+        """Number of reviewers who confirm an artifact of the networks."""
         return sum(opinion.keeps(model_name(artifact)) for opinion in self.opinions.values())
 
     @property
     def disputed(self) -> bool:
-        """Whether as many reviewers are for one of its artifacts as are against it."""
+        """Whether the reviewers are tied on one of its artifacts."""
         n = len(self.opinions)
         drawn = (len(drawers) for _, _, drawers in self._drawn())
         return n > 1 and any(2 * votes == n for votes in (*map(self.votes, range(len(self.artifacts))), *drawn))
@@ -91,7 +91,7 @@ class Judged:
         ]
 
     def _drawn(self) -> list[tuple[BoolArray, list[Artifact], set[str]]]:
-        """Artifacts that people drew: the mask of who came first, all classes, and who drew it."""
+        """Artifacts that reviewers drew: the first reviewer's mask, all classes, and the reviewers."""
         groups: list[tuple[BoolArray, list[Artifact], set[str]]] = []
         for opinion in self.opinions.values():
             for drawn in opinion.drawn:
@@ -111,16 +111,16 @@ class Judged:
 @dataclass(frozen=True, slots=True)
 class Reviewed:
     """
-    A run with the verdicts of people.
+    A run corrected by verdicts.
 
     Attributes
     ----------
     tables
-        Like those of the run; what people kept or drew has score 1.
+        Like those of the run; artifacts that reviewers confirmed or drew have score 1.
     judged
-        Exposures that somebody judged, by position.
+        Reviewed exposures, by position.
     n_stale
-        Exposures whose verdicts do not count, because the run was made anew since, or never had them.
+        Exposures whose verdicts are ignored, because the run was overwritten since, or never had them.
     """
 
     tables: Tables
@@ -135,12 +135,12 @@ class Reviewed:
 
 def judged_exposures(tables: Tables, verdicts: Iterable[Verdict]) -> tuple[dict[int, Judged], int]:
     """
-    Bring verdicts together with what they are about.
+    Match verdicts to the exposures and artifacts they are about.
 
     Returns
     -------
     tuple
-        Exposures that somebody judged, by position; and how many were left out, see `Reviewed.n_stale`.
+        Reviewed exposures, by position; and how many were left out, see `Reviewed.n_stale`.
     """
     verdicts = list(verdicts)
     wanted = pa.array(sorted({verdict.exposure for verdict in verdicts}), pa.int64())
@@ -162,7 +162,7 @@ def judged_exposures(tables: Tables, verdicts: Iterable[Verdict]) -> tuple[dict[
 
 
 def standing(tables: Tables, verdicts: Iterable[Verdict]) -> dict[int, str]:
-    """What people together say of the exposures that were judged, by position; see `Judged.standing`."""
+    """The combined verdict on the reviewed exposures, by position; see `Judged.standing`."""
     return {exposure: judged.standing for exposure, judged in judged_exposures(tables, verdicts)[0].items()}
 
 
@@ -211,11 +211,11 @@ def reviewed_run(run: Run) -> Reviewed:
     Raises
     ------
     StoreError
-        If nobody has judged anything yet, the run has classes that are not known, or it or its log is damaged.
+        If there are no verdicts, the run has unknown classes, or it or its log is damaged.
     """
     verdicts = read_verdicts(run.storage)
     if not verdicts:
-        msg = f"{run.path}: expected verdicts of people, got none; cascade review collects them"
+        msg = f"{run.path}: expected verdicts, got none; use cascade review"
         raise StoreError(msg)
     check_known(run.config.classes, run.path)
     tables = {name: run.table(name) for name in SCHEMAS}
@@ -223,7 +223,7 @@ def reviewed_run(run: Run) -> Reviewed:
 
 
 def _instances(found: Sequence[tuple[Artifact, BoolArray]]) -> Instances:
-    """Artifacts with the score of what a person has seen."""
+    """Artifacts with the score of reviewed ones."""
     if not found:
         return Instances.empty()
     masks = np.stack([mask for _, mask in found])

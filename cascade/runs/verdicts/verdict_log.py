@@ -1,8 +1,8 @@
 """
-The log of verdicts: what people said of the exposures of a run, in ``RUN/verdicts.sqlite``.
+The log of reviewers' verdicts on the exposures of a run, ``RUN/verdicts.sqlite``.
 
-It only ever grows. Every verdict is a row of its own, written and synced before anybody is told that it is saved;
-undoing one is another row. Two people who judge the same exposure have two rows, and neither sees theirs replaced.
+It is append-only. Every verdict is a row, written and synced before it is reported as saved; undoing one is another
+row. Two reviewers of the same exposure have two rows.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class NewVerdict:
     Attributes
     ----------
     key
-        Chosen by who sends it: the same verdict sent twice, because an answer got lost, counts once.
+        Chosen by the sender: a verdict sent twice, because a response was lost, is stored once.
     reviewer
-        Who says so; one line of 1 to `MAX_NAME` characters.
+        Name of the reviewer; one line of 1 to `MAX_NAME` characters.
     exposure
         Position in the run.
     subject
@@ -91,7 +91,7 @@ class NewVerdict:
     Raises
     ------
     InputError
-        If these do not fit together, or a value is out of range.
+        If these do not match, or a value is out of range.
     """
 
     key: str
@@ -144,12 +144,12 @@ class VerdictLog:
     Parameters
     ----------
     folder : Path
-        The run directory; the log is made if there is none.
+        The run directory; the log is created if missing.
 
     Raises
     ------
     StoreError
-        If the log cannot be made, or is none of ours.
+        If the log cannot be created, or is of another format.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -166,7 +166,7 @@ class VerdictLog:
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def append(self, verdict: NewVerdict) -> int:
-        """Log a verdict; it is on the disk when this returns its number."""
+        """Append a verdict; it is on disk when this returns its number."""
         polygon = None if verdict.polygon is None else json.dumps(verdict.polygon)
         class_ = None if verdict.class_ is None else verdict.class_.label
         row = (verdict.key, _now(), verdict.reviewer, verdict.exposure, verdict.subject, verdict.action,
@@ -176,17 +176,17 @@ class VerdictLog:
 
     def undo(self, reviewer: str, key: str) -> Verdict | None:
         """
-        Take back the last verdict of a reviewer that stands.
+        Undo the last verdict of a reviewer that is not undone.
 
         Returns
         -------
         Verdict or None
-            The one that was taken back; None if none stands.
+            The one that was undone; None if there is none.
 
         Raises
         ------
         InputError
-            If `key` is none.
+            If `key` is invalid.
         """
         check_key(key)
         with self._writing() as connection:
@@ -215,7 +215,7 @@ class VerdictLog:
             return [_verdict(row, self._path) for row in rows]
 
     def _insert(self, connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
-        """Add a row, unless one with its key is there."""
+        """Add a row, unless one with its key exists."""
         found = connection.execute("SELECT id FROM verdicts WHERE key = ?", row[:1]).fetchone()
         if found is not None:
             return int(found[0])
@@ -226,7 +226,7 @@ class VerdictLog:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, which nobody else writes into."""
+        """An exclusive write transaction."""
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -251,9 +251,9 @@ class VerdictLog:
 
 
 def check_key(key: str) -> None:
-    """Refuse what cannot be the key of a verdict."""
+    """Reject an invalid key."""
     if not _KEY.fullmatch(key):
-        msg = "key: expected 1 to 60 letters, digits or hyphens, got something else"
+        msg = "key: expected 1 to 60 letters, digits or hyphens"
         raise InputError(msg)
 
 
@@ -315,7 +315,7 @@ def _objects(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:
 
 def log_folder(storage: Storage) -> Path:
     """
-    Say where the log of a run lies.
+    The path of a run's log.
 
     Raises
     ------
@@ -390,7 +390,7 @@ def _verdict(row: tuple[Any, ...], path: Path) -> Verdict:
 
 
 def _check_polygon(polygon: Corners) -> None:
-    """Refuse what no preview holds."""
+    """Reject a polygon outside the preview."""
     if not _MIN_CORNERS <= len(polygon) <= MAX_CORNERS:
         msg = f"polygon: expected {_MIN_CORNERS} to {MAX_CORNERS} corners, got {len(polygon)}"
         raise InputError(msg)

@@ -60,7 +60,7 @@ function focalPlane({ source, alt, ccds, vetoed, artifacts, lazy }) {
   return focal;
 }
 
-/** Read or set what the browser remembers; some browsers refuse that for pages from disk. */
+/** Read or set browser storage, which some browsers disable for pages from disk. */
 function remembered(key, value) {
   try {
     if (value !== undefined) localStorage.setItem(key, value);
@@ -70,7 +70,7 @@ function remembered(key, value) {
   }
 }
 
-/** A button that changes between light, dark and what the system has. */
+/** A button that cycles through the light, dark and system themes. */
 function themeButton(button) {
   const themes = ["system", "light", "dark"];
   const show = (theme) => {

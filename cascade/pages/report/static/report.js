@@ -3,13 +3,13 @@
 
 const season = globalThis.cascadeSeason;
 const details = new Map(); // part -> promise of its exposures
-const waiting = new Map(); // part -> what resolves that promise
+const waiting = new Map(); // part -> resolver of that promise
 const byId = (id) => document.getElementById(id);
 const nothing = "–";
 const rankOf = new Map(season.flagged.map((row, rank) => [row, rank])); // row -> place among the flagged
 const sorts = {
   area: ["largest area", season.area, -1],
-  doubt: ["most in doubt", season.doubt, -1],
+  doubt: ["most uncertain", season.doubt, -1],
   score: ["highest score", season.score, -1],
   low: ["lowest score", season.score, 1],
   vetoed: ["most vetoed CCDs", season.n_vetoed, -1],
@@ -17,10 +17,10 @@ const sorts = {
 };
 let rows = []; // of the season, filtered and sorted
 let flagged = []; // those of them that were flagged
-let opened = -1; // place in the list that the dialog goes through
+let opened = -1; // position in the list that the dialog steps through
 let walked = []; // that list
 
-/** Called by the parts of the details as they arrive. */
+/** Called by each part of the details when it loads. */
 globalThis.cascadeDetail = (part, exposures) => waiting.get(part)?.(exposures);
 
 /** Load the details of a flagged exposure: its artifacts and CCDs. */
@@ -54,7 +54,7 @@ const previewOf = (row) => {
   return globalThis.cascadePreviews?.[season.exposure[row]] ?? `previews/${season.exposure[row]}.jpg`;
 };
 
-/** What a picture shows, in words. */
+/** Text alternative of an image. */
 function inWords(row, artifacts) {
   const found = artifacts.map(([name, sure]) => `${name} ${sure.toFixed(2)}`).join(", ") || "no artifact";
   return `Exposure ${title(row)}, band ${band(row)}: ${found}; ${season.n_vetoed[row]} CCDs vetoed`;
@@ -182,7 +182,7 @@ function step(by) {
   if (position >= 0 && position < walked.length) openOne(walked, position);
 }
 
-/** Show or hide masks and CCDs wherever a focal plane is. */
+/** Show or hide masks and CCDs on all focal planes. */
 function showLayers() {
   document.body.classList.toggle("hide-masks", !byId("masks").checked);
   document.body.classList.toggle("hide-ccds", !byId("ccds").checked);
@@ -223,7 +223,7 @@ globalThis.addEventListener("beforeprint", () => {
   byId("gallery").scrollTop = 0;
   gallery.redraw();
 });
-// The heads of columns stand over them, whether or not a scroll bar takes room beside the rows.
+// Keep column headers aligned, whether or not there is a scroll bar beside the rows.
 new ResizeObserver(() => {
   const room = byId("table").offsetWidth - byId("table").clientWidth;
   document.querySelector(".row.head").style.paddingRight = `calc(0.7rem + ${room}px)`;

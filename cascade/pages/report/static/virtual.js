@@ -1,10 +1,10 @@
-// A scrolled list or grid of any length, of which only what can be seen is in the page.
+// Virtual scrolling: a list or grid of any length, of which only visible items are in the page.
 "use strict";
 
 class VirtualList {
   /**
    * container: a scrolling element; columns: () => number in a row; rowHeight: () => pixels;
-   * render: (position) => element; open: (position) => what Enter or a click does; role: of each item.
+   * render: (position) => element; open: (position) => called on Enter or click; role: of each item.
    */
   constructor(container, { columns, rowHeight, render, open, role }) {
     Object.assign(this, { container, columns, rowHeight, render, open, role });
@@ -32,14 +32,14 @@ class VirtualList {
     this.reveal();
   }
 
-  /** Draw all that is seen anew. */
+  /** Redraw all visible items. */
   redraw() {
     for (const item of this.shown.values()) item.remove();
     this.shown.clear();
     this.draw();
   }
 
-  /** Add what came into sight and drop what left it. */
+  /** Add items that became visible and remove those that no longer are. */
   draw() {
     const columns = this.columns();
     const height = this.rowHeight();
@@ -71,7 +71,7 @@ class VirtualList {
     this.mark();
   }
 
-  /** Say which item is the active one. */
+  /** Mark the active item. */
   mark() {
     for (const [position, item] of this.shown) item.setAttribute("aria-selected", position === this.active);
     if (this.shown.has(this.active)) this.container.setAttribute("aria-activedescendant", `${this.container.id}-${this.active}`);

@@ -1,13 +1,13 @@
-// The way of verdicts to the server: in order, and kept in the browser until the server has them on its disk.
+// Sends verdicts to the server, in order; the browser stores them until the server has saved them.
 "use strict";
 
 const RETRY_MS = 1500;
-const PENDING = "cascade-pending"; // what the server has not confirmed yet
+const PENDING = "cascade-pending"; // key of the verdicts not confirmed yet
 
 let sending = Promise.resolve();
 let nUnsaved = 0;
 
-/** Say something; nothing takes it back. */
+/** Show a message. */
 function say(message) {
   document.getElementById("message").hidden = !message;
   document.getElementById("message").textContent = message;
@@ -23,7 +23,7 @@ async function fetchJson(address, options) {
 const pending = () => JSON.parse(remembered(PENDING) ?? "[]");
 const keep = (posts) => remembered(PENDING, JSON.stringify(posts));
 
-/** Send a verdict, again and again until the server has it on its disk; verdicts arrive in the order they were given. */
+/** Send a verdict, with retries until the server has saved it; the order of verdicts is preserved. */
 function post(address, content) {
   const item = { address, content: { ...content, key: newKey() } };
   keep([...pending(), item]);
@@ -47,7 +47,7 @@ function deliver(item) {
           say(error.message);
           return undefined;
         }
-        say(`The server cannot be reached; verdicts that are not saved yet: ${nUnsaved}. Trying again.`);
+        say(`The server is unreachable; verdicts not saved yet: ${nUnsaved}. Retrying.`);
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
@@ -61,7 +61,7 @@ function settled(item) {
   keep(pending().filter((other) => other.content.key !== item.content.key));
 }
 
-/** A key that no other verdict has; randomUUID is not there on plain HTTP from other machines. */
+/** A unique key; browsers lack randomUUID on plain HTTP from other machines. */
 function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -22,8 +22,8 @@ function draw() {
   byId("artifacts").replaceChildren(...shown.map(artifactItem));
   if (!shown.length) byId("artifacts").append(htmlElement("li", { class: "quiet" }, "none"));
   byId("hint").textContent = sketch
-    ? `Drawing: click corners; ${CLASS_KEYS} ends it as ${CLASS_NAMES}; Enter as ${globalThis.cascadeDrawn}; Esc gives up.`
-    : `Brackets or a click select an artifact; ${CLASS_KEYS} set its class, X deletes it.`;
+    ? `Drawing: click corners; ${CLASS_KEYS} ends it as ${CLASS_NAMES}; Enter as ${globalThis.cascadeDrawn}; Esc
+    cancels.` : `Brackets or a click select an artifact; ${CLASS_KEYS} set its class, X deletes it.`;
   const label = `Exposure ${current.title}: ${shown.filter(({ gone }) => !gone).map((a) => a.class).join(", ") || "no artifact"}`;
   byId("overlay").replaceChildren(focalSvg(label, shown));
   byId("raw").replaceChildren(focalSvg(`Preview of exposure ${current.title}`, []));
@@ -78,7 +78,7 @@ function artifactItem(artifact) {
   return item;
 }
 
-/** Where an event is on the focal plane, in half pixels. */
+/** Position of an event on the focal plane, in half pixels. */
 function placeIn(pane, event) {
   const box = pane.getBoundingClientRect();
   return [
@@ -115,7 +115,7 @@ function addCorner([x, y]) {
 
 async function finishDrawing(name) {
   if (sketch.corners.length < 3) {
-    say("A polygon needs three corners at least.");
+    say("A polygon needs at least three corners.");
     return;
   }
   const polygon = sketch.corners.map(([x, y]) => [x / 2, y / 2]);

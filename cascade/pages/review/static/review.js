@@ -1,14 +1,14 @@
-// The review page: a queue of exposures, verdicts by key, and nothing lost on the way to the server.
+// The review page: a queue of exposures, and verdicts by keyboard.
 "use strict";
 
 const byId = (id) => document.getElementById(id);
 
 let reviewer = remembered("cascade-reviewer") ?? "";
 let queue = null; // columns, see ReviewSession.queue
-let listed = []; // places in the queue that are shown
-let current = null; // the exposure that is shown, see ReviewSession.exposure
+let listed = []; // visible positions in the queue
+let current = null; // the displayed exposure, see ReviewSession.exposure
 let selected = null; // name of an artifact
-let busy = false; // a verdict is on its way
+let busy = false; // a verdict is being sent
 
 /* The queue. */
 
@@ -63,7 +63,7 @@ async function loadQueue() {
   if (listed.length) await show(listed[Math.max(first, 0)]);
 }
 
-/** Put an exposure that is shown. */
+/** Display an exposure. */
 async function show(place) {
   const exposure = queue.exposure[place];
   let found;
@@ -79,7 +79,7 @@ async function show(place) {
   if (position >= 0) list.activate(position);
 }
 
-/** Show what the server says of an exposure. */
+/** Display the server's data of an exposure. */
 function put(found) {
   const another = current?.exposure !== found.exposure;
   current = found;
@@ -100,7 +100,7 @@ async function step(by) {
 
 /* The artifacts. */
 
-/** What the networks and the reviewer found, with what the reviewer said of it. */
+/** Artifacts of the networks and the reviewer, with the reviewer's verdicts. */
 function artifacts() {
   const mine = current.mine ?? { rejected: false, deleted: [], classes: {}, drawn: [] };
   const found = current.artifacts.map((artifact) => ({
@@ -121,7 +121,7 @@ function selectNext(by) {
   if (names.length) select(names[(names.indexOf(selected) + by + names.length + (selected ? 0 : by < 0 ? 1 : 0)) % names.length]);
 }
 
-/** Do one thing after the other, so that a key held down judges nothing unseen. */
+/** Run actions one at a time, so that a key held down judges no exposure before it is displayed. */
 async function exclusively(action) {
   if (busy) return;
   busy = true;
@@ -132,7 +132,7 @@ async function exclusively(action) {
   }
 }
 
-/** Send a verdict on the exposure that is shown, and show what came of it; undefined if it was refused. */
+/** Send a verdict on the displayed exposure, and display the result; undefined if it was rejected. */
 async function send(action, more = {}) {
   const { exposure, subject } = current;
   const answer = await post("/api/verdicts", { exposure, subject, action, reviewer, ...more });
@@ -142,7 +142,7 @@ async function send(action, more = {}) {
 
 const verdict = (action, more) => exclusively(() => send(action, more));
 
-/** Judge the exposure as a whole and go on. */
+/** Judge the exposure as a whole and move to the next. */
 const judge = (action) => exclusively(async () => {
   if (await send(action)) await step(1);
 });
@@ -216,7 +216,7 @@ for (const [id, action] of Object.entries(buttons)) byId(id).addEventListener("c
 
 for (const id of ["overlay", "raw"]) {
   const pane = byId(id);
-  let from = null; // where the pointer went down, and whether it has moved since
+  let from = null; // where the pointer was pressed, and whether it moved since
   pane.addEventListener("wheel", (event) => {
     event.preventDefault();
     zoom(event.deltaY < 0 ? 0.85 : 1 / 0.85, placeIn(pane, event));
@@ -275,6 +275,6 @@ globalThis.addEventListener("beforeunload", (event) => {
 });
 themeButton(byId("theme"));
 if (reviewer) {
-  // What an earlier visit could not save goes first.
+  // Verdicts that an earlier visit could not save are sent first.
   Promise.all(pending().map(deliver)).then(start);
 } else askName();
