@@ -114,7 +114,7 @@ def s3(_s3_server, monkeypatch) -> Iterator[FlakyS3]:
     app.share = 0.0
     app.n_faults.clear()
     yield app
-    app.share = 0.0
+    app.share, app.broken = 0.0, ""
     connect.cache_clear()
 
 

@@ -32,6 +32,7 @@ class FlakyS3:
 
     def __init__(self):
         self.share = 0.0
+        self.broken = ""  # end of the path of an object at which the server always fails
         self.n_requests: Counter[str] = Counter()
         self.n_faults: Counter[str] = Counter()
         self._app = DomainDispatcherApplication(create_backend_app)
@@ -47,10 +48,14 @@ class FlakyS3:
                 fault = self.FAULTS[self.n_faults.total() % len(self.FAULTS)]
                 self.n_faults[fault] += 1
         _as_amazon(environ)
+        if self.broken and environ["PATH_INFO"].endswith(self.broken):
+            return _error(start_response, "500 Internal Server Error")
         if fault == "refused":
             return _error(start_response)
         if fault == "denied":  # by name only
             return _error(start_response, "403 Forbidden")
+        if fault == "moved":  # by name only
+            return _error(start_response, "301 Moved Permanently")
         if fault == "slow":
             time.sleep(0.3)
         if fault == "done, but an error":

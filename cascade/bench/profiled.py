@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Generic, ParamSpec, TypeVar
 
 import psutil
+
+from cascade.core.processes import process_pool
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,7 +56,7 @@ def profiled(function: Callable[P, T], *args: P.args, **options: P.kwargs) -> Pr
     """
     started = time.monotonic()
     seconds, memory = [], []
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with process_pool(1) as pool:
         future: Future[T] = pool.submit(function, *args, **options)
         while not wait_for([future], timeout=_EVERY_S).done:
             seconds.append(time.monotonic() - started)

@@ -64,9 +64,9 @@ def verify(
 
     infos = [find_model(name, models_dir) for name in models] if models else list_models(models_dir)
     for info in infos:
-        load_network(info)
+        network = load_network(info)
         typer.echo(f"{info.name}: sha256 {info.sha256[:12]}… and golden outputs match")
-        for engine, parity in openvino_engines(info) if has_openvino() and exports(info) else ():
+        for engine, parity in openvino_engines(info, network) if has_openvino() and exports(info) else ():
             typer.echo(f"{info.name}: {engine.name} against Keras: {parity}")
             if not parity.close:
                 msg = f"{info.folder}: outputs of {engine.name} differ from Keras: {parity}"

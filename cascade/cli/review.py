@@ -12,12 +12,14 @@ from cascade.cli.status import RunArgument
 def review(
     run: RunArgument,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; if other machines can reach it, a token is required.")
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines reach it, over plain HTTP.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 selects a free one.")] = 8765,
 ) -> None:
     """
     Serve a page for one or several reviewers; every verdict is saved at once in RUN/verdicts.sqlite.
+
+    The address that is printed holds a token, without which nobody gets in; whoever is given it can judge.
 
     Example: cascade review RUN, then cascade veto RUN --reviewed --out veto.csv
     """

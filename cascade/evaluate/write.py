@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.camera import Camera
+from cascade.core.csv_cells import without_formula
 from cascade.core.errors import ConfigError, StoreError
 from cascade.evaluate.agreement import AGREEMENT_FORMAT, Agreement
 from cascade.evaluate.bootstrap import f1_score
@@ -147,7 +148,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Cells]) -> None
     with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([without_formula(cell) for cell in row] for row in rows)
 
 
 def _write_left_out(left_out: Mapping[str, Sequence[str]], out: Path) -> None:

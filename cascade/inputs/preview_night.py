@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from logging import getLogger
-from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 
@@ -18,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from cascade.camera import Camera
 from cascade.core.errors import InputError, StoreError
 from cascade.core.log_records import REPORTED_ELSEWHERE
+from cascade.core.processes import process_pool
 from cascade.inputs.fits.entry import Entry
 from cascade.inputs.fits.reader import FitsReader, find_fits, open_fits
 from cascade.inputs.preview_store import PreviewLibrary, open_library
@@ -178,8 +178,7 @@ def _made(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterato
 
 def _made_in_processes(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterator[Entry | str]:
     """Each exposure's preview or what is wrong with it, in order; twice as many as processes are under way."""
-    pool = ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"))
-    try:
+    with process_pool(n_workers) as pool:
         waiting: deque[Future[Entry | str]] = deque()
         for index in indices:
             waiting.append(pool.submit(_make, reader.part(index, index + 1), 0))
@@ -187,8 +186,6 @@ def _made_in_processes(reader: FitsReader, indices: Sequence[int], n_workers: in
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # a signal that ends the night does not wait for what has not begun
 
 
 def _make_isolated(reader: FitsReader, index: int) -> Entry | str:

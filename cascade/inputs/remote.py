@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 import pyarrow as pa
 
-from cascade.core.errors import input_error, printable, reason
+from cascade.core.errors import ConfigError, input_error, printable, reason
 from cascade.core.exposure import UInt8Array
 from cascade.inputs.base import ListedReader, Reader, Row, chain
 from cascade.inputs.decode import MAX_BYTES, decode_image
@@ -19,6 +19,7 @@ from cascade.inputs.fits.reader import fits_names, is_exposure_name, is_fits_nam
 from cascade.inputs.fits.remote import open_remote_fits
 from cascade.inputs.images import IMAGE_SUFFIXES, in_hidden, is_image_name, name_array
 from cascade.storage import open_bucket, open_storage
+from cascade.storage.stores import split_url, without_password
 
 logger = getLogger(__name__)
 
@@ -39,12 +40,17 @@ class RemoteReader(ListedReader):
     folder: str
 
     def path(self, row: Row) -> str:
-        """The URL."""
-        return printable(self._url(row))
+        """The URL, without a password."""
+        return printable(without_password(self._url(row)))
 
     def pixels(self, row: Row, path: str) -> UInt8Array:
         """Get and decode the object; OutageError if the store is unavailable."""
-        bucket, key = open_bucket(self._url(row))
+        url = self._url(row)
+        try:
+            split_url(url)
+        except ConfigError as error:  # a row of a manifest: the others are not to blame
+            raise input_error(path, reason(error)) from error
+        bucket, key = open_bucket(url)
         try:
             data = bucket.read(key, max_bytes=MAX_BYTES)
         except (OSError, ValueError) as error:

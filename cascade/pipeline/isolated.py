@@ -129,7 +129,7 @@ class _Process:
         """Start a process and let it load the networks."""
         # Not multiprocessing: workers of Dask are daemons, which may have no children of that kind.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START],
+            [sys.executable, "-P", "-c", _START],  # -P: nothing is imported from the current folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +19,7 @@ from cascade.camera import Camera
 from cascade.core.artifact import Artifact, coco_categories
 from cascade.core.errors import ConfigError
 from cascade.core.exposure import tight_boxes
+from cascade.core.processes import process_pool
 from cascade.core.run_lengths import encode_masks
 from cascade.core.versions import installed_versions
 from cascade.core.via import via_document
@@ -158,7 +157,7 @@ def _batches(season: Season, n_workers: int) -> Iterator[list[SimulatedExposure]
     if n_workers == 1:
         yield from (_draw_batch(season, start) for start in starts)
         return
-    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+    with process_pool(n_workers) as pool:
         waiting = []
         for start in starts:
             waiting.append(pool.submit(_draw_batch, season, start))

@@ -2,7 +2,7 @@
 The interface of a storage: a place for files, a folder on disk or a prefix of an object store.
 
 Writes are atomic in every storage. Missing files raise FileNotFoundError, denied access PermissionError; an unavailable
-object store is retried for some minutes, then OutageError is raised.
+object store is retried for some minutes, then OutageError is raised, or ObjectError if only one object fails.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from zarr.storage import StorePath
 
 T = TypeVar("T")
+
+
+class ObjectError(OSError):
+    """An object store always fails on one object, but is there for others."""
 
 
 class Storage(Protocol):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import EACCES, ENOENT
+from errno import EACCES, EIO, ENOENT
+from http import HTTPStatus
 from io import UnsupportedOperation
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
-from cascade.core.errors import OutageError
-from cascade.storage.base import T, check_folder, check_key, check_size
+from cascade.core.errors import ConfigError, OutageError
+from cascade.storage.base import ObjectError, T, check_folder, check_key, check_size
 from cascade.storage.stores import connect, first_line
 
 if TYPE_CHECKING:
@@ -24,6 +27,10 @@ _N_CONNECTIONS = 16  # requests at a time where many small files are read
 _PART_BYTES, _N_PARTS = 2**23, 4  # of a large object, in flight at a time; 30 s are enough for each
 _N_ATTEMPTS = 5  # of the requests below: obstore does not retry connections that break within a response
 _FIRST_PAUSE_S = 0.5  # then twice as long each time
+_N_ATTEMPTS_AT_500 = 2  # rounds where the server says that it fails, each of which obstore has retried some times
+_SERVER_FAILS = "500 Internal Server Error"
+_REDIRECT = "Received redirect"
+_STATUS = re.compile(r"status code: (\d{3})")  # as obstore writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +173,10 @@ class ObjectStorage:
         ------
         FileNotFoundError, PermissionError
             If the store reports so.
+        ConfigError
+            If a listing has a key that obstore does not accept, or the store redirects to another one.
+        ObjectError
+            If the store answers status 500 for this object but is available otherwise.
         OutageError
             If it is still unavailable after some minutes.
         """
@@ -181,12 +192,32 @@ class ObjectStorage:
                 raise FileNotFoundError(ENOENT, f"{name}: no such object, or no such bucket") from error
             except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
                 raise PermissionError(EACCES, f"{name}: access denied: {first_line(error)}") from error
+            except exceptions.InvalidPathError as error:
+                problem = f"{first_line(error)}; give the others in a manifest"
+                msg = f"{name}: expected keys without empty, '.' or '..' parts, got {problem}"
+                raise ConfigError(msg) from error
             except exceptions.AlreadyExistsError:
                 raise
             except (exceptions.BaseError, OSError) as error:
                 problem = first_line(error)
+                _refuse_status(problem, name, error)
+                if _SERVER_FAILS in problem and attempt + 1 >= _N_ATTEMPTS_AT_500 and self._answers():
+                    raise ObjectError(EIO, f"{name}: the store fails on this object: {problem}") from error
         msg = f"{name}: the store is unavailable: {problem}"
         raise OutageError(msg)
+
+    def _answers(self) -> bool:
+        """Whether the store answers a question about an object that is not there."""
+        import obstore
+        from obstore import exceptions
+
+        try:
+            obstore.head(self._store(), f"no-such-object-{uuid4().hex}")
+        except (FileNotFoundError, exceptions.NotFoundError, exceptions.PermissionDeniedError, PermissionError):
+            return True
+        except (exceptions.BaseError, OSError):
+            return False
+        return True
 
     def _request(self, request: Callable[[], T], key: str) -> T:
         """Make a request for an object."""
@@ -196,3 +227,16 @@ class ObjectStorage:
     def _store(self) -> ObjectStore:
         """The store, with its connections."""
         return connect(self.url)
+
+
+def _refuse_status(problem: str, name: str, error: Exception) -> None:
+    """Raise what obstore takes for a passing error of the store, although it will not pass: in listings, all are."""
+    found = _STATUS.search(problem)
+    status = 0 if found is None else int(found[1])
+    if status == HTTPStatus.NOT_FOUND:
+        raise FileNotFoundError(ENOENT, f"{name}: no such object, or no such bucket") from error
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise PermissionError(EACCES, f"{name}: access denied: {problem}") from error
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST or _REDIRECT in problem:
+        msg = f"{name}: expected the store itself, got that it is elsewhere; check its region and endpoint: {problem}"
+        raise ConfigError(msg) from error

@@ -77,6 +77,8 @@ _KINDS = {
     ),
 }  # fmt: skip
 
+_USER = re.compile(r"://[^/?#\s]*@")
+
 URL_START = f"^(?:{'|'.join(_KINDS)})://"
 """Regular expression of how URLs begin, which Arrow takes, too."""
 
@@ -99,7 +101,8 @@ def split_url(url: str) -> tuple[str, str]:
     found = re.fullmatch(f"([a-z0-9]+://{kind.bucket})(?:/(.*))?", url)
     key = "" if found is None else (found[2] or "").rstrip("/")
     if found is None or any(part in ("", ".", "..") for part in key.split("/") if key):
-        msg = f"{url}: expected {kind.form}, got an invalid name of the bucket or prefix"
+        name = without_password(url)
+        msg = f"{name}: expected {kind.form}, got an invalid name of the bucket or prefix"
         raise ConfigError(msg)
     return found[1], key
 
@@ -135,5 +138,10 @@ def connect(url: str) -> ObjectStore:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of a store's error, without its debug dump."""
-    return str(error).split("\n", 1)[0].strip() or type(error).__name__
+    """The first line of a store's error, without its debug dump and without passwords."""
+    return without_password(str(error).split("\n", 1)[0].strip()) or type(error).__name__
+
+
+def without_password(text: str) -> str:
+    """A text with user names and passwords of its URLs replaced by an ellipsis."""
+    return _USER.sub("://…@", text)

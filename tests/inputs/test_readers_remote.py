@@ -14,7 +14,7 @@ from cascade.inputs import open_inputs
 from cascade.inputs.order import Reordered, reordered
 from cascade.pipeline.batch import read_batch
 from cascade.runs.config import Batch
-from cascade.storage import open_storage
+from cascade.storage import object_store, open_storage, stores
 
 
 @pytest.fixture
@@ -97,6 +97,25 @@ def test_missing_or_large_object_fails_alone(s3_folder, monkeypatch):
     assert failures[0] is None
     assert failures[1] == ("read", f"{s3_folder}/gone.png: no such object")
     assert failures[2] == ("read", f"{s3_folder}/big.png: expected at most 1 MiB, got a larger file")
+
+
+@pytest.mark.parametrize("odd", ["s3://survey/night//D1.png", "s3://survey/../D1.png", "s3://ada:s3cret@survey/D1.png"])
+def test_odd_url_of_a_manifest_fails_alone(odd, night, tmp_path):
+    names = [f"{night}/0/D00000000.png", odd, f"{night}/2/D00000002.png"]
+    (tmp_path / "m.csv").write_text("path\n" + "\n".join(names) + "\n")
+    outcomes = read_batch(open_inputs(tmp_path / "m.csv"), Batch(0, 0, 3), Camera.decam()).outcomes
+    assert [outcome.failure is None for outcome in outcomes] == [True, False, True]
+    assert "s3cret" not in str(outcomes)
+
+
+def test_object_at_which_the_store_always_fails_fails_alone(s3, night, monkeypatch):
+    monkeypatch.setattr(stores, "_N_RETRIES", 0)
+    monkeypatch.setattr(object_store, "_FIRST_PAUSE_S", 0.01)
+    stores.connect.cache_clear()
+    s3.broken = "/D00000001.png"
+    outcomes = read_batch(open_inputs(night), Batch(0, 0, 3), Camera.decam()).outcomes
+    assert [outcome.failure is None for outcome in outcomes] == [True, False, True]
+    assert "the store fails on this object" in outcomes[1].failure[1]
 
 
 @pytest.mark.slow

@@ -1,6 +1,11 @@
 import logging
+import os
+import shutil
+import stat
 import subprocess
 import sys
+import tempfile
+from multiprocessing import util
 
 import keras
 import numpy as np
@@ -10,7 +15,7 @@ from cascade.core.errors import ConfigError, ModelError
 from cascade.networks.engines import KerasEngine, check_engine, load_engine, openvino_engines, select
 from cascade.networks.engines.base import OUTPUT_NAMES, blocks
 from cascade.networks.engines.parity import Parity, compare, parity_previews
-from cascade.networks.models import build_network, find_model, write_model
+from cascade.networks.models import build_network, find_model, load_network, write_model
 
 pytestmark = pytest.mark.slow
 
@@ -157,6 +162,60 @@ def test_a_second_load_takes_what_the_first_exported(models, cache, monkeypatch)
     assert load_engine(models["screen"], "openvino").name.startswith("openvino")
 
 
+def rewritten(path, change):
+    path.write_bytes(change(bytearray(path.read_bytes())))
+
+
+def zeroed(content):
+    content[100:] = bytes(len(content) - 100)
+    return content
+
+
+def linked(path):
+    other = path.parents[2] / "elsewhere"
+    path.rename(other)
+    path.symlink_to(other)
+
+
+@pytest.mark.parametrize(
+    ("harm", "remark"),
+    [
+        (lambda folder: os.truncate(folder / "screen.bin", 0), "screen.bin has another sha256 than when it was"),
+        (lambda folder: rewritten(folder / "screen.bin", zeroed), "screen.bin has another sha256 than when it was"),
+        (lambda folder: os.truncate(folder / "keras.npz", 9), "keras.npz has another sha256 than when it was"),
+        (lambda folder: (folder / "screen.xml").unlink(), "it should hold keras.npz, screen.bin, screen.xml, but"),
+        (lambda folder: (folder / "more.bin").touch(), "but holds keras.npz, more.bin, screen.bin"),
+        (lambda folder: (folder / "sha256.json").unlink(), "sha256.json: expected JSON"),
+        (lambda folder: (folder / "screen.bin").chmod(0o666), "screen.bin: expected to be of user"),
+        (lambda folder: folder.chmod(0o777), "expected to be of user"),
+        (lambda folder: linked(folder / "screen.bin"), "screen.bin is no plain file"),
+        (lambda folder: (shutil.rmtree(folder), folder.touch()), "Not a directory"),
+    ],
+)  # fmt: skip
+def test_a_damaged_cache_is_made_anew(models, cache, caplog, harm, remark):
+    images = np.random.default_rng(1).integers(0, 256, (2, 400, 400)).astype(np.uint8)
+    expected = load_engine(models["screen"], "openvino")(images)
+    (folder,) = cache.iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    harm(folder)
+    got = load_engine(models["screen"], "openvino")(images)
+    np.testing.assert_array_equal(got["logit"], expected["logit"])
+    assert f"{folder}: made anew, since" in caplog.text
+    assert remark in caplog.text
+    assert list(cache.iterdir()) == [folder]
+
+
+def test_verify_asks_keras_again_instead_of_the_cache(models, monkeypatch):
+    """Whoever can write the files of the cache can write their hashes, too."""
+    answer = KerasEngine.__call__
+    with monkeypatch.context() as patched:
+        patched.setattr(KerasEngine, "__call__", lambda *args: {"logit": answer(*args)["logit"] + 3})
+        assert not any(parity.close for _, parity in openvino_engines(models["screen"]))
+    assert not any(parity.close for _, parity in openvino_engines(models["screen"]))
+    assert all(parity.close for _, parity in openvino_engines(models["screen"], load_network(models["screen"])))
+
+
 def test_a_model_in_the_cache_runs_without_tensorflow(models, cache):
     load_engine(models["screen"], "openvino")
     code = (
@@ -171,8 +230,6 @@ def test_a_model_in_the_cache_runs_without_tensorflow(models, cache):
 
 
 def test_damaged_weights_are_noticed_although_the_export_is_in_the_cache(models, cache, tmp_path):
-    import shutil
-
     from cascade.networks.model_info import read_model
 
     shutil.copytree(models["screen"].folder, tmp_path / "copy")
@@ -186,8 +243,13 @@ def test_damaged_weights_are_noticed_although_the_export_is_in_the_cache(models,
 def test_an_unwritable_cache_is_replaced_for_the_time_being(models, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert load_engine(models["screen"], "openvino").name.startswith("openvino")
     assert "will not be cached" in caplog.text
+    assert len(list(tmp_path.glob("ghost-cascade-*"))) == 1
+    for finalizer in [f for key, f in util._finalizer_registry.items() if f._callback is shutil.rmtree]:
+        finalizer()
+    assert list(tmp_path.glob("ghost-cascade-*")) == []
 
 
 def test_an_engine_that_says_otherwise_is_refused(models, monkeypatch, caplog):

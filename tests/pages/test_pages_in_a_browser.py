@@ -140,14 +140,14 @@ def review(tmp_path):
     import uvicorn
 
     run = looked_at(tmp_path)
-    app = review_app(ReviewSession(run), hosts=frozenset({"127.0.0.1"}), token=None)
+    app = review_app(ReviewSession(run), hosts=frozenset({"127.0.0.1"}), token="s3cret")
     server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", ws="none", log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         thread.join(0.05)
     port = server.servers[0].sockets[0].getsockname()[1]
-    yield run, f"http://127.0.0.1:{port}/"
+    yield run, f"http://127.0.0.1:{port}/?token=s3cret"
     server.should_exit = True
     thread.join()
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import urllib.request
@@ -16,11 +19,15 @@ from looked_at import FAILED, FOUND, looked_at
 from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError
 from cascade.pages.review import ReviewSession, serve
-from cascade.pages.review.app import MAX_BODY_BYTES, review_app
+from cascade.pages.review import app as app_module
+from cascade.pages.review import connections as connections_module
+from cascade.pages.review.app import COOKIE, MAX_BODY_BYTES, review_app
 from cascade.pages.review.serve import is_local
+from cascade.pages.review.token import review_token
 from cascade.runs.verdicts import read_verdicts
 
 LOCAL = frozenset({"localhost"})
+TOKEN = "s3cret"
 SQUARE = [[20, 180], [60, 180], [60, 220], [20, 220]]
 REPOSITORY = Path(__file__).parents[2]
 
@@ -32,7 +39,9 @@ def run(tmp_path):
 
 @pytest.fixture
 def client(run):
-    return Client(review_app(ReviewSession(run), hosts=LOCAL, token=None))
+    client = Client(review_app(ReviewSession(run), hosts=LOCAL, token=TOKEN))
+    client.get(f"/?token={TOKEN}")
+    return client
 
 
 def shown(client, exposure, reviewer="Ada"):
@@ -145,7 +154,7 @@ def test_no_path_of_the_server_can_be_read(client, path):
 
 
 def test_every_answer_forbids_what_the_page_does_not_need(client):
-    for path in ("/", "/api/queue", "/static/review.js", "/api/exposures/999"):
+    for path in ("/", "/api/queue", "/static/review.js", "/api/exposures/999", "/nowhere", "/api/verdicts"):
         headers = client.get(path).headers
         assert "default-src 'none'" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
@@ -167,11 +176,17 @@ def test_other_sites_cannot_judge(run, client, headers):
     assert read_verdicts(run.storage) == []
 
 
-def test_a_server_for_others_needs_its_token(run):
-    app = review_app(ReviewSession(run), hosts=LOCAL, token="s3cret")
+@pytest.mark.parametrize("hosts", [LOCAL, None])
+def test_a_browser_without_the_token_learns_nothing(run, hosts):
+    app = review_app(ReviewSession(run), hosts=hosts, token=TOKEN)
     stranger = Client(app)
-    for path in ("/", "/?token=wrong", "/api/queue?token=s3cret", "/static/review.js", "/api/previews/1.png"):
+    for path in ("/?token=wrong", "/?token=", "/api/queue?token=s3cret", "/static/review.js", "/api/previews/1.png"):
         assert stranger.get(path).status_code == 403
+    assert stranger.post("/api/verdicts", json={}).status_code == 403
+    notice = stranger.get("/")
+    assert notice.status_code == 200
+    assert "open the address that cascade review printed" in notice.text
+    assert "script" not in notice.text
     friend = Client(app)
     first = friend.get("/?token=s3cret")
     assert (first.status_code, first.headers["location"]) == (303, "/")
@@ -179,6 +194,65 @@ def test_a_server_for_others_needs_its_token(run):
     assert "SameSite=strict" in first.headers["set-cookie"]
     assert friend.get("/").status_code == 200
     assert friend.get("/api/queue").status_code == 200
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(run, monkeypatch):
+    monkeypatch.setattr(app_module, "BODY_TIMEOUT_S", 0.05)
+
+    async def post():
+        sent = []
+
+        async def receive():
+            await asyncio.sleep(60)
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {
+            "type": "http", "method": "POST", "path": "/api/verdicts", "query_string": b"", "root_path": "",
+            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json"),
+                        (b"cookie", f"{COOKIE}={TOKEN}".encode())],
+        }  # fmt: skip
+        await review_app(ReviewSession(run), hosts=LOCAL, token=TOKEN)(scope, receive, send)
+        return sent
+
+    start, body = asyncio.run(post())
+    assert start["status"] == 408
+    assert json.loads(body["body"]) == {"error": "expected a whole request within 0.05 s"}
+
+
+def test_the_token_is_kept_in_a_file_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    token = review_token()
+    path = tmp_path / "ghost-cascade" / "review-token"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text() == token == review_token()
+    assert len(token) == 32
+
+
+@pytest.mark.parametrize("harm", ["readable", "link", "short", "fifo"])
+def test_a_token_that_others_may_know_is_not_used(tmp_path, monkeypatch, harm):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    token = review_token()
+    path = tmp_path / "ghost-cascade" / "review-token"
+    if harm == "readable":
+        path.chmod(0o644)
+    elif harm == "short":
+        path.write_text("abc")
+    else:
+        path.rename(tmp_path / "other")
+        path.symlink_to(tmp_path / "other") if harm == "link" else os.mkfifo(path)
+    assert review_token() not in (token, "abc")
+    assert path.is_file()
+    assert not path.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_where_no_token_can_be_kept_every_server_has_its_own(tmp_path, monkeypatch, caplog):
+    (tmp_path / "ghost-cascade").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert review_token() != review_token()
+    assert "pages that are open must be opened again" in caplog.text
 
 
 def test_only_this_machine_is_local():
@@ -196,10 +270,11 @@ class Server:
 
     def __init__(self, run):
         command = [sys.executable, "-m", "cascade", "review", str(run), "--port", "0"]
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", "XDG_CACHE_HOME": str(run)}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         line = self.process.stdout.readline()
-        self.address = re.search(r"http://\S+", line)[0]
+        self.address, token = re.search(r"(http://\S+/)\?token=(\S+)", line).groups()
+        self.cookie = {"cookie": f"{COOKIE}={token}"}
 
     def kill(self):
         os.kill(self.process.pid, signal.SIGKILL)
@@ -207,11 +282,11 @@ class Server:
         self.process.stdout.close()
 
     def get(self, path):
-        with urllib.request.urlopen(self.address + path) as response:
+        with urllib.request.urlopen(urllib.request.Request(self.address + path, headers=self.cookie)) as response:
             return json.load(response)
 
     def post(self, path, content):
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": "application/json", **self.cookie}
         request = urllib.request.Request(self.address + path, json.dumps(content).encode(), headers)
         with urllib.request.urlopen(request) as response:
             return json.load(response)
@@ -233,3 +308,73 @@ def test_a_server_killed_between_two_verdicts_has_lost_none(run):
     finally:
         server.kill()
     assert [v.action for v in read_verdicts(run.storage)] == ["accept", "draw"]
+
+
+@pytest.fixture
+def limited(monkeypatch):
+    """A server of this thread that answers everything with ok, and takes four connections."""
+    import uvicorn
+
+    async def app(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    monkeypatch.setattr(connections_module, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(connections_module, "_REQUEST_S", 0.5)
+    config = uvicorn.Config(
+        app, port=0, lifespan="off", ws="none", log_level="warning", http=connections_module.LimitedProtocol
+    )
+    return uvicorn.Server(config)
+
+
+async def connected(server, sent):
+    port = server.servers[0].sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    await writer.drain()
+    return reader, writer
+
+
+async def served(server, test):
+    task = asyncio.create_task(server.serve(sockets=[socket.create_server(("127.0.0.1", 0))]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        return await asyncio.wait_for(test(), timeout=20)
+    finally:
+        server.should_exit = True
+        await task
+
+
+def test_connections_that_send_no_request_do_not_keep_others_out(limited):
+    async def test():
+        slow = [await connected(limited, b"GET / HTTP/1.1\r\nX: ") for _ in range(6)]
+        reader, writer = await connected(limited, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).endswith(b"ok")
+        for one in (*(writer for _, writer in slow), writer):
+            one.close()
+
+    asyncio.run(served(limited, test))
+
+
+def test_a_request_that_does_not_come_is_not_waited_for(limited):
+    async def test():
+        request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+        reader, writer = await connected(limited, request)
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        writer.write(request[:9])  # a second one, which never ends
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+        writer.close()
+
+    asyncio.run(served(limited, test))
+
+
+def test_interrupt_ends_the_server_whatever_is_connected(run):
+    server = Server(run.path)
+    port = int(re.search(r":(\d+)/", server.address)[1])
+    with socket.create_connection(("127.0.0.1", port)) as half:
+        half.sendall(b"GET / HTTP/1.1\r\nX: ")
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(timeout=30) == 0
+    server.process.stdout.close()

@@ -1,12 +1,13 @@
 """Tests of cascade.pipeline.dask."""
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from fakes import CLEAN, FakeLoader, FakeReader, FakeScreener, FakeSegmenter, config, new_run
 
 from cascade.camera import Camera
@@ -21,6 +22,7 @@ from cascade.runs.config import batches
 from cascade.runs.run import Run, open_run
 from cascade.runs.tables import SCHEMAS, BatchCounts
 from cascade.storage.local import LocalStorage
+from cascade.storage.object_store import ObjectStorage
 
 pytestmark = pytest.mark.slow
 
@@ -178,6 +180,27 @@ def test_batch_whose_result_went_away_with_its_worker_is_done_again():
     assert [key.rsplit("-", 1)[0] for key in client.keys] == [f"cascade-batch-{k}" for k in (0, 1, 2, 1)]
 
 
+@pytest.mark.parametrize(
+    ("error", "storage"),
+    [
+        (PermissionError(13, "refused"), LocalStorage(Path("run"))),
+        (PermissionError(13, "refused"), ObjectStorage("s3://bucket/run")),
+        (FileNotFoundError(2, "no such bucket"), ObjectStorage("s3://bucket/run")),
+    ],
+)
+def test_refusal_or_missing_bucket_is_an_error_at_once(error, storage):
+    class Refused(PromisedBatch):
+        def result(self):
+            raise error
+
+    client = LargeCluster()
+    client.submit = lambda *_, key: Refused(key, "error")
+    job = Job(storage, FakeLoader(), CAMERA)
+    dispatcher = Dispatcher(client, FakeReader(((1, CLEAN),)), job, on_batch=print, on_event=print)
+    with pytest.raises(type(error), match=error.strerror):
+        dispatcher.run(batches(1, 1))
+
+
 def test_error_of_a_whole_batch_is_raised_as_it_was_and_the_run_can_be_resumed(tmp_path, serial, scheduler):
     run = new_run(tmp_path / "run")
     with pytest.raises(ModelError, match="screen-v9: no such model"):
@@ -223,3 +246,46 @@ def test_local_workers_keep_the_memory_of_previews(monkeypatch):
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
     with clusters.connect(Workers(1)) as client:
         assert list(client.run(os.environ.get, "MALLOC_TRIM_THRESHOLD_").values()) == [None]
+
+
+def test_client_without_the_certificate_of_the_run_is_refused(tmp_path, monkeypatch):
+    """What another account of the machine would try: to run code through the ports that are open."""
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    (folder / "multiprocessing.py").write_text(f"open({str(tmp_path / 'TRACE')!r}, 'w').close()\nraise SystemExit\n")
+    monkeypatch.chdir(folder)
+    with clusters.connect(Workers(1)) as client:
+        info = client.scheduler_info(n_workers=-1)
+        addresses = [info["address"], *info["workers"], *(worker["nanny"] for worker in info["workers"].values())]
+        assert all(address.startswith("tls://127.0.0.1:") for address in addresses)
+        assert client.dashboard_link.startswith("http://127.0.0.1:")
+        for address in addresses:
+            for scheme in ("tcp", "tls"):
+                other = address.replace("tls", scheme)
+                with pytest.raises((OSError, TypeError)), Client(other, timeout=1, set_as_default=False) as stranger:
+                    stranger.run_on_scheduler(os.getpid)
+    assert not (tmp_path / "TRACE").exists()  # nor did workers import from the current folder
+
+
+@pytest.mark.parametrize("kind", clusters.JOB_QUEUES)
+def test_queued_workers_speak_tls_and_show_nothing_to_others(kind, tmp_path, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with clusters.job_cluster(kind) as cluster:
+        script = cluster.job_script()
+        (secrets,) = tmp_path.glob(".cascade-tls-*")
+        assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+        assert cluster.scheduler_address.startswith("tls://")
+        dashboard = cluster.scheduler.http_server
+        assert {s.getsockname()[0] for s in dashboard._sockets.values()} == {"127.0.0.1"}
+        key = f"--tls-key {secrets}/tls_worker_key.pem"
+        assert all(word in script for word in ("--protocol tls://", key, " -P -m ", "--no-dashboard"))
+    assert not secrets.exists()
+
+
+def test_queue_without_a_folder_for_certificates_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setenv("HOME", str(tmp_path / "none"))
+    message = "none: expected a folder for certificates, .*jobqueue.slurm.shared-temp-directory, got No such file"
+    with pytest.raises(ConfigError, match=message), clusters.job_cluster("slurm"):
+        pass

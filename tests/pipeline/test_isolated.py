@@ -45,6 +45,14 @@ def test_exposure_that_kills_is_found_and_the_others_are_processed():
     assert (result.counts.n_exposures, result.counts.n_failed, result.counts.n_ghosted) == (5, 1, 2)
 
 
+def test_nothing_is_imported_from_the_current_folder(tmp_path, monkeypatch):
+    for name in ("json", "cascade", "numpy"):
+        (tmp_path / f"{name}.py").write_text("open('TRACE', 'w').close()\nraise SystemExit\n")
+    monkeypatch.chdir(tmp_path)
+    assert processed(BRIGHT).tables["exposures"]["status"].to_pylist() == ["ghosted"]
+    assert not (tmp_path / "TRACE").exists()
+
+
 def test_single_exposure_that_kills_fails():
     assert processed(DEADLY).tables["failures"]["stage"].to_pylist() == ["worker"]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 
@@ -302,6 +303,75 @@ def test_a_damaged_log_cannot_be_read(run):
     (run.storage.folder / "verdicts.sqlite").write_bytes(b"no database at all" * 99)
     with pytest.raises(StoreError, match="expected a log of verdicts"):
         read_verdicts(run.storage)
+
+
+@pytest.fixture
+def storage(tmp_path):
+    """A folder with a log of one verdict."""
+    VerdictLog(tmp_path).append(NewVerdict("k", "Ada", 1, "s", "accept"))
+    return open_storage(tmp_path)
+
+
+def change(storage, *statements):
+    """Change a log as a program of somebody else would."""
+    connection = sqlite3.connect(storage.folder / "verdicts.sqlite", isolation_level=None)
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
+
+
+def readers(storage):
+    return [lambda: read_verdicts(storage), lambda: VerdictLog(storage.folder).verdicts()]
+
+
+@pytest.mark.parametrize(
+    ("statements", "found"),
+    [
+        (("ALTER TABLE verdicts RENAME TO v", "CREATE VIEW verdicts AS SELECT * FROM v"), "index of_exposure"),
+        (("CREATE TABLE more (x)",), "table more"),
+        (("CREATE TRIGGER mine AFTER INSERT ON verdicts BEGIN SELECT 1; END",), "trigger mine"),
+        (("DROP TRIGGER never_updated",), "trigger never_updated"),
+    ],
+)
+def test_a_log_with_tables_of_others_is_refused(storage, statements, found):
+    change(storage, *statements)
+    for read in readers(storage):
+        with pytest.raises(StoreError, match=f"expected the tables of a log of verdicts, got another {found}"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ("action = 'draw', class = 'rays', polygon = '" + "[" * 100_000 + "'", "row 1: maximum recursion depth"),
+        ("action = 'draw', class = 'rays', polygon = '[[1, 2]]'", "row 1: polygon: expected 3 to 500 corners"),
+        ("action = 'draw', class = 'rays', polygon = '{}'", "row 1: polygon: expected 3 to 500 corners"),
+        ("exposure = 'one'", "row 1: a value of another type"),
+        ("reviewer = x'00ff'", "row 1: a value of another type"),
+        ("class = 7", "row 1: "),
+        ("action = 'sing'", "row 1: action: expected one of"),
+        ("reviewer = 'A' || char(10) || 'B'", "row 1: reviewer: expected a name"),
+        ("subject = hex(zeroblob(600000))", "string or blob too big"),
+    ],
+)
+def test_rows_that_this_program_does_not_write_are_refused(storage, values, problem):
+    never = "BEFORE UPDATE ON verdicts BEGIN SELECT RAISE(ABORT, 'verdicts are never changed'); END"
+    trigger = f"CREATE TRIGGER never_updated {never}"
+    change(storage, "DROP TRIGGER never_updated", f"UPDATE verdicts SET {values}", trigger)
+    for read in readers(storage):
+        with pytest.raises(StoreError, match=problem):
+            read()
+
+
+@pytest.mark.parametrize("name", ["verdicts.sqlite", "verdicts.sqlite-wal", "verdicts.sqlite-journal"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_log_that_is_no_plain_file_is_refused(storage, name, kind):
+    path = storage.folder / name
+    path.unlink(missing_ok=True)
+    path.symlink_to(path.with_name("other")) if kind == "link" else os.mkfifo(path)
+    for read in readers(storage):
+        with pytest.raises(StoreError, match=f"{name}: expected a plain file"):
+            read()
 
 
 def test_runs_on_object_stores_have_no_log():

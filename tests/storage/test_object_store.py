@@ -6,7 +6,7 @@ import pytest
 from s3_server import BUCKET
 
 from cascade.core.errors import ConfigError, OutageError
-from cascade.storage import object_store, open_storage, stores
+from cascade.storage import ObjectError, object_store, open_storage, stores
 from cascade.storage.stores import connect
 
 
@@ -51,15 +51,71 @@ def test_unavailable_store_is_an_outage_after_some_retries(impatient, s3_folder,
     assert impatient.n_requests.total() == 5
 
 
+def test_object_at_which_the_store_always_fails_is_no_outage(impatient, s3_folder, monkeypatch):
+    storage = open_storage(s3_folder)
+    storage.write("good", b"1")
+    impatient.broken = "/bad"
+    with pytest.raises(ObjectError, match=rf"s3://{BUCKET}/.*/bad: the store fails on this object: .*500 Internal"):
+        storage.read("bad")
+    assert storage.read("good") == b"1"
+    monkeypatch.setattr(impatient, "FAULTS", ("refused",))
+    impatient.share = 1.0
+    with pytest.raises(OutageError, match="the store is unavailable"):
+        storage.read("keys")
+
+
+def test_store_that_sends_writers_elsewhere_is_an_error_at_once(impatient, s3_folder, monkeypatch):
+    monkeypatch.setattr(impatient, "FAULTS", ("moved",))
+    impatient.share = 1.0
+    impatient.n_requests.clear()
+    with pytest.raises(ConfigError, match=r"expected the store itself, got that it is elsewhere; check"):
+        open_storage(s3_folder).write("a", b"")
+    assert impatient.n_requests.total() == 1
+
+
+def test_bucket_that_is_not_there_is_an_error_at_once(impatient):
+    storage = open_storage("s3://no-such-bucket/RUN")
+    impatient.n_requests.clear()
+    uses = (lambda: storage.write("a", b""), lambda: storage.create("a", b""), lambda: storage.read("a"), storage.names)
+    for use in (*uses, storage.files_below):
+        with pytest.raises(FileNotFoundError, match="no such object, or no such bucket"):
+            use()
+    assert impatient.n_requests.total() == len(uses) + 1
+
+
+def test_listing_with_a_key_that_cannot_be_taken_says_which(impatient, s3_folder, monkeypatch):
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    client.put_object(Bucket=BUCKET, Key=f"{s3_folder.split('/', 3)[3]}/a//b", Body=b"")
+    with pytest.raises(ConfigError, match=r"expected keys without empty, '.' or '..' parts, got .*a//b.* manifest"):
+        open_storage(s3_folder).files_below()
+
+
+def test_password_of_the_endpoint_is_told_to_nobody(impatient, s3_folder, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", os.environ["AWS_ENDPOINT_URL"].replace("://", "://ada:s3cret@"))
+    connect.cache_clear()
+    impatient.share = 1.0
+    for faults in (("refused",), ("denied",)):
+        monkeypatch.setattr(impatient, "FAULTS", faults)
+        with pytest.raises((OutageError, PermissionError)) as raised:
+            open_storage(s3_folder).read("a")
+        assert "://…@" in str(raised.value)
+        assert "s3cret" not in str(raised.value)
+    with pytest.raises(ConfigError) as raised:
+        open_storage("s3://ada:s3cret@bucket/RUN")
+    assert "s3cret" not in str(raised.value)
+
+
 def test_refusal_is_not_retried(impatient, s3_folder, monkeypatch):
     impatient.share = 1.0
     monkeypatch.setattr(impatient, "FAULTS", ("denied",))
     impatient.n_requests.clear()
     storage = open_storage(s3_folder)
-    for use in (storage.read, storage.delete, lambda key: storage.write(key, b"x")):
+    for use in (storage.read, storage.delete, lambda key: storage.write(key, b"x"), storage.names, storage.files_below):
         with pytest.raises(PermissionError, match=rf"s3://{BUCKET}/.*/a: access denied: .*403"):
             use("a")
-    assert impatient.n_requests.total() == 3
+    assert impatient.n_requests.total() == 5
 
 
 def test_bucket_that_is_not_there_is_named(s3):

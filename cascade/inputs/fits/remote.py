@@ -13,7 +13,7 @@ from cascade.core.exposure import Exposure, UInt8Array
 from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.fits.ccds import mask_name
 from cascade.inputs.fits.reader import FitsReader, named_groups, record_groups
-from cascade.storage import open_storage
+from cascade.storage import ObjectError, open_storage
 
 _MAX_FILE_BYTES = 2**33  # as for what a local .gz may unpack to: 62 CCDs in 32 bits are 2.1 GB
 
@@ -66,7 +66,7 @@ class RemoteFitsReader(ListedReader):
         except FileNotFoundError as error:
             if not optional:
                 raise input_error(path, f"no such object: {PurePosixPath(key).name}") from error
-        except (PermissionError, ValueError) as error:
+        except (PermissionError, ObjectError, ValueError) as error:
             raise input_error(path, reason(error)) from error
         except OSError as error:  # of this machine's disk: the exposure is not to blame
             msg = f"{path}: no place to copy it to: {reason(error)}"

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from cascade.core.errors import ConfigError, ModelError
 from cascade.core.keras_startup import import_keras
@@ -15,6 +15,9 @@ from cascade.networks.engines.base import Engine, KerasEngine
 from cascade.networks.engines.parity import Parity, compare
 from cascade.networks.model_info import ModelInfo
 from cascade.networks.models import load_network
+
+if TYPE_CHECKING:
+    import keras
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +80,15 @@ def check_engine(engine: str) -> None:
         raise ConfigError(msg)
 
 
-def openvino_engines(info: ModelInfo) -> Iterator[tuple[Engine, Parity]]:
+def openvino_engines(info: ModelInfo, network: keras.Model | None = None) -> Iterator[tuple[Engine, Parity]]:
     """
     A model in OpenVINO at every precision for this CPU, the fastest first, with its parity check against Keras.
+
+    Parameters
+    ----------
+    info : ModelInfo
+    network : keras.Model or None
+        The model in Keras, to be run for the check; None takes the outputs that the cache has kept.
 
     Raises
     ------
@@ -93,6 +102,8 @@ def openvino_engines(info: ModelInfo) -> Iterator[tuple[Engine, Parity]]:
     from cascade.networks.engines.openvino_run import OpenVINOEngine, Precision, native_precision
 
     folder, images, expected = exported(info)
+    if network is not None:
+        expected = KerasEngine(network, info.task)(images)
     precisions: tuple[Precision, ...] = ("bf16", "f32") if native_precision() == "bf16" else ("f32",)
     for precision in precisions:
         engine = OpenVINOEngine(folder, info.task, precision)

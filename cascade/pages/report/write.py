@@ -16,6 +16,7 @@ import pyarrow as pa
 from markupsafe import Markup
 from pyarrow import parquet
 
+from cascade.core.csv_cells import without_formula
 from cascade.core.errors import ConfigError
 from cascade.pages.report.classes import STYLE, classes_css, classes_js
 from cascade.pages.report.columns import detail_parts, script_json, season_columns
@@ -222,7 +223,8 @@ def _nights_csv(snapshot: RunSnapshot) -> bytes:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("night", "band", "n_exposures", "n_flagged", "n_ghosted"))
     writer.writerows(
-        (row.night, row.band, row.n_exposures, row.n_flagged, row.n_ghosted) for row in per_night(snapshot)
+        (row.night, without_formula(row.band), row.n_exposures, row.n_flagged, row.n_ghosted)
+        for row in per_night(snapshot)
     )
     return stream.getvalue().encode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
@@ -10,10 +11,12 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cascade.core.errors import CascadeError, InputError
 from cascade.pages.report.classes import SCRIPT, STYLE, classes_css, classes_js
@@ -23,6 +26,7 @@ from cascade.pages.review.session import ReviewSession, StaleSubjectError, Unkno
 COOKIE = "cascade_review"
 
 MAX_BODY_BYTES = 2**16
+BODY_TIMEOUT_S = 10.0
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -34,35 +38,39 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
+    "X-Frame-Options": "DENY",
 }
+_WITH_TOKEN = "open the address that cascade review printed, with its token"
 _TYPES = {"js": "text/javascript", "css": "text/css", "html": "text/html"}
 _STATUSES: Mapping[type[CascadeError], int] = {InputError: 400, UnknownExposureError: 404, StaleSubjectError: 409}
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def review_app(session: ReviewSession, *, hosts: frozenset[str], token: str | None) -> Starlette:
+def review_app(session: ReviewSession, *, hosts: frozenset[str] | None, token: str) -> ASGIApp:
     """
     Build the application.
 
     Parameters
     ----------
     session : ReviewSession
-    hosts : frozenset of str
-        Names by which a browser may call the server where there is no token. A site elsewhere can point a name of its
-        own at this machine, and read then what it finds here; its name is not among these.
-    token : str or None
-        What a browser must bring: once as ``/?token=…``, then as a cookie; None for no token.
+    hosts : frozenset of str or None
+        Names by which a browser may call the server; None for any. A site elsewhere can point a name of its own at this
+        machine; its name is not among these.
+    token : str
+        What a browser must bring: once as ``/?token=…``, then as a cookie. Without it there is only a notice.
     """
     shared = {name: static_text(name) for name in ("theme.css", "focal.js", "virtual.js")}
     own = {name: _static(name) for name in ("review.css", "outbox.js", "panes.js", "review.js")}
     files = {**shared, **own, STYLE: classes_css(), SCRIPT: classes_js()}
 
     async def page(request: Request) -> Response:
-        if token is not None and "token" in request.query_params:
+        if "token" in request.query_params:
             response = RedirectResponse("/", status_code=303)
             response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
             return response
+        if not _brings(request, token):
+            return Response(f"This is the review page of ghost-cascade: {_WITH_TOKEN}.\n", media_type="text/plain")
         return Response(_static("review.html"), media_type=_TYPES["html"])
 
     async def static(request: Request) -> Response:
@@ -91,7 +99,7 @@ def review_app(session: ReviewSession, *, hosts: frozenset[str], token: str | No
         return JSONResponse(await run_in_threadpool(session.undo, await _content(request)), status_code=201)
 
     async def guarded(request: Request, endpoint: Endpoint) -> Response:
-        """Answer those who may ask, in a way that no other site can make use of."""
+        """Answer those who may ask."""
         refused = _refusal(request, hosts, token)
         try:
             response = Response(refused, status_code=403) if refused else await endpoint(request)
@@ -99,7 +107,6 @@ def review_app(session: ReviewSession, *, hosts: frozenset[str], token: str | No
             response = JSONResponse({"error": str(error)}, status_code=_STATUSES.get(type(error), 500))
         except HTTPException as error:
             response = JSONResponse({"error": error.detail}, status_code=error.status_code)
-        response.headers.update(_HEADERS)
         return response
 
     def route(path: str, endpoint: Endpoint, method: str) -> Route:
@@ -108,7 +115,7 @@ def review_app(session: ReviewSession, *, hosts: frozenset[str], token: str | No
 
         return Route(path, answer, methods=[method])
 
-    return Starlette(
+    app = Starlette(
         routes=[
             route("/", page, "GET"),
             route("/static/{name}", static, "GET"),
@@ -119,18 +126,29 @@ def review_app(session: ReviewSession, *, hosts: frozenset[str], token: str | No
             route("/api/undo", undo, "POST"),
         ]
     )
+    return _with_headers(app)
 
 
-def _refusal(request: Request, hosts: frozenset[str], token: str | None) -> str:
+def _with_headers(app: ASGIApp) -> ASGIApp:
+    """An application whose every answer, errors included, has headers that keep other sites from making use of it."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await app(scope, receive, send_with_headers)
+
+    return answer
+
+
+def _refusal(request: Request, hosts: frozenset[str] | None, token: str) -> str:
     """Why a request is refused; empty if it is not."""
-    if token is None and request.url.hostname not in hosts:
+    if hosts is not None and request.url.hostname not in hosts:
         return "this server is not called that"
-    if token is not None:
-        brought = request.cookies.get(COOKIE, "")
-        if request.url.path == "/":
-            brought = request.query_params.get("token", brought)
-        if not compare_digest(brought.encode(), token.encode()):
-            return "open the address that cascade review printed, with its token"
+    if not _brings(request, token) and (request.url.path != "/" or "token" in request.query_params):
+        return _WITH_TOKEN
     if request.method == "POST":
         origin = request.headers.get("origin")
         if origin is not None and origin.split("://", 1)[-1] != request.headers.get("host"):
@@ -140,13 +158,25 @@ def _refusal(request: Request, hosts: frozenset[str], token: str | None) -> str:
     return ""
 
 
+def _brings(request: Request, token: str) -> bool:
+    """Whether a request has the token, in its cookie or, for the page itself, in its address."""
+    brought = request.cookies.get(COOKIE, "")
+    if request.url.path == "/":
+        brought = request.query_params.get("token", brought)
+    return compare_digest(brought.encode(), token.encode())
+
+
 async def _content(request: Request) -> dict[str, Any]:
     """The JSON object that a request brings."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"expected at most {MAX_BODY_BYTES} bytes")
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise HTTPException(413, f"expected at most {MAX_BODY_BYTES} bytes")
+    except TimeoutError as error:
+        raise HTTPException(408, f"expected a whole request within {BODY_TIMEOUT_S:g} s") from error
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:

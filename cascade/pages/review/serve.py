@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-import secrets
 import socket
 from collections.abc import Callable
 
 from cascade.core.errors import ConfigError
 from cascade.pages.review.session import ReviewSession
+from cascade.pages.review.token import review_token
 
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-_TOKEN_BYTES = 24
 _ANY_ADDRESS = ("0.0.0.0", "::")
+_SHUTDOWN_S = 3  # for answers under way when the server is interrupted
 
 
 def serve(session: ReviewSession, *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
@@ -23,11 +23,11 @@ def serve(session: ReviewSession, *, host: str, port: int, on_ready: Callable[[s
     ----------
     session : ReviewSession
     host : str
-        Address to listen at; one that other machines can reach makes a token necessary.
+        Address to listen at. Browsers need the token at any: other accounts of this machine can connect, too.
     port : int
         0 takes any that is free.
     on_ready : callable
-        Told the address for the browser, with the token if there is one.
+        Told the address for the browser, with the token.
 
     Raises
     ------
@@ -38,6 +38,7 @@ def serve(session: ReviewSession, *, host: str, port: int, on_ready: Callable[[s
         import uvicorn
 
         from cascade.pages.review.app import review_app
+        from cascade.pages.review.connections import LimitedProtocol
     except ImportError as error:
         msg = f"expected starlette and uvicorn for the review page: pip install 'ghost-cascade[review]' ({error})"
         raise ConfigError(msg) from error
@@ -47,14 +48,14 @@ def serve(session: ReviewSession, *, host: str, port: int, on_ready: Callable[[s
     except (OSError, OverflowError) as error:
         msg = f"{host}:{port}: expected an address that is free, got {error}; choose another --port"
         raise ConfigError(msg) from error
-    token = None if is_local(host) else secrets.token_urlsafe(_TOKEN_BYTES)
-    app = review_app(session, hosts=_LOCAL_NAMES | {host}, token=token)
+    token = review_token()
+    app = review_app(session, hosts=_LOCAL_NAMES | {host} if is_local(host) else None, token=token)
     name = socket.gethostname() if host in _ANY_ADDRESS else host
     shown = f"[{name}]" if ":" in name else name
-    query = "" if token is None else f"?token={token}"
-    on_ready(f"http://{shown}:{listener.getsockname()[1]}/{query}")
+    on_ready(f"http://{shown}:{listener.getsockname()[1]}/?token={token}")
     options = {"log_level": "warning", "access_log": False, "server_header": False, "proxy_headers": False}
-    config = uvicorn.Config(app, lifespan="off", ws="none", **options)  # type: ignore[arg-type]
+    limits = {"http": LimitedProtocol, "backlog": 128, "timeout_graceful_shutdown": _SHUTDOWN_S}
+    config = uvicorn.Config(app, lifespan="off", ws="none", **limits, **options)  # type: ignore[arg-type]
     with listener:
         uvicorn.Server(config).run(sockets=[listener])
 

@@ -4,6 +4,10 @@ Where workers come from: this machine, a running scheduler, or a batch system.
 On a batch system, each of the jobs that `n_workers` asks for is one worker process. What a job gets (queue, account,
 memory, walltime, lines of its script) is in `cascade/pipeline/dask/jobs.yaml` and in Dask's own configuration, which
 wins: ``~/.config/dask/jobqueue.yaml``, as dask-jobqueue describes it. No code is needed.
+
+Whoever can talk to a scheduler or a worker of Dask runs code as the user who started it. Clusters that are started
+here therefore speak TLS with a certificate made for the one run, which only processes of the user can read; a running
+scheduler at ``tls://…`` is spoken to with the certificates of Dask's own configuration (``distributed.comm.tls``).
 """
 
 # mypy: allow-untyped-calls
@@ -11,16 +15,22 @@ wins: ``~/.config/dask/jobqueue.yaml``, as dask-jobqueue describes it. No code i
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dask.config
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
+from distributed.security import Security
 
 from cascade.core.errors import ConfigError, OutageError
+from cascade.core.processes import safe_path
 from cascade.pipeline.workers import Workers
 
 JOB_QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "htcondor": "HTCondorCluster"}
@@ -60,6 +70,7 @@ def connect(workers: Workers) -> Iterator[Client]:
     n_workers, scheduler = workers.n_workers, workers.scheduler
     if scheduler is None:
         with (
+            safe_path(),
             dask.config.set(_LOCAL_SETTINGS),
             local_cluster(n_workers or CPU_COUNT) as cluster,
             Client(cluster, set_as_default=False) as client,
@@ -90,15 +101,17 @@ def local_cluster(n_workers: int) -> LocalCluster:
         n_workers=n_workers,
         threads_per_worker=THREADS_PER_WORKER,
         processes=True,
+        security=Security.temporary(),
         dashboard_address="127.0.0.1:0",  # None would still take port 8787
         memory_limit=0,
         env=worker_environment(n_workers),
     )
 
 
-def job_cluster(kind: str) -> Any:  # noqa: ANN401
+@contextmanager
+def job_cluster(kind: str) -> Iterator[Any]:
     """
-    A cluster of dask-jobqueue, with our defaults under the user's own settings.
+    Give a cluster of dask-jobqueue, with our defaults under the user's own settings.
 
     Raises
     ------
@@ -112,12 +125,37 @@ def job_cluster(kind: str) -> Any:  # noqa: ANN401
         raise ConfigError(msg) from error
     (defaults,) = dask.config.collect_yaml([str(Path(__file__).with_name("jobs.yaml"))])
     dask.config.update_defaults({"jobqueue": {kind: defaults}})
+    # A job begins in the folder from which it was submitted: Python modules that lie there must not be imported.
+    python = dask.config.get(f"jobqueue.{kind}.python") or shlex.quote(sys.executable)
+    with _shared_security(kind) as security:
+        try:
+            with dask.config.set(_SETTINGS):
+                cluster = getattr(dask_jobqueue, JOB_QUEUES[kind])(security=security, python=f"{python} -P")
+        except ValueError as error:
+            msg = f"{kind}: expected complete settings in ~/.config/dask/jobqueue.yaml, got {error}"
+            raise ConfigError(msg) from error
+        with cluster:
+            yield cluster
+
+
+@contextmanager
+def _shared_security(kind: str) -> Iterator[Security]:
+    """A certificate of this run, which workers read from files that only the user can read."""
+    security = Security.temporary()
+    shared = dask.config.get(f"jobqueue.{kind}.shared-temp-directory")
+    place = Path(os.path.expandvars(shared)).expanduser()
     try:
-        with dask.config.set(_SETTINGS):
-            return getattr(dask_jobqueue, JOB_QUEUES[kind])()
-    except ValueError as error:
-        msg = f"{kind}: expected complete settings in ~/.config/dask/jobqueue.yaml, got {error}"
+        folder = TemporaryDirectory(prefix=".cascade-tls-", dir=place)  # of mode 700
+    except OSError as error:
+        setting = f"jobqueue.{kind}.shared-temp-directory"
+        msg = f"{place}: expected a folder for certificates, in Dask's {setting}, got {error.strerror}"
         raise ConfigError(msg) from error
+    with folder:
+        for name in ("tls_ca_file", "tls_worker_key", "tls_worker_cert"):
+            file = Path(folder.name) / f"{name}.pem"
+            file.write_text(getattr(security, name), encoding="ascii")
+            setattr(security, name, str(file))
+        yield security
 
 
 def worker_environment(n_workers: int) -> dict[str, str]:

@@ -82,6 +82,7 @@ class Dispatcher:
         on_event: Callable[..., None],
     ) -> None:
         self._client, self._reader, self._job = client, reader, job
+        self._on_object_store = job.storage.folder is None
         self._on_batch, self._on_event = on_batch, on_event
         self._waiting: deque[_Task] = deque()
         self._resting: list[_Task] = []
@@ -187,6 +188,9 @@ class Dispatcher:
             self._on_event("isolated", batch=index, cause=str(error))
             return
         if not isinstance(error, OSError | OutageError | KilledWorker):
+            raise error
+        # Who is refused now is refused later, too; and on an object store only a bucket can be missing.
+        if isinstance(error, PermissionError) or (isinstance(error, FileNotFoundError) and self._on_object_store):
             raise error
         task.n_failures += 1
         if task.n_failures > _N_RETRIES:

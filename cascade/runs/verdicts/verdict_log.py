@@ -37,6 +37,7 @@ _KEY = re.compile(r"[\w-]{1,60}", re.ASCII)
 _VERSION = 1
 _TIMEOUT_S = 30.0  # to wait for another process that writes
 _MIN_CORNERS = 3
+_MAX_VALUE_BYTES = 2**20  # of a row, which is a hundred times more than a polygon needs
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS verdicts (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -158,6 +159,7 @@ class VerdictLog:
             if version not in (0, _VERSION):
                 msg = f"{self._path}: expected a log of version {_VERSION}, got {version}"
                 raise StoreError(msg)
+            check_schema(connection, self._path, empty=version == 0)
             if version == 0:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(_SCHEMA)
@@ -199,7 +201,8 @@ class VerdictLog:
                 found = done[0]
             if found is None:
                 return None
-            undone = _verdict(connection.execute(f"SELECT {_COLUMNS} FROM verdicts WHERE id = ?", (found,)).fetchone())
+            one = connection.execute(f"SELECT {_COLUMNS} FROM verdicts WHERE id = ?", (found,)).fetchone()
+            undone = _verdict(one, self._path)
             row = (key, _now(), reviewer, undone.exposure, undone.subject, "undo", None, None, None, undone.id)
             self._insert(connection, row)
             return undone
@@ -209,7 +212,7 @@ class VerdictLog:
         where, values = ("", ()) if exposure is None else ("WHERE exposure = ?", (exposure,))
         with self._connected() as connection:
             rows = connection.execute(f"SELECT {_COLUMNS} FROM verdicts {where} ORDER BY id", values)
-            return [_verdict(row) for row in rows]
+            return [_verdict(row, self._path) for row in rows]
 
     def _insert(self, connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
         """Add a row, unless one with its key exists."""
@@ -236,8 +239,10 @@ class VerdictLog:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """A connection; errors of SQLite become StoreError."""
+        check_plain(self._path)
         try:
             with closing(sqlite3.connect(self._path, timeout=_TIMEOUT_S, isolation_level=None)) as connection:
+                restrict(connection)
                 connection.execute("PRAGMA synchronous = FULL")
                 yield connection
         except sqlite3.Error as error:
@@ -250,6 +255,62 @@ def check_key(key: str) -> None:
     if not _KEY.fullmatch(key):
         msg = "key: expected 1 to 60 letters, digits or hyphens"
         raise InputError(msg)
+
+
+def check_plain(path: Path) -> None:
+    """
+    Refuse a log that is a link, a pipe or a device; one that is not there yet is all right.
+
+    Raises
+    ------
+    StoreError
+        If it, or one of the files that SQLite keeps beside it, is no plain file.
+    """
+    for name in ("", "-wal", "-shm", "-journal"):
+        file = path.with_name(path.name + name)
+        if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
+            msg = f"{file}: expected a plain file, got a link, a folder, a pipe or a device"
+            raise StoreError(msg)
+
+
+def restrict(connection: sqlite3.Connection) -> None:
+    """Have a database that somebody else may have made run nothing, and give no value that fills the memory."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+
+
+def check_schema(connection: sqlite3.Connection, path: Path, *, empty: bool = False) -> None:
+    """
+    Refuse a database with other tables, views or triggers than a log has.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+    path : Path
+        For the error.
+    empty : bool
+        Whether it may lack some: nobody has written into it yet, or somebody just begins to.
+
+    Raises
+    ------
+    StoreError
+        If it has.
+    """
+    with closing(sqlite3.connect(":memory:")) as model:
+        model.executescript(_SCHEMA)
+        expected = _objects(model)
+    got = _objects(connection)
+    if got != expected and not (empty and got < expected):
+        others = sorted({f"{kind} {name}" for kind, name, _ in got ^ expected})
+        msg = f"{path}: expected the tables of a log of verdicts, got another {', '.join(others)[:200]}"
+        raise StoreError(msg)
+
+
+def _objects(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:
+    """Type, name and definition of all that a database holds."""
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE name != 'sqlite_sequence'")
+    return {(str(kind), str(name), " ".join(str(sql).split())) for kind, name, sql in rows}
 
 
 def log_folder(storage: Storage) -> Path:
@@ -281,9 +342,10 @@ def read_verdicts(storage: Storage) -> list[Verdict]:
     StoreError
         If it cannot be read.
     """
-    if storage.folder is None or not (storage.folder / FILE).is_file():
+    if storage.folder is None or not os.path.lexists(storage.folder / FILE):
         return []
     path = storage.folder.absolute() / FILE
+    check_plain(path)
     try:
         try:
             return _all_verdicts(path)
@@ -295,7 +357,7 @@ def read_verdicts(storage: Storage) -> list[Verdict]:
                 if file.is_file():
                     shutil.copyfile(file, Path(aside, file.name))
             return _all_verdicts(Path(aside, FILE))
-    except (sqlite3.Error, ValueError, TypeError, InputError) as error:
+    except sqlite3.Error as error:
         msg = f"{path}: expected a log of verdicts, got {error}"
         raise StoreError(msg) from error
 
@@ -303,14 +365,27 @@ def read_verdicts(storage: Storage) -> list[Verdict]:
 def _all_verdicts(path: Path) -> list[Verdict]:
     """The verdicts of a log, in the order they were given."""
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT_S)) as connection:
-        return [_verdict(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM verdicts ORDER BY id")]
+        restrict(connection)
+        check_schema(connection, path)
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM verdicts ORDER BY id")
+        return [_verdict(row, path) for row in rows]
 
 
-def _verdict(row: tuple[Any, ...]) -> Verdict:
-    """A row of the table."""
+def _verdict(row: tuple[Any, ...], path: Path) -> Verdict:
+    """A row of the table; StoreError if it is none that this program writes."""
     number, time, reviewer, exposure, known, action, artifact, class_, polygon, undoes = row
-    corners = None if polygon is None else tuple((float(x), float(y)) for x, y in json.loads(polygon))
-    label = None if class_ is None else Artifact.from_label(class_)
+    try:
+        texts = all(isinstance(value, str) for value in (time, reviewer, known, action, artifact or ""))
+        if not texts or not all(isinstance(value, int) for value in (number, exposure, undoes or 0)):
+            msg = "a value of another type"
+            raise TypeError(msg)
+        label = None if class_ is None else Artifact.from_label(class_)
+        corners = None if polygon is None else tuple((float(x), float(y)) for x, y in json.loads(polygon))
+        if action != "undo":
+            NewVerdict("row", reviewer, exposure, known, action, artifact, label, corners)  # refuses what is none
+    except (TypeError, ValueError, OverflowError, RecursionError, InputError) as error:
+        msg = f"{path}: expected verdicts as cascade review writes them, got in row {str(number)[:20]}: {error}"
+        raise StoreError(msg) from error
     return Verdict(number, time, reviewer, exposure, known, action, artifact, label, corners, undoes)
 
 
