@@ -123,7 +123,7 @@ def bounded(array: zarr.Array[Any]) -> zarr.Array[Any]:
     metadata = array.metadata
     n_items = math.prod(array.chunks)
     limits = {"items": n_items}
-    n_bytes = MAX_BYTES if array.dtype.kind in "OT" else n_items * array.dtype.itemsize + _SLACK
+    n_bytes = MAX_BYTES if array.dtype.kind in ("O", "T") else n_items * array.dtype.itemsize + _SLACK
     if metadata.zarr_format == 2:
         filters = tuple(_GuardedV2.around(codec, limits, n_bytes) for codec in metadata.filters or ())
         compressor = None if metadata.compressor is None else _GuardedV2.around(metadata.compressor, limits, n_bytes)
