@@ -131,7 +131,8 @@ def pages(run, out: Path) -> None:
     out.mkdir()
     write_report(run, out / "report")
     write_report(run, out / "report.html", single=True)
-    client = Client(review_app(ReviewSession(run), hosts=frozenset({"localhost"}), token=None))
+    client = Client(review_app(ReviewSession(run), hosts=frozenset({"localhost"}), token="secret"))
+    client.get("/?token=secret")
     for name in ("classes.js", "classes.css", "theme.css", "focal.js"):
         (out / name).write_text(client.get(f"/static/{name}").text)
     (out / "review.html").write_text(client.get("/").text)

@@ -46,7 +46,7 @@ def previews(tmp_path_factory) -> Path:
     for n in range(2 * N_EACH):
         image = np.full((400, 400), rng.integers(30, 80), np.uint8)
         row, column = rng.integers(0, 300, 2)
-        image[row : row + 100, column : column + 100] = rng.integers(0, 256)
+        image[row : row + 100, column : column + 100] = rng.integers(80, 256)
         Image.fromarray(image).save(folder / f"D{FIRST + n:08d}.png")
     return folder
 
@@ -191,7 +191,7 @@ def test_scores_of_another_model_of_the_same_name_are_refused(zoo, calibrated, s
 
 
 def test_a_run_without_a_screen_cannot_be_calibrated(zoo, labels, tmp_path):
-    np.save(tmp_path / "x.npy", np.zeros((1, 400, 400), np.uint8))
+    np.save(tmp_path / "x.npy", np.full((1, 400, 400), 50, np.uint8))
     words = ("--no-screen", "--models-dir", zoo, "--engine", "keras", "--quiet")
     assert invoke("run", tmp_path / "x.npy", "--out", tmp_path / "run", *words).exit_code == 0
     result = calibrate(tmp_path / "run", labels, tmp_path / "mine", "--models-dir", zoo)
@@ -226,7 +226,7 @@ def test_a_recall_that_was_not_promised_is_one_clear_line(
 
 
 def test_a_lower_recall_than_promised_takes_the_same_threshold(zoo, calibrated, tmp_path):
-    np.save(tmp_path / "x.npy", np.zeros((1, 400, 400), np.uint8))
+    np.save(tmp_path / "x.npy", np.full((1, 400, 400), 50, np.uint8))
     words = ("--screen", calibrated, "--recall", 0.5, "--models-dir", zoo, "--engine", "keras", "--quiet")
     assert invoke("run", tmp_path / "x.npy", "--out", tmp_path / "run", *words).exit_code == 0
     assert open_run(tmp_path / "run").config.threshold == read_model(calibrated).guarantees[0].threshold

@@ -118,7 +118,7 @@ def test_a_run_notes_the_engine_that_was_asked_for(screen, tiny_architectures, t
         screen / "seg", build_network(architecture), task="segment", architecture=architecture, threshold=0.5,
         training={},
     )  # fmt: skip
-    np.save(tmp_path / "x_night.npy", np.zeros((2, 400, 400), np.uint8))
+    np.save(tmp_path / "x_night.npy", np.full((2, 400, 400), 50, np.uint8))
     words = ("run", tmp_path / "x_night.npy", "--out", tmp_path / "RUN", "--screen", "tiny", "--segment", "seg",
              "--models-dir", screen, "--quiet")  # fmt: skip
     assert invoke(*words, "--engine", "cray").exit_code == 1

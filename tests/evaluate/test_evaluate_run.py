@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -275,6 +276,13 @@ def test_damaged_masks_of_a_run_are_an_error(tmp_path, run, truth):
     column = table.schema.get_field_index("rle")
     damaged = table.set_column(column, table.schema.field(column), pa.array(["5"] * table.num_rows))
     parquet.write_table(damaged, part)
+    with pytest.raises(StoreError, match=r"artifacts/part-00000.parquet: expected sha256"):
+        evaluate_run(open_run(run.path), truth, CAMERA, QUICK)
+    entry = run.path / "ledger" / "batch-00000.json"
+    content = json.loads(entry.read_text())
+    content["files"]["artifacts/part-00000.parquet"] = hashlib.sha256(part.read_bytes()).hexdigest()
+    del content["sha256"]
+    entry.write_text(json.dumps(content))
     with pytest.raises(StoreError, match=r"artifacts of exposure 0: expected .* run lengths .*; the run is damaged"):
         evaluate_run(open_run(run.path), truth, CAMERA, QUICK)
 
