@@ -122,6 +122,11 @@ def read_classes(labels: Sequence[str], where: str, error: type[CascadeError]) -
     return classes
 
 
+def coco_info(description: str) -> dict[str, str]:
+    """The entry ``info`` of COCO's files, which some versions of pycocotools demand."""
+    return {"description": description, "contributor": "ghost-cascade"}
+
+
 def coco_categories() -> list[dict[str, int | str]]:
     """The classes as COCO's files list them."""
     return [{"id": artifact.category_id, "name": artifact.label} for artifact in Artifact]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cascade.core.artifact import Artifact, coco_categories
+from cascade.core.artifact import Artifact, coco_categories, coco_info
 from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.core.outlines import outlines
 from cascade.core.via import Region, via_document
@@ -32,7 +32,8 @@ def write_coco(run: Run, out: Path) -> Written:
     number = n_exposures = 0
     with written_aside(path) as aside:
         with aside.open("w", encoding="utf-8") as file:
-            file.write(f'{{"categories": {json.dumps(coco_categories())},\n"images": [')
+            head = {"info": coco_info(f"Artifacts of {run.path}"), "categories": coco_categories()}
+            file.write(f'{json.dumps(head)[:-1]},\n"images": [')
             for n_exposures, (name, exposure) in enumerate(_named(ghosted_exposures(run)), start=1):
                 image = {"id": exposure.row["exposure"], "file_name": name}
                 height, width = PREVIEW_SHAPE
@@ -70,11 +71,17 @@ def write_via(run: Run, out: Path, *, reviewed: bool = False) -> Written:
         with aside.open("w", encoding="utf-8") as file:
             file.write("{")
             for n_exposures, (name, exposure) in enumerate(_named(exposures), start=1):
-                record = via_document({name: _regions(exposure)})[name]
-                file.write(f"{',' if n_exposures > 1 else ''}\n{json.dumps(name)}: {json.dumps(record)}")
+                ((key, record),) = via_document({name: _regions(exposure)}, _size(name, exposure)).items()
+                file.write(f"{',' if n_exposures > 1 else ''}\n{json.dumps(key)}: {json.dumps(record)}")
             file.write("\n}\n")
         n_bytes = aside.stat().st_size
     return Written(n_exposures, 1, n_bytes, skipped)
+
+
+def _size(name: str, exposure: GhostedExposure) -> dict[str, int]:
+    """The size of the picture that was the input, if it is a file under this name."""
+    file = Path(exposure.row["path"])
+    return {name: file.stat().st_size} if file.name == name and file.is_file() else {}
 
 
 def _regions(exposure: GhostedExposure) -> list[Region]:

@@ -19,6 +19,8 @@ def write_regions(run: Run, out: Path, headers: SkyHeaders) -> Written:
     """
     Write ``NAME_preview.reg`` and, where the WCS is known, ``NAME_sky.reg`` (ICRS) for each exposure with artifacts.
 
+    Regions on the preview are for the picture as DS9 shows it, whose rows count from the bottom.
+
     Parameters
     ----------
     run : Run
@@ -44,8 +46,8 @@ def write_regions(run: Run, out: Path, headers: SkyHeaders) -> Written:
             look: dict[str, Any] = {"visual": {"color": Artifact.from_label(artifact["class"]).ds9}}
             look["meta"] = {"text": f"{artifact['class']} {artifact['score']:.2f}"}
             for corners in outlines(exposure.mask(artifact)):
-                # astropy counts from the centre of the first pixel.
-                pixels = PixCoord(x=corners[:, 1] - 0.5, y=corners[:, 0] - 0.5)
+                # astropy counts from the centre of the first pixel, and DS9 puts the last row of a picture at y = 1.
+                pixels = PixCoord(x=corners[:, 1] - 0.5, y=camera.shape[0] - 0.5 - corners[:, 0])
                 on_preview.append(PolygonPixelRegion(pixels, **look))
                 if patches:
                     ra, dec = corners_on_sky(corners, camera, patches)

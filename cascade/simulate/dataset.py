@@ -16,7 +16,7 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from cascade.camera import Camera
-from cascade.core.artifact import Artifact, coco_categories
+from cascade.core.artifact import Artifact, coco_categories, coco_info
 from cascade.core.errors import ConfigError
 from cascade.core.exposure import tight_boxes
 from cascade.core.processes import process_pool
@@ -125,7 +125,8 @@ def write_season(
             _note(pages, exposure, f"D{exposure.expnum:08d}.jpg")
         start += len(batch)
         advance(len(batch))
-    _write_json(out / _VIA, via_document(pages.via))
+    sizes = {file.name: file.stat().st_size for file in out.glob("previews/*.jpg")}
+    _write_json(out / _VIA, via_document(pages.via, sizes))
     _write_json(out / _COCO, _coco_document(pages))
     for name, rows, schema in ((_EXPOSURES, pages.exposures, _EXPOSURE_SCHEMA), (_TRUTH, pages.truth, _TRUTH_SCHEMA)):
         with written_aside(out / name) as aside:
@@ -279,6 +280,7 @@ def _truth_rows(exposure: SimulatedExposure) -> list[dict[str, Any]]:
 def _coco_document(pages: _Pages) -> dict[str, Any]:
     """COCO instances: bbox (x, y, width, height), `Artifact.category_id`; and who would draw them."""
     return {
+        "info": coco_info("Simulated exposures and who would draw their artifacts"),
         "images": pages.coco_images,
         "annotations": pages.coco_labels,
         "categories": coco_categories(),

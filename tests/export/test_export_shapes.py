@@ -100,6 +100,7 @@ def test_coco_is_read_by_its_own_tools(sky_run, tmp_path, capsys):
     assert (written.n_exposures, written.n_files) == (2, 1)
     coco = COCO(tmp_path / "coco.json")
     capsys.readouterr()
+    assert coco.dataset["info"]["description"]  # which pycocotools 2.0.9 and 2.0.10 want of what `loadRes` takes
     assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == ["D00700001.png", "photo.jpg"]
     assert [category["name"] for category in coco.loadCats([1, 2, 3])] == ["bright", "faint", "rays"]
     annotations = coco.loadAnns(coco.getAnnIds(imgIds=[0]))
@@ -139,8 +140,28 @@ def test_region_on_the_sky_is_where_the_wcs_of_the_ccd_puts_it(sky_run, fits_exp
         x, y = wcs.all_world2pix(curved.vertices.ra.deg, curved.vertices.dec.deg, 0)
         row, column = DECAM.ccd_pixel_to_preview(ccd, y + 0.5 + 1, x + 0.5 + 1)  # one pixel was trimmed
         one_arcsec = 0.9465 / 17.5
-        assert np.abs(row - (flat.vertices.y + 0.5)).max() < 2 * one_arcsec
+        assert np.abs(row - (399.5 - flat.vertices.y)).max() < 2 * one_arcsec
         assert np.abs(column - (flat.vertices.x + 0.5)).max() < 2 * one_arcsec
+
+
+def test_region_covers_the_artifact_on_the_picture_that_ds9_shows(sky_run, tmp_path):
+    export_run(sky_run, "ds9", tmp_path)
+    drawn = np.zeros((400, 400), bool)
+    for region in Regions.read(tmp_path / "D00700001_preview.reg", format="ds9"):
+        drawn |= region.to_mask().to_image(drawn.shape) > 0
+    assert iou(drawn, (sky_run.masks[0] > 0)[::-1]) > 0.75  # DS9 puts the last row of a picture at y = 1
+
+
+def test_via_finds_its_picture_by_name_and_size(tmp_path):
+    picture = tmp_path / "D00000007.jpg"
+    picture.write_bytes(b"x" * 1234)
+    items = [(Source(str(picture), 7), corner_marks(28)), (Source("away/D00000008.jpg", 8), corner_marks(28))]
+    export_run(run_of(tmp_path / "run", items), "via", tmp_path)
+    content = json.loads((tmp_path / "via.json").read_text())
+    assert {key: record["size"] for key, record in content.items()} == {
+        "D00000007.jpg1234": 1234, "D00000008.jpg-1": -1,
+    }  # fmt: skip
+    assert list(read_via(tmp_path / "via.json")) == ["D00000007.jpg", "D00000008.jpg"]
 
 
 def test_region_upper_left_on_the_preview_is_north_east(sky_run, tmp_path):

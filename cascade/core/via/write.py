@@ -7,8 +7,10 @@ from typing import Any
 
 from cascade.core.via.region import Region
 
+_UNKNOWN = -1  # as VIA itself says the size of an image that is no file
 
-def via_document(regions: Mapping[str, Sequence[Region]]) -> dict[str, Any]:
+
+def via_document(regions: Mapping[str, Sequence[Region]], sizes: Mapping[str, int] | None = None) -> dict[str, Any]:
     """
     Build a VIA 2 document, which `read_via` and VIA itself read.
 
@@ -16,16 +18,19 @@ def via_document(regions: Mapping[str, Sequence[Region]]) -> dict[str, Any]:
     ----------
     regions : mapping
         Image file name to its regions.
+    sizes : mapping or None
+        Size of each image file in bytes, where it is known: VIA finds an image by name and size together.
 
     Returns
     -------
     dict
         To be written as JSON.
     """
+    known = sizes or {}
     return {
-        name: {
+        f"{name}{known.get(name, _UNKNOWN)}": {
             "filename": name,
-            "size": -1,  # unknown to VIA, which then looks up the name alone
+            "size": known.get(name, _UNKNOWN),
             "regions": [
                 {
                     "shape_attributes": _shape_attributes(region),
