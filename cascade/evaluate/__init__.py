@@ -25,7 +25,7 @@ from cascade.evaluate.paper_ap import PaperAp, mrcnn_ap, paper_ap
 from cascade.evaluate.pixels import iou, overlap_px, vote_fraction
 from cascade.evaluate.screening import Confusion, Curve, Reliability, curve, rates, reliability, roc_auc
 from cascade.evaluate.split import split_annotations, write_split
-from cascade.evaluate.truth import Matches, Truth, match_exposures, match_labels, read_labels, read_truth
+from cascade.evaluate.truth import Matches, Truth, match_exposures, match_labels, read_stack_labels, read_truth
 
 __all__ = [
     "AREA_THRESHOLDS",
@@ -72,7 +72,7 @@ __all__ = [
     "precision",
     "rates",
     "read_human_line",
-    "read_labels",
+    "read_stack_labels",
     "read_truth",
     "recall",
     "reliability",

@@ -41,7 +41,7 @@ from cascade.evaluate.systems import (
     run_system,
     veto_system,
 )
-from cascade.evaluate.truth import Truth, match_exposures, match_labels, read_labels
+from cascade.evaluate.truth import Truth, match_exposures, match_labels, read_stack_labels
 from cascade.runs.run import Run
 
 EVALUATION_FORMAT = "ghost-cascade evaluation"
@@ -227,7 +227,7 @@ def evaluate_labels(
     InputError, StoreError, ConfigError
         If an input cannot be read, or inputs do not match.
     """
-    ghosted = read_labels(labels)
+    ghosted = read_stack_labels(labels)
     matches = match_labels(run.table("exposures"), ghosted, labels)
     names = sorted(matches.exposures, key=int)
     if not names:

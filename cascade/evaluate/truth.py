@@ -160,7 +160,7 @@ def match_exposures(exposures: pa.Table, names: Sequence[str]) -> Matches:
     return Matches(found, {reason: tuple(which) for reason, which in left_out.items()})
 
 
-def read_labels(path: Path) -> BoolArray:
+def read_stack_labels(path: Path) -> BoolArray:
     """
     Read labels of whole exposures, as beside Chang's stacks (arXiv:2105.10524).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from cascade.camera import Camera
 from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError
 from cascade.core.exposure import BoolArray, Instances, UInt8Array
-from cascade.core.via import read_via, region_instances
+from cascade.core.via import read_checked, region_instances
 from cascade.inputs import open_inputs
+
+logger = getLogger(__name__)
 
 _FOLD_GAP = 1000  # DECam takes 200-400 exposures per night; expnums this close may be of the same night
 
@@ -97,9 +100,16 @@ def load_annotated(images: Path, annotations: Path) -> AnnotatedSet:
     if not files:
         msg = f"{annotations}: expected a folder with VIA annotations (*.json), found none"
         raise ConfigError(msg)
-    drawn = {file: read_via(file) for file in files}
+    annotated = {file: read_checked(file) for file in files}
+    drawn = {file: one.images for file, one in annotated.items()}
+    incomplete = frozenset[str]().union(*(one.incomplete for one in annotated.values()))
     reader = open_inputs([images])
     exposures = sorted((reader.read(n) for n in range(len(reader))), key=lambda e: e.source.expnum or 0)
+    known = [exposure for exposure in exposures if Path(exposure.source.path).name not in incomplete]
+    if len(known) < len(exposures):
+        n_left_out = len(exposures) - len(known)
+        logger.warning("%s: %d exposures with regions that are not known, not trained on", annotations, n_left_out)
+    exposures = known
     instances = []
     for exposure in exposures:
         name = Path(exposure.source.path).name

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,10 @@ from pyarrow import csv, parquet
 
 from cascade.core.errors import ConfigError, InputError
 from cascade.core.exposure import BoolArray, Float32Array
-from cascade.core.via import read_via
+from cascade.core.via import read_checked
 from cascade.networks.calibration import Calibration, Guarantee
+
+logger = getLogger(__name__)
 
 MIN_LABELLED = 50
 """Minimum number of labelled exposures of each class to fit probabilities."""
@@ -59,7 +62,8 @@ def read_labels(path: Path) -> dict[int, bool]:
     ----------
     path : Path
         A table (.csv or .parquet) with columns `expnum` and `ghosted`, as `cascade simulate` writes it; or VIA
-        annotations (.json), in which an exposure with any region is ghosted.
+        annotations (.json), in which an exposure with any region is ghosted, and one on which only regions without a
+        known class were drawn is left out.
 
     Returns
     -------
@@ -72,7 +76,12 @@ def read_labels(path: Path) -> dict[int, bool]:
         If it cannot be read, lacks a column, or has an exposure twice.
     """
     if path.suffix == ".json":
-        drawn = read_via(path)
+        annotations = read_checked(path)
+        # An image on which nothing but unusable regions was drawn is neither clean nor known to be ghosted.
+        unknown = [name for name in annotations.incomplete if not annotations.images[name]]
+        if unknown:
+            logger.warning("%s: %d images with unusable regions only, not used: %s", path, len(unknown), unknown[0])
+        drawn = {name: regions for name, regions in annotations.images.items() if name not in unknown}
         marked = {Path(name).stem.lstrip("D0"): bool(regions) for name, regions in drawn.items()}
         if len(marked) < len(drawn):
             msg = f"{path}: expected every exposure once, got {len(drawn)} files of {len(marked)} exposures"
@@ -88,7 +97,8 @@ def read_labels(path: Path) -> dict[int, bool]:
             raise InputError(msg)
         table = parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
         expnums = table["expnum"].cast(pa.int64()).to_pylist()
-        ghosted = table["ghosted"].cast(pa.bool_()).to_pylist()
+        numbers = table["ghosted"] if pa.types.is_floating(table["ghosted"].type) else table["ghosted"].cast(pa.int64())
+        ghosted = numbers.to_pylist()
     except (OSError, pa.ArrowException, KeyError) as error:
         msg = f"{path}: expected a table with the columns expnum and ghosted: {error}"
         raise InputError(msg) from error
@@ -96,7 +106,11 @@ def read_labels(path: Path) -> dict[int, bool]:
     if None in labels or None in labels.values() or len(labels) < len(expnums):
         msg = f"{path}: expected every expnum once and a label for each"
         raise InputError(msg)
-    return labels
+    odd = next(((expnum, label) for expnum, label in labels.items() if label not in (0, 1)), None)
+    if odd:
+        msg = f"{path}: expected labels 0 (clean) or 1 (ghosted), got {odd[1]} for expnum {odd[0]}"
+        raise InputError(msg)
+    return {expnum: bool(label) for expnum, label in labels.items()}
 
 
 def labelled_scores(exposures: pa.Table, labels: dict[int, bool]) -> tuple[Float32Array, BoolArray, int]:

@@ -7,7 +7,7 @@ import pytest
 from evaluated import BRIGHT_28, RAYS_1, write_run, write_via
 
 from cascade.core.errors import ConfigError, InputError
-from cascade.evaluate import match_exposures, match_labels, read_labels, read_truth
+from cascade.evaluate import match_exposures, match_labels, read_stack_labels, read_truth
 from cascade.runs.run import open_run
 
 
@@ -93,7 +93,7 @@ def test_failed_exposures_are_left_out(tmp_path):
 def test_labels_go_by_the_row_of_the_stack(tmp_path):
     write_run(tmp_path / "run", {f"x.npy[{row}]": () for row in (2, 0, 1)}, failed=["x.npy[0]"])
     np.save(tmp_path / "y.npy", np.array([1.0, 0.0, 1.0]))
-    labels = read_labels(tmp_path / "y.npy")
+    labels = read_stack_labels(tmp_path / "y.npy")
     matches = match_labels(open_run(tmp_path / "run").table("exposures"), labels, tmp_path / "y.npy")
     assert matches.exposures == {"2": 0, "1": 2}
     assert matches.left_out["failed in the run"] == ("0",)
@@ -118,17 +118,17 @@ def test_labels_of_another_set_are_refused(tmp_path, found):
 def test_labels_that_are_none_are_refused(tmp_path, array, message):
     np.save(tmp_path / "y.npy", array)
     with pytest.raises(InputError, match=message):
-        read_labels(tmp_path / "y.npy")
+        read_stack_labels(tmp_path / "y.npy")
 
 
 def test_missing_truncated_and_oversized_labels_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "y.npy"
     with pytest.raises(InputError, match="No such file"):
-        read_labels(path)
+        read_stack_labels(path)
     np.save(path, np.ones(100))
     path.write_bytes(path.read_bytes()[:-80])
     with pytest.raises(InputError, match=r"expected a .npy array of labels"):
-        read_labels(path)
+        read_stack_labels(path)
     monkeypatch.setattr("cascade.evaluate.truth._MAX_LABEL_BYTES", 10)
     with pytest.raises(InputError, match="expected labels of at most 10 bytes"):
-        read_labels(path)
+        read_stack_labels(path)

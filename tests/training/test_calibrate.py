@@ -261,3 +261,20 @@ def test_labels_that_meet_no_score_or_two_are_an_error(rows):
         ConfigError, match=r"labels: expected exposures that the run scored once each, got \d rows of 2"
     ):
         labelled_scores(exposures(*rows), {1: True, 2: False})
+
+
+def test_image_with_nothing_but_a_region_of_no_known_class_has_no_label(tmp_path, caplog):
+    path = via_file(tmp_path / "via.json", [("D1.jpg", True), ("D2.jpg", True), ("D3.jpg", True), ("D4.jpg", False)])
+    records = json.loads(path.read_text())
+    records["1"]["regions"][0]["region_attributes"] = {}
+    records["2"]["regions"][0]["region_attributes"] = {"Type": "Comet"}
+    path.write_text(json.dumps(records))
+    assert read_labels(path) == {1: True, 4: False}
+    assert "2 images with unusable regions only, not used" in caplog.text
+
+
+@pytest.mark.parametrize("label", ["-1", "0.3", "2"])
+def test_label_that_is_neither_0_nor_1_is_an_error(label, tmp_path):
+    (tmp_path / "labels.csv").write_text(f"expnum,ghosted\n1,1\n2,{label}\n3,0\n")
+    with pytest.raises(InputError, match=rf"labels.csv: expected labels 0 \(clean\) or 1 \(ghosted\), got {label}"):
+        read_labels(tmp_path / "labels.csv")

@@ -60,6 +60,18 @@ def test_an_exposure_that_an_annotator_does_not_list_is_an_error(folders):
         load_annotated(images, annotations)
 
 
+def test_an_exposure_with_a_region_of_no_known_class_is_not_trained_on(folders, caplog):
+    images, annotations = folders
+    path = annotations / "bob.json"
+    content = json.loads(path.read_text())
+    next(record for record in content.values() if record["filename"] == "D00000100.png")["regions"][0][
+        "region_attributes"
+    ] = {}
+    path.write_text(json.dumps(content))
+    assert load_annotated(images, annotations).expnums == (200,)
+    assert "1 exposures with regions that are not known, not trained on" in caplog.text
+
+
 def test_a_folder_without_annotations_is_an_error(folders, tmp_path):
     with pytest.raises(ConfigError, match=r"expected a folder with VIA annotations \(\*\.json\), found none"):
         load_annotated(folders[0], tmp_path)

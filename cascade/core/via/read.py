@@ -131,6 +131,25 @@ def read_annotations(path: str | Path) -> Annotations:
     return Annotations(path, images, tuple(problems))
 
 
+def read_checked(path: str | Path) -> Annotations:
+    """
+    Read a VIA 2 file as `read_annotations` does, with a logged warning for each region that cannot be used.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, too large or no VIA JSON, or names an image twice.
+    """
+    annotations = read_annotations(path)
+    for problem in annotations.problems:
+        if problem.kind in ("duplicate", "repeated"):
+            msg = f"{path}: image {problem.image!r} is listed twice"
+            raise InputError(msg)
+        if problem.kind not in ("outside", "clipped"):
+            logger.warning("%s: %s", path, problem)
+    return annotations
+
+
 def read_via(path: str | Path) -> dict[str, tuple[Region, ...]]:
     """
     Read a VIA 2 file; see `read_annotations`.
@@ -153,14 +172,7 @@ def read_via(path: str | Path) -> dict[str, tuple[Region, ...]]:
     InputError
         If the file is missing, too large or no VIA JSON, or names an image twice.
     """
-    annotations = read_annotations(path)
-    for problem in annotations.problems:
-        if problem.kind in ("duplicate", "repeated"):
-            msg = f"{path}: image {problem.image!r} is listed twice"
-            raise InputError(msg)
-        if problem.kind not in ("outside", "clipped"):
-            logger.warning("%s: %s", path, problem)
-    return dict(annotations.images)
+    return dict(read_checked(path).images)
 
 
 def read_records(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
