@@ -55,7 +55,9 @@ def create_or_resume(
         migrated = {**header, "format_version": FORMAT_VERSION, "config": asdict(known)}
         if config != known:
             _check_grown(storage, known, config)
-            _grow(storage, migrated, config, listing, details)
+            # Of a growth that was killed before its hashes, the files are there: the next one must expect these.
+            files = {**recorded_files(header), **_whole_metadata(storage, known)}
+            _grow(storage, {**migrated, "files": files}, config, listing, details)
         elif header["format_version"] != FORMAT_VERSION:
             write_run_json(storage, migrated)
         if listing is not None:
@@ -86,12 +88,24 @@ def _grow(
     write_run_json(storage, {**kept, "files": files})
 
 
+def _n_positions(config: RunConfig) -> int:
+    """Length of the array of masks."""
+    return batches(config.n_exposures, config.batch_size, config.additions)[-1].stop
+
+
+def _whole_metadata(storage: Storage, config: RunConfig) -> dict[str, str]:
+    """Hashes of the metadata of the masks of a configuration, of the files that are there."""
+    described = metadata(_n_positions(config), config.batch_size, config.classes)
+    hashes = {key: hashlib.sha256(data).hexdigest() for key, data in described.items()}
+    return {key: sha256 for key, sha256 in hashes.items() if is_whole(storage, key, sha256)}
+
+
 def prepare(storage: Storage, config: RunConfig) -> None:
     """Create missing or damaged files of a run, and delete half-written ones."""
     clear_half_written(storage)
     header = read_run_json(storage)
     files = recorded_files(header)
-    n_positions = batches(config.n_exposures, config.batch_size, config.additions)[-1].stop
+    n_positions = _n_positions(config)
     described = metadata(n_positions, config.batch_size, config.classes)
     if is_created(storage, n_positions) and all(is_whole(storage, key, files.get(key)) for key in described):
         return

@@ -303,3 +303,13 @@ class RunDirectory(RuleBasedStateMachine):
 
 TestRunDirectory = RunDirectory.TestCase
 TestRunDirectory.settings = settings(max_examples=20, stateful_step_count=12, deadline=None)
+
+
+def test_run_killed_twice_while_growing_is_whole():
+    machine = RunDirectory()
+    machine.create(kinds=[-1])
+    machine.complete()
+    machine.kill_while_growing(death=(5, "before"), kinds=[-1])  # the new metadata of the masks, but not its hash
+    machine.kill_while_growing(death=(3, "before"), kinds=[-1])
+    machine.verification_finds_nothing()
+    machine.teardown()
