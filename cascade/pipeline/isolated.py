@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -18,6 +17,7 @@ import cloudpickle
 
 from cascade.camera import Camera
 from cascade.core.errors import CascadeError, InputError, ModelError, OutageError
+from cascade.core.processes import exit_reason
 from cascade.inputs import Reader
 from cascade.pipeline.batch import process_batch
 from cascade.pipeline.loader import Loader
@@ -119,11 +119,7 @@ class _Process:
 
     def death(self) -> str:
         """How the last one died."""
-        code = self._last.returncode if self._last is not None else None
-        if code is not None and code < 0:
-            with suppress(ValueError):
-                return f"was killed by {signal.Signals(-code).name}"
-        return f"ended with status {code}"
+        return exit_reason(self._last.returncode if self._last is not None else None)
 
     def _start(self) -> None:
         """Start a process and let it load the networks."""

@@ -93,11 +93,15 @@ def _n_positions(config: RunConfig) -> int:
     return batches(config.n_exposures, config.batch_size, config.additions)[-1].stop
 
 
-def _whole_metadata(storage: Storage, config: RunConfig) -> dict[str, str]:
-    """Hashes of the metadata of the masks of a configuration, of the files that are there."""
+def metadata_hashes(config: RunConfig) -> dict[str, str]:
+    """The sha256 of the metadata files of the masks of a configuration, by key."""
     described = metadata(_n_positions(config), config.batch_size, config.classes)
-    hashes = {key: hashlib.sha256(data).hexdigest() for key, data in described.items()}
-    return {key: sha256 for key, sha256 in hashes.items() if is_whole(storage, key, sha256)}
+    return {key: hashlib.sha256(data).hexdigest() for key, data in described.items()}
+
+
+def _whole_metadata(storage: Storage, config: RunConfig) -> dict[str, str]:
+    """Those of them that are the hashes of the files that are there."""
+    return {key: sha256 for key, sha256 in metadata_hashes(config).items() if is_whole(storage, key, sha256)}
 
 
 def prepare(storage: Storage, config: RunConfig) -> None:
@@ -106,12 +110,11 @@ def prepare(storage: Storage, config: RunConfig) -> None:
     header = read_run_json(storage)
     files = recorded_files(header)
     n_positions = _n_positions(config)
-    described = metadata(n_positions, config.batch_size, config.classes)
-    if is_created(storage, n_positions) and all(is_whole(storage, key, files.get(key)) for key in described):
+    hashes = metadata_hashes(config)
+    if is_created(storage, n_positions) and all(is_whole(storage, key, files.get(key)) for key in hashes):
         return
     # The hashes come last: after a kill in between, the files are those that verify expects of this configuration.
     create_masks(storage, n_positions, config.batch_size, config.classes)
-    hashes = {key: hashlib.sha256(data).hexdigest() for key, data in described.items()}
     write_run_json(storage, {**header, "files": {**files, **hashes}})
 
 

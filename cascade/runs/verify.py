@@ -13,7 +13,7 @@ import pyarrow as pa
 from cascade.core.errors import InputError, StoreError
 from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
 from cascade.runs.config import Batch
-from cascade.runs.create import prepare
+from cascade.runs.create import metadata_hashes, prepare
 from cascade.runs.files import (
     LedgerEntry,
     content_sha256,
@@ -26,7 +26,7 @@ from cascade.runs.files import (
     recorded_files,
 )
 from cascade.runs.masks import FOLDER as MASKS
-from cascade.runs.masks import metadata, read_planes, shard_key
+from cascade.runs.masks import read_planes, shard_key
 from cascade.runs.rows import row_mask
 from cascade.runs.run import Run
 from cascade.runs.tables import SCHEMAS, schemas
@@ -110,9 +110,9 @@ def _verify_run_files(run: Run) -> list[Damage]:
     if expected is not None and expected != content_sha256(header):
         problems.append(f"run.json: expected content of sha256 {str(expected)[:12]}…, got another: it was changed")
     files = recorded_files(header)
-    described = metadata(run.batches()[-1].stop, run.config.batch_size, run.config.classes)
+    described = metadata_hashes(run.config)
     for key in sorted({*files, *described}):
-        written = key in described and is_whole(run.storage, key, hashlib.sha256(described[key]).hexdigest())
+        written = key in described and is_whole(run.storage, key, described[key])
         if not written and not is_whole(run.storage, key, files.get(key)):
             mended = "the same `cascade run`" if key.startswith("inputs/") else "`cascade verify --forget`"
             problems.append(f"{key}: expected the file that the run wrote, got none or another; {mended} restores it")

@@ -78,7 +78,7 @@ def read_labels(path: Path) -> dict[int, bool]:
     if path.suffix == ".json":
         annotations = read_checked(path)
         # An image on which nothing but unusable regions was drawn is neither clean nor known to be ghosted.
-        unknown = [name for name in annotations.incomplete if not annotations.images[name]]
+        unknown = sorted(name for name in annotations.incomplete if not annotations.images[name])
         if unknown:
             logger.warning("%s: %d images with unusable regions only, not used: %s", path, len(unknown), unknown[0])
         drawn = {name: regions for name, regions in annotations.images.items() if name not in unknown}

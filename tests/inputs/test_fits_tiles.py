@@ -11,7 +11,7 @@ import pytest
 from astropy.io import fits
 
 from cascade.core.errors import InputError
-from cascade.inputs.fits import apart
+from cascade.inputs.fits import isolated_image
 from cascade.inputs.fits.structure import hdu_alone, read_structure
 
 IMAGE = np.random.default_rng(0).integers(0, 3000, (50, 70)).astype(np.int32)
@@ -123,9 +123,9 @@ def test_table_that_makes_no_sense_is_refused(tmp_path, card, other, problem):
 def test_hcompress_is_unpacked_by_another_process(tmp_path):
     path = compressed(tmp_path / "x.fits", "HCOMPRESS_1")
     hdu = read_structure(path, "x")[1]
-    assert apart.is_risky(hdu)
-    np.testing.assert_array_equal(apart.read_apart(path, hdu, "x"), IMAGE)
-    assert not apart.is_risky(read_structure(compressed(tmp_path / "y.fits", "RICE_1"), "y")[1])
+    assert isolated_image.is_risky(hdu)
+    np.testing.assert_array_equal(isolated_image.read_isolated(path, hdu, "x"), IMAGE)
+    assert not isolated_image.is_risky(read_structure(compressed(tmp_path / "y.fits", "RICE_1"), "y")[1])
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_hcompress_is_unpacked_by_another_process(tmp_path):
     ],
 )
 def test_image_that_ends_the_process_that_unpacks_it_costs_its_exposure(tmp_path, monkeypatch, code, problem):
-    monkeypatch.setattr(apart, "_UNPACK", code)
-    monkeypatch.setattr(apart, "_LIMIT_S", 0.5 if "sleep" in code else 60.0)
+    monkeypatch.setattr(isolated_image, "_UNPACK", code)
+    monkeypatch.setattr(isolated_image, "_LIMIT_S", 0.5 if "sleep" in code else 60.0)
     path = compressed(tmp_path / "x.fits", "HCOMPRESS_1")
     with pytest.raises(InputError, match=rf"^x: HDU 1 \(COMPRESSED_IMAGE\): {problem}"):
-        apart.read_apart(path, read_structure(path, "x")[1], "x")
+        isolated_image.read_isolated(path, read_structure(path, "x")[1], "x")

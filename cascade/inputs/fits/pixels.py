@@ -12,8 +12,8 @@ import numpy.typing as npt
 from cascade.core.errors import InputError, input_error, reason
 from cascade.core.exposure import BoolArray, Float32Array
 from cascade.inputs.fields import parse_gain
-from cascade.inputs.fits.apart import is_risky, read_apart
 from cascade.inputs.fits.ccds import CcdImage, MaskPlane, section
+from cascade.inputs.fits.isolated_image import is_risky, read_isolated
 from cascade.inputs.fits.structure import hdu_alone
 
 _SEAM_ROWS = 4  # every so many rows are compared
@@ -82,7 +82,7 @@ def _read(file: Any, hdu: Any, name: str) -> npt.NDArray[Any]:  # noqa: ANN401
     """The image of an HDU in native byte order."""
     try:
         if is_risky(hdu):
-            data = read_apart(file, hdu, name)
+            data = read_isolated(file, hdu, name)
         else:
             with hdu_alone(file, hdu, name) as alone:
                 data = np.asarray(alone.data)

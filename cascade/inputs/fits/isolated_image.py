@@ -8,10 +8,8 @@ must not end a season, nor each attempt to resume it; it costs a process a CCD, 
 from __future__ import annotations
 
 import io
-import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.core.errors import input_error
+from cascade.core.processes import exit_reason
 from cascade.inputs.fits.structure import Hdu, checked_hdu
 
 _LIMIT_S = 120.0  # a DECam CCD takes half a second
@@ -37,7 +36,7 @@ def is_risky(hdu: Hdu) -> bool:
     return hdu.is_compressed and str(hdu.header.get("ZCMPTYPE", "")).strip().startswith("HCOMPRESS")
 
 
-def read_apart(file: Path, hdu: Hdu, name: str) -> npt.NDArray[Any]:
+def read_isolated(file: Path, hdu: Hdu, name: str) -> npt.NDArray[Any]:
     """
     Read the image of a compressed HDU in another process.
 
@@ -57,8 +56,7 @@ def read_apart(file: Path, hdu: Hdu, name: str) -> npt.NDArray[Any]:
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"status {done.returncode}"]
         if done.returncode < 0:
-            with suppress(ValueError):
-                said = [f"the process that unpacked it was killed by {signal.Signals(-done.returncode).name}"]
+            said = [f"the process that unpacked it {exit_reason(done.returncode)}"]
         raise input_error(name, f"{hdu.name}: cannot read its pixels: {said[-1]}")
     values: npt.NDArray[Any] = np.load(io.BytesIO(done.stdout), allow_pickle=False)
     return values
