@@ -91,7 +91,8 @@ def test_exports_name_the_class_and_its_colour(out):
     assert coco["categories"][3] == {"id": 4, "name": "trail"}
     assert [one["category_id"] for one in coco["annotations"]] == [4, 4, 2]
     via = json.loads((out / "exports/via.json").read_text())
-    types = [region["region_attributes"]["Type"] for region in via["D00700001.png"]["regions"]]
+    (drawn,) = (image for image in via.values() if image["filename"] == "D00700001.png")
+    types = [region["region_attributes"]["Type"] for region in drawn["regions"]]
     assert types == ["Trail"]
     planes = json.loads((out / "exports/planes.json").read_text())
     assert (planes["GHOST"], planes["GHOST_TRAIL"]) == (15, 8)
