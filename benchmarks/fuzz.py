@@ -3,9 +3,9 @@ Damaged and forged files of every kind: only an error of ours, or a right answer
 
     python benchmarks/fuzz.py [--out benchmarks/results] [--n 1000] [--seed 1] [--only NAME ...] [--case NAME:NUMBER]
 
-Each case damages one file (bits, length fields, zeros, splices, cuts, words) in a copy of a good folder, and reads it in
-a child process with limits of memory and time. Findings: another exception than a `CascadeError` or a message of many
-lines; a crash; a hang; memory beyond the limit; where hashes or checksums tell, other rows or pixels than the good
+Each case damages one file (bits, length fields, zeros, splices, cuts, words) in a copy of a good folder, and reads it
+in a child process with limits of memory and time. Findings: another exception than a `CascadeError` or a message of
+many lines; a crash; a hang; memory beyond the limit; where hashes or checksums tell, other rows or pixels than the good
 files'. Cases are fixed by their seed, target and number; ``--case`` shows one again.
 """
 

@@ -45,7 +45,7 @@ def _one_child(cases: Sequence[Case], start: int) -> Iterator[tuple[int, str, st
     reading, writing = os.pipe()
     sys.stdout.flush()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, of which there are none that lock
+        warnings.simplefilter("ignore", DeprecationWarning)  # forks beside threads: none of them locks
         pid = os.fork()
     if pid == 0:
         os.close(reading)
@@ -89,8 +89,9 @@ def _child(cases: Sequence[Case], start: int, writing: int) -> None:
         began = time.monotonic()
         try:
             outcome, remark = cases[number]()
-        except BaseException as error:  # noqa: BLE001 - any is a finding
-            last = traceback.extract_tb(error.__traceback__)[-1]
+        except BaseException as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            last = next((frame for frame in reversed(frames) if "/cascade/" in frame.filename), frames[-1])
             outcome = f"exception {type(error).__name__} at {Path(last.filename).name}:{last.name}"
             remark = str(error)[:300]
         peak_mb = (_kilobytes("VmHWM") - before) >> 10

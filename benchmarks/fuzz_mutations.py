@@ -45,7 +45,8 @@ def edit_length(data: bytes, rng: random.Random) -> bytes:
     size = rng.choice((1, 2, 4, 8))
     value = rng.choice(_EDGES) & ((1 << 8 * size) - 1)
     last = max(len(data) - size, 0)
-    at = rng.choice((rng.randrange(min(last, 64) + 1), rng.randrange(last + 1), last - rng.randrange(min(last, 64) + 1)))
+    near = rng.randrange(min(last, 64) + 1)
+    at = rng.choice((near, rng.randrange(last + 1), last - near))
     return data[:at] + value.to_bytes(size, rng.choice(("little", "big"))) + data[at + size :]
 
 

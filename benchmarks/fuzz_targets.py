@@ -8,7 +8,7 @@ import math
 import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,6 @@ class Target:
     exact: Sequence[str] = ()
     victims: Sequence[str] = ("**/*",)
     share: float = 1.0
-    kept: Sequence[str] = field(default=())
 
     def files(self, folder: Path) -> list[Path]:
         """The files to damage, in a fixed order."""
@@ -182,8 +181,9 @@ def _manifest(ending: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         _images(folder, "PNG", "png")
         names = sorted(path.name for path in folder.glob("*.png"))
-        columns = {"expnum": range(700001, 700001 + N), "path": names, "band": ["g", "r", "Y"], "mjd_obs": [56600.2] * N}
-        table = pa.table(columns | {"ra": [10.0] * N, "dec": [-45.0] * N, "exptime": [90.0] * N})
+        columns = {"expnum": range(700001, 700001 + N), "path": names, "band": ["g", "r", "Y"]}
+        numbers = {"mjd_obs": 56600.2, "ra": 10.0, "dec": -45.0, "exptime": 90.0}
+        table = pa.table(columns | {name: [value] * N for name, value in numbers.items()})
         if ending == "csv":
             csv.write_csv(table, folder / "m.csv")
         else:
@@ -197,7 +197,8 @@ def _via(folder: Path) -> None:
     region = {"shape_attributes": shape, "region_attributes": {"Type": "Bright"}}
     ring = {"shape_attributes": {"name": "ellipse", "cx": 200, "cy": 150, "rx": 30, "ry": 20, "theta": 0.5}}
     ring["region_attributes"] = {"Type": "Faint"}
-    images = {f"D0070000{k}.png1": {"filename": f"D0070000{k}.png", "size": 1, "regions": [region, ring]} for k in (1, 2)}
+    records = [{"filename": f"D0070000{k}.png", "size": 1, "regions": [region, ring]} for k in (1, 2)]
+    images = {f"{record['filename']}1": record for record in records}
     (folder / "via.json").write_text(json.dumps({"_via_settings": {}, "_via_img_metadata": images}, indent=1))
 
 
@@ -230,9 +231,9 @@ def _coco_answer(folder: Path) -> Answer:
 
 def _veto(format_: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
-        rows = [(700001, 28, "S4", 0.25, 0.9, 56600.2), (700001, 35, "N4", 0.5, 0.8, 56600.2), (700002, 1, "S29", 1.0, 0.7, None)]
-        columns = dict(zip(VETO.names, zip(*(row + ("ghost/scatter", "cascade") for row in rows), strict=True), strict=False))
-        table = pa.table({name: list(columns[name]) for name in VETO.names}, schema=VETO)
+        rows = [(700001, 28, "S4", 0.25, 0.9), (700001, 35, "N4", 0.5, 0.8), (700002, 1, "S29", 1.0, 0.7)]
+        said = (56600.2, "Ghost/Scatter", "cascade")
+        table = pa.Table.from_pylist([dict(zip(VETO.names, (*row, *said), strict=True)) for row in rows], VETO)
         write_veto(VetoList(table, 0, VetoRule(), DECAM), folder / _LISTS[format_], format_)
 
     return make
@@ -269,7 +270,7 @@ TARGETS: Mapping[str, Target] = {
     "manifest csv": Target(_manifest("csv"), _inputs("m.csv"), victims=("m.csv",)),
     "manifest parquet": Target(_manifest("parquet"), _inputs("m.parquet"), victims=("m.parquet",)),
     "via": Target(_via, _via_answer),
-    "coco season": Target(_coco, _coco_answer, victims=("season/*.json", "season/previews.zarr/**/zarr.json"), share=0.5),
+    "coco season": Target(_coco, _coco_answer, victims=("season/*.json", "season/**/zarr.json"), share=0.5),
     **{f"veto {name}": Target(_veto(name), _veto_answer(name)) for name in FORMATS},
     **{name: Target(**options) for name, options in RUN_TARGETS.items()},
 }
