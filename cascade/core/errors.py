@@ -20,10 +20,14 @@ from pathlib import Path
 
 # What breaks a line, a terminal or a UTF-8 table: control characters, line separators, undecodable bytes.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LINE_ENDS = re.compile(r"\s*\n\s*")
 
 
 class CascadeError(Exception):
-    """Base of every error raised deliberately; its message is one line for the user."""
+    """Base of every error raised deliberately; its message is one line for the user, whatever it quotes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(_LINE_ENDS.sub(" ", message.strip())))
 
 
 class InputError(CascadeError):
