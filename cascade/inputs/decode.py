@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,7 @@ _TURNS = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
+_PNG_CHUNKS = 8  # position of the first one: length, type, data, CRC of type and data (PNG, section 5.3)
 _PNG_BIT_DEPTH = 24  # position of the byte that holds it in the IHDR chunk, which comes first (PNG, section 11.2.2)
 
 
@@ -88,6 +90,8 @@ def decode_image(data: bytes, path: str) -> UInt8Array:
         If it is neither format, has another size or depth, is damaged, in colour, transparent or black.
     """
     format_, opener = _format(data, path)
+    if format_ == "PNG":
+        _check_chunks(data, path)
     try:
         image = opener(BytesIO(data))
     except Exception as error:  # Pillow raises nearly anything on hostile bytes
@@ -147,6 +151,19 @@ def _format(data: bytes, path: str) -> tuple[str, type[ImageFile]]:
             return found
     got = f"a file that starts with {data[:8]!r}" if data else "an empty file"
     raise input_error(path, f"expected a JPEG or PNG image, got {got}")
+
+
+def _check_chunks(data: bytes, path: str) -> None:
+    """Refuse a PNG of which a checksum is wrong: Pillow does not look at those of the pixels."""
+    start = _PNG_CHUNKS
+    while (end := start + 12 + int.from_bytes(data[start : start + 4], "big")) <= len(data):
+        kind = data[start + 4 : start + 8]
+        if crc32(data[start + 4 : end - 4]).to_bytes(4, "big") != data[end - 4 : end]:
+            raise input_error(path, f"truncated or damaged PNG: the checksum of its chunk {kind!r} is wrong")
+        if kind == b"IEND":
+            return
+        start = end
+    raise input_error(path, "truncated or damaged PNG: its last chunk is missing")
 
 
 def _turned(image: Image) -> Image:
