@@ -16,6 +16,7 @@ from cascade.runs.config import RunConfig, batches
 from cascade.runs.files import (
     FORMAT,
     FORMAT_VERSION,
+    check_run_json,
     check_usable,
     clear_half_written,
     delete_contents,
@@ -52,6 +53,7 @@ def create_or_resume(
         _create(storage, config, listing, details)
     else:
         known = parse_config(header, storage)
+        check_run_json(header, storage)
         migrated = {**header, "format_version": FORMAT_VERSION, "config": asdict(known)}
         if config != known:
             _check_grown(storage, known, config)

@@ -179,6 +179,24 @@ def read_run_json(storage: Storage) -> dict[str, Any]:
     return content
 
 
+def check_run_json(run_json: Mapping[str, Any], storage: Storage) -> None:
+    """
+    Refuse a ``run.json`` without the hash that it says to have; one of an older version says none.
+
+    Raises
+    ------
+    StoreError
+        If it was changed: with another batch size, say, all that the run holds would mean something else.
+    """
+    expected = run_json.get("sha256")
+    if expected is not None and expected != (got := content_sha256(run_json)):
+        msg = (
+            f"{storage.url}/run.json: expected content of sha256 {str(expected)[:12]}…, got {got[:12]}…: the file was "
+            "changed; put the one that the run wrote back, or take this one with `cascade verify --forget`"
+        )
+        raise StoreError(msg)
+
+
 def write_run_json(storage: Storage, content: Mapping[str, Any]) -> None:
     """Write ``run.json``, with a hash of its content."""
     storage.write("run.json", json_bytes({**content, "sha256": content_sha256(content)}))

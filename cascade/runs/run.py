@@ -36,6 +36,7 @@ from cascade.runs.config import Batch, RunConfig, batches
 from cascade.runs.create import create_or_resume
 from cascade.runs.files import (
     LedgerEntry,
+    check_run_json,
     check_sha256,
     clear_half_written,
     entry_indices,
@@ -48,6 +49,7 @@ from cascade.runs.files import (
     part_key,
     read_part,
     read_run_json,
+    recorded_files,
     write_run_json,
 )
 from cascade.runs.masks import open_masks
@@ -295,9 +297,12 @@ class Run:
             If it is missing or damaged.
         """
         keys = [listing_key(k) for k in range(1 + len(self.config.additions))]
+        files, parts = recorded_files(read_run_json(self.storage)), []
         try:
-            found = zip(keys, self.storage.read_many(keys), strict=True)
-            parts = [read_part(data, None, f"{self.storage.url}/{key}") for key, data in found]
+            for key, data in zip(keys, self.storage.read_many(keys), strict=True):
+                if key in files:  # runs of older versions have no hashes
+                    check_sha256(data, files[key], f"{self.storage.url}/{key}")
+                parts.append(read_part(data, None, f"{self.storage.url}/{key}"))
         except OSError as error:
             msg = f"{self.path}: expected the list of its inputs, got {error}; inputs cannot be added to this run"
             raise StoreError(msg) from error
@@ -384,7 +389,7 @@ class Run:
         return views.html(self)
 
 
-def open_run(place: Storage | Path | str) -> Run:
+def open_run(place: Storage | Path | str, *, check: bool = True) -> Run:
     """
     Open a run to read it; it may still be running.
 
@@ -392,6 +397,8 @@ def open_run(place: Storage | Path | str) -> Run:
     ----------
     place : Storage, Path or str
         The run directory, or its URL.
+    check : bool
+        Refuse a ``run.json`` that was changed.
 
     Raises
     ------
@@ -399,11 +406,19 @@ def open_run(place: Storage | Path | str) -> Run:
         If it is not a run, or its ``run.json`` is damaged.
     """
     storage = open_storage(place)
-    return Run(storage, parse_config(read_run_json(storage), storage))
+    run_json = read_run_json(storage)
+    config = parse_config(run_json, storage)
+    if check:
+        check_run_json(run_json, storage)
+    return Run(storage, config)
 
 
 def find_run(place: Storage | Path | str) -> Run | None:
     """Open a run if there is one, else None; errors as `open_run`'s."""
     storage = open_storage(place)
     run_json = find_run_json(storage)
-    return None if run_json is None else Run(storage, parse_config(run_json, storage))
+    if run_json is None:
+        return None
+    config = parse_config(run_json, storage)
+    check_run_json(run_json, storage)
+    return Run(storage, config)

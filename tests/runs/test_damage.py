@@ -7,6 +7,7 @@ import time
 import pyarrow as pa
 import pytest
 from fakes import FakeReader, FakeScreener, FakeSegmenter, config
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from cascade.camera import Camera
@@ -16,7 +17,7 @@ from cascade.core.exposure import Source
 from cascade.inputs.listing import LISTING, fingerprint
 from cascade.pipeline.batch import process_batch
 from cascade.runs.lease import Holder, find_holder, hold_lease, take_away
-from cascade.runs.run import Run, open_run
+from cascade.runs.run import Run, find_run, open_run
 from cascade.runs.tables import SCHEMAS
 from cascade.runs.verify import forget_damages, verify_run
 from cascade.storage import open_storage
@@ -152,6 +153,19 @@ def test_changed_run_json_is_noticed(run):
     path.write_text(path.read_text().replace('"status": "complete"', '"status": "Complete"'))
     (damage,) = verify_run(run)
     assert damage.problem.startswith("run.json: expected content of sha256")
+    for read in (open_run, find_run, lambda path: Run.create_or_resume(path, run.config, listing=listing())):
+        with pytest.raises(StoreError, match=r"run.json: expected content of sha256 .*`cascade verify --forget`"):
+            read(run.path)
+    assert invoke("verify", run.path, "--forget", "-q").exit_code == 0
+    assert verify_run(open_run(run.path)) == []
+
+
+def test_list_of_inputs_that_was_changed_is_refused(run):
+    path = run.path / "inputs" / "part-00000.parquet"
+    table = run.listing()
+    parquet.write_table(table.set_column(1, "expnum", pa.array(range(N), pa.int64())), path, compression="zstd")
+    with pytest.raises(StoreError, match=r"inputs/part-00000.parquet: expected sha256"):
+        run.listing()
 
 
 @pytest.mark.parametrize("lost", [True, False])
