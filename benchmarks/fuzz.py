@@ -57,14 +57,15 @@ def fuzz(name: str, n: int, seed: int, numbers: list[int] | None = None) -> Tall
     target, tally = TARGETS[name], Tally()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as temporary:
-        good = Path(temporary, "good")
-        good.mkdir()
-        in_child(lambda: target.make(good))
-        expected_file = Path(temporary, "expected.json")
-        in_child(lambda: expected_file.write_text(json.dumps(_on_a_copy(target, good, "as it was"))) and None)
-        expected = json.loads(expected_file.read_text())
+        good, case = Path(temporary, "good"), Path(temporary, "case")
+        case.mkdir()
+        in_child(lambda: target.make(case))
+        shutil.copytree(case, good)
+        answer = Path(temporary, "answer.json")
+        in_child(lambda: answer.write_text(json.dumps(target.answer(case))) and None)
+        expected = json.loads(answer.read_text())
         numbers = list(range(n)) if numbers is None else numbers
-        cases = [_case(target, f"{seed}-{name}-{k}", good, k, expected) for k in numbers]
+        cases = [_case(target, f"{seed}-{name}-{k}", good, case, expected) for k in numbers]
         for k, outcome, remark in tried(cases):
             tally.outcomes[outcome] += 1
             if outcome not in ("right", "refused") or len(numbers) < 10:
@@ -75,37 +76,24 @@ def fuzz(name: str, n: int, seed: int, numbers: list[int] | None = None) -> Tall
     return tally
 
 
-def _on_a_copy(target: Target, good: Path, case: str) -> Mapping[str, str]:
-    """What a reader makes of a copy; its folder has a new name, lest anything be remembered."""
-    folder = good.with_name(case)
-    shutil.copytree(good, folder)
-    try:
-        return target.answer(folder)
-    finally:
-        shutil.rmtree(folder)
-
-
-def _case(target: Target, seed: str, good: Path, number: int, expected: Mapping[str, str]) -> Case:
-    """One case: damage a file and compare what is read."""
+def _case(target: Target, seed: str, good: Path, folder: Path, expected: Mapping[str, str]) -> Case:
+    """One case: damage a file in a copy of the good ones, where these were made, and compare what is read."""
 
     def run() -> tuple[str, str]:
         rng = random.Random(seed)
-        folder = good.with_name(f"case-{number}")
+        shutil.rmtree(folder)
         shutil.copytree(good, folder)
+        victim = rng.choice(target.files(folder))
+        data = victim.read_bytes()
+        how, damaged = mutated(data, rng)
+        victim.write_bytes(damaged)
+        where = f"{victim.relative_to(folder)} {how}"
+        if damaged == data:
+            return "right", where
         try:
-            victim = rng.choice(target.files(folder))
-            data = victim.read_bytes()
-            how, damaged = mutated(data, rng)
-            victim.write_bytes(damaged)
-            where = f"{victim.relative_to(folder)} {how}"
-            if damaged == data:
-                return "right", where
-            try:
-                answer = target.answer(folder)
-            except CascadeError as error:
-                return "refused", f"{where}: {refusal(error)}"
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            answer = target.answer(folder)
+        except CascadeError as error:
+            return "refused", f"{where}: {refusal(error)}"
         for part, value in answer.items():
             checked = any(part.startswith(beginning) for beginning in target.exact)
             if checked and not value.startswith("refused") and value != expected.get(part):

@@ -30,7 +30,7 @@ from cascade.simulate import Season
 from cascade.simulate.dataset import write_season
 from cascade.training.config import SeasonConfig
 from cascade.training.sources import SyntheticSeason
-from cascade.veto import FORMATS, VETO, VetoList, VetoRule, open_list, write_veto
+from cascade.veto import FORMATS, VETO, VetoList, VetoRule, merge_lists, open_list, write_veto
 
 Answer = Mapping[str, str]
 
@@ -239,17 +239,41 @@ def _veto(format_: str) -> Callable[[Path], None]:
     return make
 
 
+def _check_refused(merged: str, format_: str) -> None:
+    """Only FITS, whose columns are narrow, may refuse what another list held."""
+    if format_ != "fits" or not merged.startswith("refused"):
+        message = f"merged into {format_}: {merged[:300]}"
+        raise WrongAnswerError(message)
+
+
+_CCDNUMS = {ccd.ccdnum for ccd in DECAM.ccds}
 _LISTS = {"csv": "veto.csv", "parquet": "veto.parquet", "des": "veto.txt", "fits": "veto.fits", "legacy": "veto.lis"}
 
 
 def _veto_answer(format_: str) -> Callable[[Path], Answer]:
     def answer(folder: Path) -> Answer:
-        rows = open_list(folder / _LISTS[format_], DECAM).table.to_pylist()
+        read = open_list(folder / _LISTS[format_], DECAM)
+        rows = read.table.to_pylist()
         for row in rows:
-            if not 0 < row["expnum"] < 2**63 or DECAM.ccds[0].ccdnum > row["ccdnum"]:
+            numbers = [value for value in row.values() if isinstance(value, float)]
+            if not 0 < row["expnum"] < 2**63 or row["ccdnum"] not in _CCDNUMS or not all(map(math.isfinite, numbers)):
                 message = f"row {row!r}"
                 raise WrongAnswerError(message)
-        return {"rows": repr(rows)}
+        answer = {"rows": repr(rows)}
+        nothing = VetoList(VETO.empty_table(), 0, VetoRule(), DECAM)
+        for other, name in _LISTS.items():  # merged into a list of each form, and read back
+            path = folder / f"merged-{name}"
+
+            def merged(other: str = other, path: Path = path) -> str:
+                vetoes, kept = merge_lists(nothing, None, [read], DECAM, other)
+                write_veto(vetoes, path, other, kept=kept)
+                return repr(sorted((e.expnum, e.ccdnum) for e in open_list(path, DECAM, other).entries))
+
+            answer[f"merged {other}"] = refusable(merged)
+            known = repr(sorted((e.expnum, e.ccdnum) for e in read.entries))
+            if answer[f"merged {other}"] not in (known, repr(sorted({(r["expnum"], r["ccdnum"]) for r in rows}))):
+                _check_refused(answer[f"merged {other}"], other)
+        return answer
 
     return answer
 

@@ -61,7 +61,7 @@ def read_file(file: Path, path: str) -> bytes:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise input_error(path, "no such file") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter: a name with a zero byte
         raise input_error(path, reason(error)) from error
     if len(data) > MAX_BYTES:
         raise input_error(path, f"expected an image of at most {MAX_BYTES >> 20} MiB, got a larger file")

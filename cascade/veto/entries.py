@@ -56,7 +56,8 @@ class Entry:
         """Its value in a column that is one of `VETO`, or in another one of that name; None if there is none."""
         if column in _COLUMNS:
             return getattr(self, str(column))
-        return next((value for extra, value in self.extras if extra.lower() == name.lower()), None)
+        wanted = ascii_text(name).lower()  # as FITS calls it
+        return next((value for extra, value in self.extras if ascii_text(extra).lower() == wanted), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,3 +130,11 @@ def test_manifest_of_a_missing_image_spoils_that_exposure_only(tmp_path):
     with pytest.raises(InputError, match=r"a\.png: no such file"):
         reader.read(0)
     reader.read(1)
+
+
+def test_name_with_a_zero_byte_costs_its_row(tmp_path):
+    write(tmp_path / "a.png", preview())
+    reader = open_inputs(write_manifest(tmp_path / "m.csv", "path\na\0.png\na.png\n"))
+    with pytest.raises(InputError, match=r"a\\x00\.png: embedded null byte"):
+        reader.read(0)
+    assert reader.read(1).image.any()

@@ -179,6 +179,16 @@ def test_exposure_processed_twice_gives_one_row_with_the_larger_values():
     assert row["mjd_obs"] == 56232.03
 
 
+@pytest.mark.parametrize("senseless", [0.0, -1.0, 20121031.0, 2456232.5, float("nan")])
+def test_time_that_no_exposure_has_hides_no_good_one(senseless):
+    ccds = ccds_table(*((k, 158776, 13, 0.2, 0.2, 0, 0, 0.9) for k in range(3)))
+    times = (56232.04, senseless, 56232.03)
+    vetoes = vetoed(ccds, exposures=exposures_table(*((k, 158776, time) for k, time in enumerate(times))))
+    assert vetoes.table["mjd_obs"].to_pylist() == [56232.03]
+    vetoes = vetoed(ccds, exposures=exposures_table(*((k, 158776, senseless) for k in range(3))))
+    assert vetoes.table["mjd_obs"].to_pylist() == [None]
+
+
 def test_permuting_the_tables_changes_nothing():
     ccds = ccds_table(
         (1, 158777, 35, 0.5, 0, 0.5, 0, 0.9), (0, 158776, 14, 0.2, 0.2, 0, 0, 0.6), (0, 158776, 13, 0.1, 0, 0, 0.1, 0.8)
