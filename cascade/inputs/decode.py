@@ -55,10 +55,11 @@ def read_file(file: Path, path: str) -> bytes:
         If it is missing, not a file, too large or cannot be read.
     """
     try:
-        if not S_ISREG(file.stat().st_mode):  # opening a pipe would wait for ever
+        status = file.stat()
+        if not S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise input_error(path, "not a file")
         with file.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+            data = stream.read(min(status.st_size, MAX_BYTES) + 1)  # Python allocates as much
     except FileNotFoundError as error:
         raise input_error(path, "no such file") from error
     except (OSError, ValueError) as error:  # the latter: a name with a zero byte
