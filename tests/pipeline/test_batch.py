@@ -412,7 +412,5 @@ def test_exposure_that_takes_all_memory_fails_and_one_for_which_none_was_left_do
     items = ((1, CLEAN), (2, CLEAN), (3, CLEAN))
     outcomes = read_batch(LittleMemory(items), Batch(0, 0, 3), CAMERA).outcomes
     assert [outcome.failure for outcome in outcomes] == [None, ("read", "night/2-0.jpg: no memory was left"), None]
-    with pytest.raises(
-        OutageError, match=r"exposures that were read are no longer available, got .*no memory was left"
-    ):
+    with pytest.raises(OutageError, match=r"that were read are no longer available, got .*no memory was left"):
         read_batch(LittleMemory(items, lasting=True), Batch(0, 0, 3), CAMERA)
