@@ -77,9 +77,24 @@ def read_part(data: bytes, schema: pa.Schema | None, name: str) -> pa.Table:
     try:
         table = parquet.ParquetFile(pa.BufferReader(data)).read()
         return table if schema is None else table.cast(schema)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         msg = f"{name}: expected a part of the run, got {error}; run `cascade verify`"
         raise StoreError(msg) from error
+
+
+def read_listing(storage: Storage, n_parts: int) -> pa.Table:
+    """The list of inputs of a run, which `n_parts` calls made, or StoreError if it is missing or damaged."""
+    keys, parts = [listing_key(k) for k in range(n_parts)], []
+    files = recorded_files(read_run_json(storage))
+    try:
+        for key, data in zip(keys, storage.read_many(keys), strict=True):
+            if key in files:  # runs of older versions have no hashes
+                check_sha256(data, files[key], f"{storage.url}/{key}")
+            parts.append(read_part(data, None, f"{storage.url}/{key}"))
+    except OSError as error:
+        msg = f"{storage.url}: expected the list of its inputs, got {error}; inputs cannot be added to this run"
+        raise StoreError(msg) from error
+    return pa.concat_tables(parts)
 
 
 def entry_key(index: int) -> str:

@@ -42,14 +42,13 @@ from cascade.runs.files import (
     entry_indices,
     entry_key,
     find_run_json,
-    listing_key,
     now,
     parse_config,
     parse_entry,
     part_key,
+    read_listing,
     read_part,
     read_run_json,
-    recorded_files,
     write_run_json,
 )
 from cascade.runs.masks import open_masks
@@ -296,17 +295,7 @@ class Run:
         StoreError
             If it is missing or damaged.
         """
-        keys = [listing_key(k) for k in range(1 + len(self.config.additions))]
-        files, parts = recorded_files(read_run_json(self.storage)), []
-        try:
-            for key, data in zip(keys, self.storage.read_many(keys), strict=True):
-                if key in files:  # runs of older versions have no hashes
-                    check_sha256(data, files[key], f"{self.storage.url}/{key}")
-                parts.append(read_part(data, None, f"{self.storage.url}/{key}"))
-        except OSError as error:
-            msg = f"{self.path}: expected the list of its inputs, got {error}; inputs cannot be added to this run"
-            raise StoreError(msg) from error
-        return pa.concat_tables(parts)
+        return read_listing(self.storage, 1 + len(self.config.additions))
 
     @property
     def masks(self) -> zarr.Array[Any]:

@@ -84,7 +84,7 @@ class SyntheticSeason:
                 self._labels[index_of[label["image_id"]]].append(
                     (classes[label["category_id"]], float(label["drawn_share"]), str(label["segmentation"]["counts"]))
                 )
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:  # the last: too deeply nested
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
             msg = f"{folder}: expected previews.zarr and coco.json of a synthetic season: {error!r}"
             raise InputError(msg) from error
 

@@ -16,6 +16,7 @@ from cascade.veto.layouts import EXPOSURE, JOINED
 
 _MAX_EXPNUM = 2**63
 _MAX_DIGITS = 30  # with leading zeros; Python refuses thousands
+_MAX_FLOAT = 3.4e38  # of the 32 bits in which lists hold fractions and scores
 _PADDING = re.compile(r"^([ns]?)0+(?=\d)|\.0*$")  # of 05, n05 and 5.0
 _UNKNOWN = {"", "nan", "null", "none"}
 _FLOATS = ("mjd_obs", "area_fraction", "max_score")
@@ -155,7 +156,7 @@ def _float(name: str, value: object) -> float | None:
         number = float(str(value))
     except ValueError:
         number = math.inf
-    if not math.isfinite(number):
+    if not abs(number) <= _MAX_FLOAT:
         msg = f"expected a number as {name}, got {str(value)!r}"
         raise ValueError(msg)
     return number if name != "mjd_obs" or is_mjd(number) else None

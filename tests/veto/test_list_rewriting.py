@@ -490,3 +490,9 @@ def test_columns_that_fits_cannot_name_are_written_as_escapes(tmp_path, name):
         table = Table.read(out)
         (column,) = [column for column in table.colnames if "\\" in column]
         assert str(table[column][0]) == "x y"
+
+
+def test_column_whose_name_is_too_long_for_fits_is_refused(tmp_path):
+    (tmp_path / "theirs.csv").write_text(f"expnum,ccdnum,{'n' * 70}\n158776,28,x\n")
+    with pytest.raises(ConfigError, match="fits: expected columns with names of at most 60 characters, got"):
+        update(tmp_path / "veto.fits", [(145507, 13)], [tmp_path / "theirs.csv"], "fits")
