@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from cascade.core.errors import ConfigError, InputError
 from cascade.core.exposure import BoolArray
+from cascade.core.plain_files import open_plain
 from cascade.core.via import Annotations, Problem, Region, read_annotations
 from cascade.inputs import expnum_from_name
 
@@ -179,7 +181,8 @@ def read_stack_labels(path: Path) -> BoolArray:
         If it is not such an array, or too large.
     """
     try:
-        size = path.stat().st_size
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
         if size > _MAX_LABEL_BYTES:
             msg = f"{path}: expected labels of at most {_MAX_LABEL_BYTES} bytes, got {size}"
             raise InputError(msg)

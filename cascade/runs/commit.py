@@ -59,11 +59,9 @@ def _find_entry(storage: Storage, batch: Batch) -> LedgerEntry | None:
     """The ledger entry of a batch, or None if there is none or it is damaged: then the batch is not done."""
     key = entry_key(batch.index)
     try:
-        data = storage.read(key)
+        return parse_entry(storage.read(key), f"{storage.url}/{key}", batch.index)
     except FileNotFoundError:
         return None
-    try:
-        return parse_entry(data, f"{storage.url}/{key}", batch.index)
     except StoreError as error:
         logger.warning("%s", error)
         return None

@@ -196,7 +196,7 @@ def is_whole(storage: Storage, key: str, sha256: str | None) -> bool:
     """Whether a file is there and, if its hash was recorded, has that."""
     try:
         data = storage.read(key)
-    except FileNotFoundError:
+    except (FileNotFoundError, StoreError):
         return False
     return sha256 is None or hashlib.sha256(data).hexdigest() == sha256
 

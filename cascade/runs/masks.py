@@ -84,7 +84,7 @@ def is_created(storage: Storage, n_positions: int) -> bool:
     try:
         storage.read(f"{FOLDER}/zarr.json")
         return bool(json.loads(storage.read(_METADATA))["shape"][0] == n_positions)
-    except (FileNotFoundError, ValueError, LookupError):
+    except (FileNotFoundError, ValueError, LookupError, StoreError):
         return False
 
 

@@ -242,9 +242,10 @@ class Run:
         """The ledger entries that are not damaged, by batch."""
         done = self.done()
         entries = {}
-        for index, data in zip(done, self.storage.read_many(map(entry_key, done)), strict=True):
-            try:
-                entries[index] = parse_entry(data, f"{self.storage.url}/{entry_key(index)}", index)
+        found = self.storage.read_many(map(entry_key, done))
+        for index in done:
+            try:  # of a disk, one that is no plain file is refused, and the next ones are read
+                entries[index] = parse_entry(next(found), f"{self.storage.url}/{entry_key(index)}", index)
             except StoreError as error:
                 logger.info("%s", error)
         return entries
