@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from errno import EINVAL
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -22,7 +22,7 @@ class NotPlainError(OSError):
     """A pipe, a device or a folder where a file was expected."""
 
 
-def open_plain(path: Path) -> BinaryIO:
+def open_plain(path: Path) -> BufferedReader:
     """
     Open a file, or what a link leads to, to read it.
 

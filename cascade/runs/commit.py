@@ -12,7 +12,7 @@ from cascade.core.errors import StoreError
 from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.runs.config import Batch
 from cascade.runs.files import LedgerEntry, entry_bytes, entry_key, parse_entry, part_bytes, part_key
-from cascade.runs.masks import encode_shard, shard_key
+from cascade.runs.masks import coordinate_files, encode_shard, shard_key
 from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, in_classes, schemas
 from cascade.storage import Storage
 
@@ -44,8 +44,9 @@ def commit(run: Run, batch: Batch, result: BatchResult) -> BatchCounts:
 
 
 def _write_files(run: Run, batch: Batch, result: BatchResult) -> dict[str, str]:
-    """Write the parts and the shard of a batch; their sha256 by key."""
+    """Write the parts, the coordinates and the shard of a batch; their sha256 by key."""
     written = {part_key(name, batch.index): part_bytes(result.tables[name]) for name in SCHEMAS}
+    written |= coordinate_files(result.tables["exposures"], batch.index, run.config.batch_size)
     if result.masks is None:
         run.storage.delete(shard_key(batch.index))  # which a killed attempt may have left
     else:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -23,11 +24,15 @@ from cascade.storage import Storage
 from cascade.storage.atomic import is_aside, json_bytes, parse_json
 
 FORMAT = "ghost-cascade run"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _WITHOUT_CLASSES = 2
-READABLE_VERSIONS = (_WITHOUT_CLASSES, FORMAT_VERSION)
-"""Version 2 does not name the classes of artifact: they are those of the paper."""
+_WITHOUT_COORDINATES = 3
+READABLE_VERSIONS = (_WITHOUT_CLASSES, _WITHOUT_COORDINATES, FORMAT_VERSION)
+"""
+Version 2 does not name the classes of artifact: they are those of the paper. Masks of version 3 have no coordinates.
+"""
 
+_MISSING = "no such file"  # in the error of a missing file
 _ENTRY = re.compile(r"batch-(\d{5}|[1-9]\d{5,})\.json")  # no number in two ways: its rows would count twice
 _PART = re.compile(r"part-\d{5,}\.parquet")
 _BEFORE_RUN_JSON = {"inputs", "lease", "logs"}
@@ -92,6 +97,28 @@ def listing_key(number: int) -> str:
     return f"inputs/part-{number:05d}.parquet"
 
 
+def read_listing(storage: Storage, n_parts: int) -> pa.Table:
+    """The list of inputs, in the order of the run, or StoreError."""
+    keys = [listing_key(k) for k in range(n_parts)]
+    try:
+        found = zip(keys, storage.read_many(keys), strict=True)
+        parts = [read_part(data, None, f"{storage.url}/{key}") for key, data in found]
+    except OSError as error:
+        msg = f"{storage.url}: expected the list of its inputs, got {error}; inputs cannot be added to this run"
+        raise StoreError(msg) from error
+    return pa.concat_tables(parts)
+
+
+def has_file_back(storage: Storage, index: int) -> bool:
+    """Whether a file of a batch was missing and is there now; False if its failures cannot be read."""
+    key = part_key("failures", index)
+    try:
+        failures = read_part(storage.read(key), SCHEMAS["failures"], key).to_pylist()
+    except (OSError, StoreError):
+        return False
+    return any(_MISSING in row["error"].lower() and Path(row["path"]).is_file() for row in failures)
+
+
 def entry_bytes(counts: BatchCounts, files: Mapping[str, str]) -> bytes:
     """A ledger entry as it is written."""
     content = {"counts": asdict(counts), "files": dict(files)}
@@ -153,7 +180,7 @@ def find_run_json(storage: Storage) -> dict[str, Any] | None:
     content = parse_json(data, name)
     version = content.get("format_version")
     if content.get("format") != FORMAT or version not in READABLE_VERSIONS or "status" not in content:
-        expected = " or ".join(map(str, READABLE_VERSIONS))
+        expected = ", ".join(map(str, READABLE_VERSIONS[:-1])) + f" or {FORMAT_VERSION}"
         got = f"{content.get('format')!r} version {version!r}"
         msg = f"{name}: expected format {FORMAT!r} version {expected}, got {got}{_hint(content)}"
         raise StoreError(msg)
@@ -190,6 +217,11 @@ def recorded_files(run_json: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(files, dict):
         return {}
     return {key: value for key, value in files.items() if isinstance(key, str) and isinstance(value, str)}
+
+
+def has_coordinates(run_json: Mapping[str, Any]) -> bool:
+    """Whether the masks of a run have coordinates beside them."""
+    return bool(run_json["format_version"] > _WITHOUT_COORDINATES)
 
 
 def is_whole(storage: Storage, key: str, sha256: str | None) -> bool:

@@ -41,16 +41,17 @@ from cascade.runs.files import (
     entry_indices,
     entry_key,
     find_run_json,
-    listing_key,
+    has_file_back,
     now,
     parse_config,
     parse_entry,
     part_key,
+    read_listing,
     read_part,
     read_run_json,
     write_run_json,
 )
-from cascade.runs.masks import open_masks
+from cascade.runs.mask_store import open_masks
 from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary, schemas
 from cascade.storage import Storage, open_storage
 
@@ -60,8 +61,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 logger = getLogger(__name__)
-
-_MISSING = "no such file"  # in the error of a missing file
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +173,8 @@ class Run:
             False: only those with a file that was missing and is there now.
         """
         for index, entry in self._whole_entries().items():
-            if entry.counts.n_failed and (all_of_them or self._has_file_back(index)):
+            if entry.counts.n_failed and (all_of_them or has_file_back(self.storage, index)):
                 self.forget(index)
-
-    def _has_file_back(self, index: int) -> bool:
-        """Whether a file of a batch was missing and is there now; False if its failures cannot be read."""
-        key = part_key("failures", index)
-        try:
-            failures = read_part(self.storage.read(key), SCHEMAS["failures"], key).to_pylist()
-        except (OSError, StoreError):
-            return False
-        return any(_MISSING in row["error"].lower() and Path(row["path"]).is_file() for row in failures)
 
     def finish(self) -> RunSummary:
         """
@@ -295,24 +285,20 @@ class Run:
         StoreError
             If it is missing or damaged.
         """
-        keys = [listing_key(k) for k in range(1 + len(self.config.additions))]
-        try:
-            found = zip(keys, self.storage.read_many(keys), strict=True)
-            parts = [read_part(data, None, f"{self.storage.url}/{key}") for key, data in found]
-        except OSError as error:
-            msg = f"{self.path}: expected the list of its inputs, got {error}; inputs cannot be added to this run"
-            raise StoreError(msg) from error
-        return pa.concat_tables(parts)
+        return read_listing(self.storage, 1 + len(self.config.additions))
 
     @property
     def masks(self) -> zarr.Array[Any]:
         """
-        The (n_exposures, 400, 400) uint8 mask planes, read as they are indexed.
+        The (n_positions, 400, 400) uint8 mask planes, read as they are indexed.
+
+        Plane k is that of the exposure with the value k in the column ``exposure`` of every table; planes of batches
+        that are not done, and those that an addition skips, are zero.
 
         Raises
         ------
         StoreError
-            If the array is missing or damaged.
+            If the array is missing, damaged or not what the run recorded; of a shard, when it is read.
         """
         return open_masks(self.storage)
 
@@ -334,18 +320,27 @@ class Run:
         """
         return views.frame(self, name)
 
-    def dataset(self) -> xarray.Dataset:
+    def dataset(self, *, check: bool = True) -> xarray.Dataset:
         """
         Give the masks as an xarray dataset, whose variable ``mask`` (exposure, y, x) is read as it is indexed.
 
-        `masks` is the same as a Zarr array.
+        Its coordinates are ``exposure``, by which ``sel`` takes the column of that name of any table, and ``expnum``
+        and ``mjd_obs`` along it: -1 and NaN where they are unknown, or where no exposure is. `masks` is the same as a
+        Zarr array.
+
+        Parameters
+        ----------
+        check : bool
+            Compare the hash of each shard, when it is read, with the ledger's.
 
         Raises
         ------
         ConfigError
             If xarray is not installed.
+        StoreError
+            If the masks are missing, damaged or not what the run recorded; of a shard, when it is read.
         """
-        return views.dataset(self)
+        return views.dataset(self, check=check)
 
     def mask(self, expnum: int) -> UInt8Array:
         """

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import ENOSPC
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from cascade.core.errors import StoreError, reason
 from cascade.core.plain_files import NotPlainError, open_plain
@@ -156,7 +156,7 @@ class LocalStorage:
             msg = f"{path}: expected a file or folder of {self.folder}, got a link that leads out of it"
             raise StoreError(msg)
 
-    def _opened(self, key: str) -> BinaryIO:
+    def _opened(self, key: str) -> BufferedReader:
         """A file that is open to be read."""
         path = self._path(key)
         if path.is_symlink():
