@@ -49,6 +49,13 @@ def read_plain(path: Path) -> bytes:
         return stream.read()
 
 
+def plain_size(path: Path) -> int:
+    """Bytes of a file that `open_plain` opens, for libraries that open it themselves; errors as there."""
+    status = path.stat()
+    _check(status.st_mode, path)
+    return status.st_size
+
+
 def _check(mode: int, path: Path) -> None:
     """Refuse the mode of anything but a file."""
     if not stat.S_ISREG(mode):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pyarrow as pa
 
-from cascade.core.errors import ConfigError, InputError
+from cascade.core.errors import ConfigError, InputError, reason
 from cascade.core.exposure import BoolArray
-from cascade.core.plain_files import open_plain
+from cascade.core.plain_files import plain_size
 from cascade.core.via import Annotations, Problem, Region, read_annotations
 from cascade.inputs import expnum_from_name
 
@@ -181,14 +180,13 @@ def read_stack_labels(path: Path) -> BoolArray:
         If it is not such an array, or too large.
     """
     try:
-        with open_plain(path) as file:
-            size = os.fstat(file.fileno()).st_size
+        size = plain_size(path)
         if size > _MAX_LABEL_BYTES:
             msg = f"{path}: expected labels of at most {_MAX_LABEL_BYTES} bytes, got {size}"
             raise InputError(msg)
         labels = np.load(path, mmap_mode="r", allow_pickle=False)  # memory-mapped: a header may claim any size
     except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
-        msg = f"{path}: expected a .npy array of labels: {error}"
+        msg = f"{path}: expected a .npy array of labels: {reason(error)}"
         raise InputError(msg) from error
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "biuf":
         msg = f"{path}: expected a .npy array of numbers"

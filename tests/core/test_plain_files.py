@@ -14,7 +14,9 @@ from cascade.core.plain_files import NotPlainError, open_plain, read_plain
 from cascade.core.via import read_annotations
 from cascade.evaluate.agreement import read_human_line
 from cascade.evaluate.truth import read_stack_labels
+from cascade.networks.convert import _read
 from cascade.networks.model_info import DESCRIPTION, read_model
+from cascade.training.calibrate import read_labels
 from cascade.training.config import read_config
 from cascade.veto.reading import open_list
 
@@ -25,6 +27,8 @@ READERS = {
     "human line": read_human_line,
     "training configuration": read_config,
     "model": lambda path: read_model(path.parent),
+    "weights of others": lambda path: _read(path),
+    "labels of exposures": read_labels,
 }
 
 
