@@ -23,6 +23,7 @@ from cascade.inputs.fits.reader import open_fits
 from cascade.inputs.fits.sky_patches import SkyPatch, sky_patch
 from cascade.inputs.preview_store import header_table
 from cascade.runs.classes import check_known
+from cascade.runs.inputs import InputPlaces
 from cascade.runs.rows import row_mask
 from cascade.runs.run import Run
 from cascade.runs.verdicts.reviewed import reviewed_run
@@ -184,6 +185,8 @@ class SkyHeaders:
     camera : Camera
     fits : sequence of str
         FITS files to look in first, by expnum.
+    places : InputPlaces or None
+        Where the inputs are; None: where the tables say.
 
     Raises
     ------
@@ -191,8 +194,9 @@ class SkyHeaders:
         If one of `fits` cannot be read.
     """
 
-    def __init__(self, camera: Camera, fits: Sequence[str] = ()) -> None:
+    def __init__(self, camera: Camera, fits: Sequence[str] = (), places: InputPlaces | None = None) -> None:
         self._camera = camera
+        self._located = str if places is None else places.located
         self._by_expnum: dict[int, list[Path]] = {}
         if fits:
             reader = open_fits(fits, camera=camera.name, cutouts=True)
@@ -203,7 +207,7 @@ class SkyHeaders:
 
     def patches(self, row: dict[str, Any]) -> Patches:
         """The WCS by ccdnum of an exposure, from its row of the exposures table; empty if nothing has it."""
-        path = row["path"]
+        path = self._located(row["path"])
         if row["expnum"] in self._by_expnum:
             return self._of_files(self._by_expnum[row["expnum"]], path)
         if stored := _STORED.fullmatch(path):

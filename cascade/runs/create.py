@@ -33,6 +33,7 @@ from cascade.runs.masks import create_masks, is_created, metadata_hashes
 from cascade.runs.migrate import migrate
 from cascade.storage import Storage
 
+_OF_INPUTS = ("inputs", "folder")  # of what `cascade.runs.inputs.input_details` gives
 _OF_A_FINISHED_RUN = {"finished", "seconds", "counts", "last_session"}
 
 
@@ -60,6 +61,8 @@ def create_or_resume(
             # Of a growth that was killed before its hashes, the files are there: the next one must expect these.
             files = {**recorded_files(header), **_whole_metadata(storage, known)}
             _grow(storage, {**header, "files": files}, config, listing, details)
+        elif details:
+            _note_inputs(storage, header, details)
         if listing is not None:
             _restore_listing(storage, config, listing)
     prepare(storage, config)
@@ -71,6 +74,14 @@ def _create(storage: Storage, config: RunConfig, listing: pa.Table | None, detai
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "status": "running", "started": now()}
     header |= {"versions": installed_versions(), "config": asdict(config), "details": dict(details or {})}
     write_run_json(storage, {**header, "files": _listing_files(config, listing)})
+
+
+def _note_inputs(storage: Storage, header: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+    """Keep where the inputs were found by this call, if that is elsewhere."""
+    before = header.get("details") or {}
+    now = {key: details[key] for key in _OF_INPUTS if key in details}
+    if any(before.get(key) != value for key, value in now.items()):
+        write_run_json(storage, {**header, "details": {**before, **now}})
 
 
 def _grow(

@@ -18,7 +18,7 @@ same exposures give the same bytes, and one ledger entry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from logging import getLogger
 from pathlib import Path
@@ -353,7 +353,7 @@ class Run:
         """
         return views.mask(self, expnum)
 
-    def plot(self, expnum: int, *, ax: Axes | None = None) -> Axes:
+    def plot(self, expnum: int, *, ax: Axes | None = None, inputs: Sequence[str] = ()) -> Axes:
         """
         Draw an exposure: its preview, if the inputs still exist, the masks by class and the vetoed CCDs.
 
@@ -363,6 +363,8 @@ class Run:
             Exposure number; of several exposures, the first counts.
         ax : matplotlib Axes or None
             Where to draw; None: in a new figure.
+        inputs : sequence of paths
+            Where the inputs are now, if they were moved, see `cascade.runs.inputs.InputPlaces.of`.
 
         Returns
         -------
@@ -373,7 +375,7 @@ class Run:
         InputError
             If the run has no such exposure.
         """
-        return views.plot(self, expnum, ax)
+        return views.plot(self, expnum, ax, inputs)
 
     def _repr_html_(self) -> str:
         """HTML summary for notebooks."""

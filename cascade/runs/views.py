@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ def mask(run: Run, expnum: int) -> UInt8Array:
     return np.asarray(planes[0], np.uint8)
 
 
-def plot(run: Run, expnum: int, ax: Axes | None) -> Axes:
+def plot(run: Run, expnum: int, ax: Axes | None, inputs: Sequence[str]) -> Axes:
     """Draw an exposure; see `Run.plot`."""
     from matplotlib import pyplot
 
@@ -78,7 +79,7 @@ def plot(run: Run, expnum: int, ax: Axes | None) -> Axes:
     camera = Camera.load(run.config.camera)
     vetoes = veto_rows(run.table("ccds"), run.table("exposures"), VetoRule(), camera).table.to_pylist()
     vetoed = [veto["ccdnum"] for veto in vetoes if veto["expnum"] == expnum]
-    image = RunPreviews(run).read(row["exposure"])
+    image = RunPreviews(run, inputs).read(row["exposure"])
     if image is None:
         image = np.where(camera.labels > 0, _BARE_LEVEL, 0).astype(np.uint8)
     score = "no score" if row["screen_score"] is None else f"score {row['screen_score']:.2f}"
