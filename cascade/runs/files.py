@@ -25,6 +25,9 @@ from cascade.storage.atomic import is_aside, json_bytes, parse_json
 
 FORMAT = "ghost-cascade run"
 FORMAT_VERSION = 4
+COMPLETE = "complete"
+"""Status of a run whose batches are all in the ledger."""
+
 _WITHOUT_CLASSES = 2
 _WITHOUT_COORDINATES = 3
 READABLE_VERSIONS = (_WITHOUT_CLASSES, _WITHOUT_COORDINATES, FORMAT_VERSION)
@@ -81,8 +84,9 @@ def read_part(data: bytes, schema: pa.Schema | None, name: str) -> pa.Table:
     """Parse a part of a table and convert it to a schema, or raise StoreError about the file called `name`."""
     try:
         table = parquet.ParquetFile(pa.BufferReader(data)).read()
+        table.validate(full=True)  # text may be none
         return table if schema is None else table.cast(schema)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         msg = f"{name}: expected a part of the run, got {error}; run `cascade verify`"
         raise StoreError(msg) from error
 
@@ -100,9 +104,14 @@ def listing_key(number: int) -> str:
 def read_listing(storage: Storage, n_parts: int) -> pa.Table:
     """The list of inputs, in the order of the run, or StoreError."""
     keys = [listing_key(k) for k in range(n_parts)]
+    files = recorded_files(read_run_json(storage))
+    parts = []
     try:
-        found = zip(keys, storage.read_many(keys), strict=True)
-        parts = [read_part(data, None, f"{storage.url}/{key}") for key, data in found]
+        for key, data in zip(keys, storage.read_many(keys), strict=True):
+            name = f"{storage.url}/{key}"
+            if key in files:
+                check_sha256(data, files[key], name)
+            parts.append(read_part(data, None, name))
     except OSError as error:
         msg = f"{storage.url}: expected the list of its inputs, got {error}; inputs cannot be added to this run"
         raise StoreError(msg) from error
@@ -209,6 +218,12 @@ def read_run_json(storage: Storage) -> dict[str, Any]:
 def write_run_json(storage: Storage, content: Mapping[str, Any]) -> None:
     """Write ``run.json``, with a hash of its content."""
     storage.write("run.json", json_bytes({**content, "sha256": content_sha256(content)}))
+
+
+def is_changed(run_json: Mapping[str, Any]) -> bool:
+    """Whether a ``run.json`` does not have its hash; those of older versions have none."""
+    expected = run_json.get("sha256")
+    return expected is not None and expected != content_sha256(run_json)
 
 
 def recorded_files(run_json: Mapping[str, Any]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from cascade.core.errors import StoreError
 from cascade.core.exposure import UInt8Array
 from cascade.runs.coordinates import COORDINATES
 from cascade.runs.files import (
+    COMPLETE,
     LedgerEntry,
     check_sha256,
     entry_key,
@@ -178,7 +179,12 @@ class MaskStore(Store):
             key = entry_key(index)
             try:
                 self._entries[index] = parse_entry(self._storage.read(key), f"{self._storage.url}/{key}", index)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if read_run_json(self._storage)["status"] == COMPLETE:
+                    msg = (
+                        f"{self._storage.url}/{key}: expected a batch of a complete run, got none; run `cascade verify`"
+                    )
+                    raise StoreError(msg) from error
                 return None
         return self._entries[index]
 

@@ -35,6 +35,7 @@ from cascade.runs.commit import commit
 from cascade.runs.config import Batch, RunConfig, batches
 from cascade.runs.create import create_or_resume
 from cascade.runs.files import (
+    COMPLETE,
     LedgerEntry,
     check_sha256,
     clear_half_written,
@@ -42,6 +43,7 @@ from cascade.runs.files import (
     entry_key,
     find_run_json,
     has_file_back,
+    is_changed,
     now,
     parse_config,
     parse_entry,
@@ -160,7 +162,9 @@ class Run:
         return commit(self, batch, result)
 
     def forget(self, index: int) -> None:
-        """Remove a batch from the ledger, so that it is processed again."""
+        """Remove a batch from the ledger, so that it is processed again; the run is no longer complete."""
+        if read_run_json(self.storage)["status"] == COMPLETE:
+            self.annotate(status="running")
         self.storage.delete(entry_key(index))
 
     def forget_failed(self, *, all_of_them: bool = True) -> None:
@@ -190,9 +194,9 @@ class Run:
             msg = f"{self.path}: expected every batch to be done, got {n_pending} pending; resume the run"
             raise StoreError(msg)
         clear_half_written(self.storage)
-        summary = replace(self.summary(), status="complete")
+        summary = replace(self.summary(), status=COMPLETE)
         counts = asdict(summary.counts)
-        outcome = {"status": "complete", "finished": now(), "seconds": counts.pop("seconds"), "counts": counts}
+        outcome = {"status": COMPLETE, "finished": now(), "seconds": counts.pop("seconds"), "counts": counts}
         self.annotate(**outcome, versions=installed_versions())
         return summary
 
@@ -265,6 +269,9 @@ class Run:
             msg = f"{self.path}: expected a table of {', '.join(SCHEMAS)}, got {name!r}"
             raise StoreError(msg)
         done = self.done()
+        if check and len(done) < len(self.batches()) and read_run_json(self.storage)["status"] == COMPLETE:
+            msg = f"{self.path}: expected all batches of a complete run, got some only; run `cascade verify`"
+            raise StoreError(msg)
         keys = [part_key(name, index) for index in done]
         entries = self.entries(done) if check else [None] * len(done)
         try:
@@ -397,7 +404,10 @@ def open_run(place: Storage | Path | str) -> Run:
         If it is not a run, or its ``run.json`` is damaged.
     """
     storage = open_storage(place)
-    return Run(storage, parse_config(read_run_json(storage), storage))
+    run_json = read_run_json(storage)
+    if is_changed(run_json):
+        logger.warning("%s/run.json: its content was changed; `cascade verify` says what to do", storage.url)
+    return Run(storage, parse_config(run_json, storage))
 
 
 def find_run(place: Storage | Path | str) -> Run | None:

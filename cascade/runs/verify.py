@@ -16,11 +16,12 @@ from cascade.runs.config import Batch
 from cascade.runs.coordinates import coordinate_values
 from cascade.runs.create import prepare
 from cascade.runs.files import (
+    COMPLETE,
     LedgerEntry,
-    content_sha256,
     entry_indices,
     entry_key,
     has_coordinates,
+    is_changed,
     is_whole,
     part_key,
     read_part,
@@ -91,7 +92,7 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
             damages.append(Damage(index, str(error) or repr(error)))
         if on_batch is not None and batch is not None:
             on_batch(len(batch))
-    return damages
+    return damages + _verify_complete(run, header)
 
 
 def forget_damages(run: Run, damages: Iterable[Damage]) -> None:
@@ -112,9 +113,9 @@ def forget_damages(run: Run, damages: Iterable[Damage]) -> None:
 def _verify_run_files(run: Run, header: Mapping[str, Any]) -> list[Damage]:
     """Damage of the files that belong to no batch."""
     problems = [f"{key}: expected the entry of a batch, got another file" for key in _strangers(run)]
-    expected = header.get("sha256")
-    if expected is not None and expected != content_sha256(header):
-        problems.append(f"run.json: expected content of sha256 {str(expected)[:12]}…, got another: it was changed")
+    if is_changed(header):
+        expected = str(header["sha256"])
+        problems.append(f"run.json: expected content of sha256 {expected[:12]}…, got another: it was changed")
     files = recorded_files(header)
     described = metadata_hashes(run.config)
     # A migration that was killed may have left some of those that an older format lacks.
@@ -125,6 +126,16 @@ def _verify_run_files(run: Run, header: Mapping[str, Any]) -> list[Damage]:
             mended = "the same `cascade run`" if key.startswith("inputs/") else "`cascade verify --forget`"
             problems.append(f"{key}: expected the file that the run wrote, got none or another; {mended} restores it")
     return [Damage(None, problem) for problem in problems]
+
+
+def _verify_complete(run: Run, header: Mapping[str, Any]) -> list[Damage]:
+    """Batches that a complete run lacks."""
+    if header["status"] != COMPLETE:
+        return []
+    lost = {batch.index for batch in run.batches()} - set(run.done())
+    return [
+        Damage(index, f"{entry_key(index)}: expected a batch of a complete run, got none") for index in sorted(lost)
+    ]
 
 
 def _strangers(run: Run) -> list[str]:

@@ -16,10 +16,11 @@ from cascade.core.errors import StoreError
 from cascade.core.exposure import Source
 from cascade.inputs.listing import LISTING, fingerprint
 from cascade.pipeline.batch import process_batch
+from cascade.runs.files import part_bytes
 from cascade.runs.lease import Holder, find_holder, hold_lease, take_away
 from cascade.runs.run import Run, open_run
 from cascade.runs.tables import SCHEMAS
-from cascade.runs.verify import forget_damages, verify_run
+from cascade.runs.verify import Damage, forget_damages, verify_run
 from cascade.storage import open_storage
 
 N = 11  # exposures of `config`, in 4 batches
@@ -96,6 +97,34 @@ def test_torn_ledger_entry_costs_its_batch_alone(run):
     resumed.finish()
     assert verify_run(resumed) == []
     assert resumed.table("exposures").equals(before)
+
+
+def test_lost_ledger_entry_of_a_complete_run_is_noticed(run):
+    before = [run.table(name) for name in SCHEMAS]
+    (run.path / "ledger" / "batch-00001.json").unlink()
+    (damage,) = verify_run(run)
+    assert damage == Damage(1, "ledger/batch-00001.json: expected a batch of a complete run, got none")
+    for read in (lambda: run.table("exposures"), lambda: run.masks[3:6]):
+        with pytest.raises(StoreError, match=r"of a complete run, got .*; run `cascade verify`"):
+            read()
+    mended(run)
+    assert [run.table(name) for name in SCHEMAS] == before
+
+
+def test_batch_that_was_forgotten_is_no_damage(run):
+    run.forget(1)
+    assert verify_run(run) == []
+    assert run.table("exposures")["exposure"].to_pylist() == [0, 1, 2, 6, 7, 8, 9, 10]
+    commit_pending(run)
+    assert run.summary().status == "running"
+    assert run.finish().status == "complete"
+
+
+def test_list_of_inputs_with_another_content_is_refused(run):
+    path = run.path / "inputs" / "part-00000.parquet"
+    path.write_bytes(part_bytes(listing(N + 1)))
+    with pytest.raises(StoreError, match=r"inputs/part-00000.parquet: expected sha256 .* the file was changed"):
+        run.listing()
 
 
 def test_every_digit_of_a_ledger_entry_counts(run):
@@ -213,11 +242,13 @@ def test_resumed_run_makes_the_description_of_its_masks_again(run):
     assert verify_run(run) == []
 
 
-def test_changed_run_json_is_noticed(run):
+def test_changed_run_json_is_noticed(run, caplog):
     path = run.path / "run.json"
     path.write_text(path.read_text().replace('"status": "complete"', '"status": "Complete"'))
     (damage,) = verify_run(run)
     assert damage.problem.startswith("run.json: expected content of sha256")
+    open_run(run.path)
+    assert "run.json: its content was changed; `cascade verify` says what to do" in caplog.text
 
 
 @pytest.mark.parametrize("lost", [True, False])

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import zarr
 from PIL import Image
+from typer.testing import CliRunner
 
+from cascade.cli.app import app
 from cascade.core.errors import InputError
 from cascade.pages.report import write_report
 from cascade.pages.review import ReviewSession
@@ -203,3 +205,22 @@ def test_run_of_an_older_version_looks_in_the_working_folder(tmp_path, monkeypat
     run.annotate(details={"inputs": ["in"]})
     check_pictures(RunPreviews(run), run)
     assert InputPlaces.of(run).located("in/D1.png") == "in/D1.png"
+
+
+def test_commands_take_where_the_inputs_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_stub(write_folder(tmp_path), "RUN")
+    (tmp_path / "in").rename(tmp_path / "moved")
+
+    def invoke(*words: str) -> str:
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert "6 exposures, 0 previews" in invoke("report", "RUN", "-q")
+    assert "6 exposures, 2 previews" in invoke("report", "RUN", "--inputs", "moved", "-q")
+    invoke("export", "RUN", "--format", "via", "--inputs", "moved", "--out", "via")
+    sizes = [record["size"] for record in json.loads((tmp_path / "via" / "via.json").read_text()).values()]
+    assert sizes == [(tmp_path / "moved" / f"D{700000 + k:08d}.png").stat().st_size for k in (0, 4)]
+    result = CliRunner().invoke(app, ["report", "RUN", "--inputs", "nowhere", "-q"])
+    assert (result.exit_code, "nowhere: expected the inputs of RUN, such as " in result.output) == (1, True)

@@ -242,6 +242,7 @@ class RunDirectory(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.done)))
         self.run.forget(number)
         self.done.remove(number)
+        self.is_finished = False
 
     @precondition(lambda self: self.run and self.pending())
     @rule()
