@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from logging import getLogger
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -190,12 +190,17 @@ def matches(pattern: str) -> Iterator[str]:
     if "**" not in parts:
         yield from filter(_is_visible, glob.iglob(pattern))  # noqa: PTH207 - lazy, and takes absolute patterns
         return
-    first = next(k for k, part in enumerate(parts) if _MAGIC.search(part))
-    tree = str(Path(*parts[:first]))
+    tree = fixed_part(pattern)
+    first = 0 if tree == "." else len(PurePath(tree).parts)
     wanted = re.compile(_parts_regex(parts[first:]))
     if Path(tree).is_dir():
         start = "" if first == 0 else tree
         yield from (os.path.join(start, name) for name in walk(tree) if wanted.fullmatch(name))  # noqa: PTH118 - of text
+
+
+def fixed_part(pattern: str) -> str:
+    """The folder of a pattern below which all is that it matches."""
+    return str(Path(*takewhile(lambda part: not _MAGIC.search(part), PurePath(pattern).parts)))
 
 
 def _parts_regex(parts: Sequence[str]) -> str:

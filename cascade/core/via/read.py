@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from cascade.core.artifact import Artifact
 from cascade.core.errors import InputError
 from cascade.core.exposure import PREVIEW_SHAPE
+from cascade.core.plain_files import open_plain
 from cascade.core.via.region import Region
 
 logger = logging.getLogger(__name__)
@@ -213,11 +215,12 @@ def read_records(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
 def _read_document(path: Path) -> Any:  # noqa: ANN401
     """A JSON document of at most `MAX_VIA_BYTES`."""
     try:
-        size = path.stat().st_size
-        if size > MAX_VIA_BYTES:
-            msg = f"{path}: expected annotations of at most {MAX_VIA_BYTES} bytes, got {size}"
-            raise InputError(msg)
-        return json.loads(path.read_text(encoding="utf-8"))
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_VIA_BYTES:
+                msg = f"{path}: expected annotations of at most {MAX_VIA_BYTES} bytes, got {size}"
+                raise InputError(msg)
+            return json.loads(file.read().decode("utf-8"))
     except OSError as error:
         msg = f"{path}: cannot read annotations: {error.strerror}"
         raise InputError(msg) from error
