@@ -38,9 +38,7 @@ Version 2 does not name the classes of artifact: they are those of the paper. Ma
 _MISSING = "no such file"  # in the error of a missing file
 _ENTRY = re.compile(r"batch-(\d{5}|[1-9]\d{5,})\.json")  # no number in two ways: its rows would count twice
 _PART = re.compile(r"part-\d{5,}\.parquet")
-_RECORDED = re.compile(
-    rf"inputs/part-\d{{5}}\.parquet|{re.escape(FOLDER)}/(?:[a-z_]{{1,30}}/){{0,2}}(?:zarr\.json|\d{{1,9}})"
-)
+_OF_NO_BATCH = rf"inputs/part-\d{{5}}\.parquet|{FOLDER}/(?:[a-z_]{{1,30}}/){{0,2}}(?:zarr\.json|\d{{1,9}})"
 _BEFORE_RUN_JSON = {"inputs", "lease", "logs"}
 
 
