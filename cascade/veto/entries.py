@@ -73,7 +73,7 @@ class Line:
     entries
         What it lists; none for comments, blank lines and headers.
     own
-        Whether cascade wrote it, and writes it anew.
+        Whether cascade wrote it, and will replace it.
     doubtful
         Whether cascade may have written it: a line of our form where the list was edited, or an old list.
     plain

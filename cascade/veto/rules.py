@@ -34,7 +34,7 @@ REASON = "Ghost/Scatter"
 """What DES lists call it."""
 
 ANALYST = "cascade"
-"""Who made an entry; entries of anybody else are kept when a list is written anew."""
+"""Who made an entry; entries of anybody else are kept when a list is rewritten."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,7 @@ def _scope(text: str) -> tuple[str, str] | None:
 
 
 def _is_own_comment(text: str, layout: Layout) -> bool:
-    """Whether a comment is one that is written anew."""
+    """Whether a comment is one that every rewriting replaces."""
     ours = (OWN_COMMENT, OWN_LINES) if layout.form == "des" else (OWN_COMMENT,)
     return any(mark.match(text) for mark in ours) or text.rstrip("\r\n") == OLD_DES_HINT
 

@@ -181,7 +181,7 @@ def _des_bytes(listing: Listing) -> bytes:
         tail += [*([comment] if comment else []), *(line for _, line in entry_lines)]
     own = [_des_line(entry, entry.detpos, listing.camera) for entry in listing.own]
     mark = f"# the next {len(own)} lines are cascade's (sha256 {block_digest(own)}): "
-    mark += "it writes them anew, and leaves all others as they are"
+    mark += "it rewrites them, and leaves all others as they are"
     return _text_bytes(listing, _head(listing, DES_HEADER), [*tail, _comment(listing), mark, *own])
 
 

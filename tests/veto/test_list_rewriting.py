@@ -337,10 +337,10 @@ def test_strangers_are_not_overwritten(tmp_path):
         earlier_list(tmp_path / "thesis.txt", CAMERA, None)
     (tmp_path / "uniq.txt").write_text("# expnum ccdnum\n229287 34\n")
     for format_ in ("des", None):
-        with pytest.raises(InputError, match="to write anew, got a list of CCDs: expnum ccdnum; write another file"):
+        with pytest.raises(InputError, match="to rewrite, got a list of CCDs: expnum ccdnum; write another file"):
             earlier_list(tmp_path / "uniq.txt", CAMERA, format_)
     (tmp_path / "commas.txt").write_text("229287,ghosts\n")
-    with pytest.raises(InputError, match="expected a list of format legacy to write anew, got a list of bad exposures"):
+    with pytest.raises(InputError, match="expected a list of format legacy to rewrite, got a list of bad exposures"):
         earlier_list(tmp_path / "commas.txt", CAMERA, "legacy")
     update(tmp_path / "o.lst", [(1, 5)], [tmp_path / "commas.txt"], "legacy")
     assert "\n229287 ghosts\n" in (tmp_path / "o.lst").read_text()

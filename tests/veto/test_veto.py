@@ -225,7 +225,7 @@ def test_des_list_is_written_as_des_wrote_it(tmp_path):
     assert (tmp_path / "list.txt").read_text().splitlines() == [
         "#date expnum ccd id ccdnum",
         f"# cascade veto min_area=0.05 classes={CLASSES} min_score=0 min_ccds=1 dead_ccds=out",
-        f"# the next 2 lines are cascade's (sha256 {DIGEST}): it writes them anew, and leaves all others as they are",
+        f"# the next 2 lines are cascade's (sha256 {DIGEST}): it rewrites them, and leaves all others as they are",
         "20121031 158776 nan S14 13",
         f"nan 158777 nan {CAMERA.detpos(38)} 38",
     ]
