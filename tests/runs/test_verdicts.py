@@ -317,6 +317,16 @@ def test_a_log_whose_bytes_were_changed_is_refused(storage):
             read()
 
 
+def test_a_log_whose_text_is_none_is_refused(storage):
+    path = storage.folder / "verdicts.sqlite"
+    data = path.read_bytes()
+    for text in (b"never_updated", b"of_exposure"):
+        path.write_bytes(data.replace(text, b"\xff" + text[1:]))
+        for read in readers(storage):
+            with pytest.raises(StoreError, match=r"verdicts.sqlite: expected "):
+                read()
+
+
 def test_a_log_that_lost_a_verdict_is_refused(storage):
     VerdictLog(storage.folder).append(NewVerdict("l", "Bo", 2, "s", "reject"))
     never = "CREATE TRIGGER never_deleted BEFORE DELETE ON verdicts"

@@ -58,6 +58,7 @@ def restrict(connection: sqlite3.Connection) -> None:
     """Have a database that somebody else may have made run nothing, and give no value that fills the memory."""
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
+    connection.text_factory = lambda data: data.decode("utf-8", "backslashreplace")  # text may be none
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
 
 
