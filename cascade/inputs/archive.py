@@ -17,6 +17,7 @@ from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.decode import MAX_BYTES, decode_image
 from cascade.inputs.images import IMAGE_SUFFIXES, in_hidden, is_image_name, name_array
 
+_UTF_8 = 0x800  # of the flags: how the name is encoded
 _ENCRYPTED = 1  # general purpose flag (APPNOTE.TXT, section 4.4.4)
 _RAW_DEFLATE = -zlib.MAX_WBITS
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, length of the name, length of the extra field (section 4.3.7)
@@ -79,7 +80,12 @@ class ZipReader(ListedReader):
             if signature != _LOCAL_SIGNATURE:
                 msg = "no local header where the archive says"
                 raise zlib.error(msg)
-            stream.seek(name_length + extra_length, os.SEEK_CUR)
+            # As zipfile does: of two names one is wrong, and with it the exposure number.
+            name = stream.read(name_length).decode("utf-8" if row["flags"] & _UTF_8 else "cp437")
+            if name != os.fsdecode(row["stored_name"]):
+                msg = f"its local header has the name {name!r}"
+                raise ValueError(msg)
+            stream.seek(extra_length, os.SEEK_CUR)
             return stream.read(row["packed_size"])
 
 
@@ -103,6 +109,7 @@ def open_archive(name: str) -> ZipReader:
         rows = pa.record_batch(
             {
                 "name": name_array(member.filename for member in members),
+                "stored_name": name_array(member.orig_filename for member in members),
                 "offset": pa.array([member.header_offset for member in members], pa.int64()),
                 "packed_size": pa.array([member.compress_size for member in members], pa.int64()),
                 "size": pa.array([member.file_size for member in members], pa.int64()),

@@ -115,3 +115,20 @@ def test_hidden_members_are_left_out(tmp_path):
     names = ("a/D00158776.png", "a/.D00158776.png", ".ipynb_checkpoints/D00158776-checkpoint.png", "__MACOSX/a/b.png")
     archive = write_zip(tmp_path / "set.zip", {name: encode(preview()) for name in names})
     assert paths(open_inputs(archive)) == [f"{archive}!a/D00158776.png"]
+
+
+def test_member_with_two_names_is_refused(tmp_path):
+    path = write_zip(tmp_path / "set.zip", {f"D0070000{k}.png": encode(preview(k)) for k in (1, 2)})
+    data = path.read_bytes()
+    at = data.rindex(b"D00700002")  # in the directory
+    path.write_bytes(data[: at + 8] + b"9" + data[at + 9 :])
+    reader = open_inputs(path)
+    assert expnums(reader) == [700001, 700009]
+    assert reader.read(0).image.any()
+    with pytest.raises(InputError, match=r"D00700009\.png: damaged member: its local header has the name 'D00700002"):
+        reader.read(1)
+
+
+@pytest.mark.parametrize("name", ["é.png", "n/\u4e00.png", "a\x82.png"])
+def test_members_with_names_of_any_letters_are_read(tmp_path, name):
+    assert open_inputs(write_zip(tmp_path / "set.zip", {name: encode(preview())})).read(0).image.any()

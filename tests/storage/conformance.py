@@ -165,3 +165,11 @@ class StorageConformance:
         assert storage.retried(lambda: 3, "three") == 3
         with pytest.raises(ValueError, match="mine"):
             storage.retried(lambda: int("mine"), "three")
+
+    def test_folder_that_can_be_listed_is_open_whether_it_is_there_or_not(self, storage):
+        storage.check_open()
+        storage.write("a/b", b"")
+        for folder in ("", "a", "none"):
+            storage.check_open(folder)
+        with pytest.raises(ValueError, match="expected the key"):
+            storage.check_open("../a")
