@@ -75,7 +75,7 @@ def test_local_manifest_may_list_urls(night, tmp_path):
     [
         ("a.zip", "expected a local .zip file: copy it"),
         ("x.npy", "expected a local .npy file"),
-        ("c4d_180908_000426_ood_g_v1.fits.fz", "expected FITS images, got masks and weights only"),
+        ("c4d_180908_000426_ood_g_v1.fits.fz", "expected FITS images of CCDs .*, got ood, a mask"),
         ("nothing", "expected images .* there, found none"),
         ("*.png", "expected images .* there, found none"),
         ("none.zarr", "expected a Zarr store of previews"),
