@@ -15,12 +15,13 @@ from time import perf_counter
 from threadpoolctl import threadpool_limits
 
 from cascade.camera import Camera
-from cascade.core.errors import InputError, StoreError
+from cascade.core.errors import InputError, OutageError, StoreError
 from cascade.core.log_records import REPORTED_ELSEWHERE
 from cascade.core.processes import process_pool
 from cascade.inputs.fits.entry import Entry
 from cascade.inputs.fits.reader import FitsReader, find_fits, open_fits
 from cascade.inputs.preview_store import PreviewLibrary, open_library
+from cascade.inputs.time_limit import READ_LIMIT_S, time_limit
 from cascade.storage import local_path
 
 logger = getLogger(__name__)
@@ -201,9 +202,9 @@ def _make(reader: FitsReader, index: int) -> Entry | str:
     """The preview of an exposure, or what is wrong with it."""
     try:
         # Matrices are small: more threads only get in the way of other processes.
-        with threadpool_limits(1):
+        with threadpool_limits(1), time_limit(READ_LIMIT_S):
             return reader.entry(index)
-    except InputError as error:
+    except (InputError, OutageError) as error:  # one that could not be made is tried again by the next call
         return str(error)
     except Exception as error:  # as in a run, one exposure must not stop a night
         logger.warning("%s: reading failed", reader.source(index).path, exc_info=True, extra=REPORTED_ELSEWHERE)

@@ -20,9 +20,10 @@ from typing import TypeVar
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.core.errors import ConfigError, InputError, ModelError, OutageError
+from cascade.core.errors import ConfigError, InputError, ModelError, OutageError, printable
 from cascade.core.exposure import UInt8Array
 from cascade.core.log_records import REPORTED_ELSEWHERE
+from cascade.core.machine import machine_fault
 from cascade.inputs import Reader
 from cascade.inputs.focal_plane import check_focal_plane
 from cascade.networks.screen import Screener
@@ -262,15 +263,25 @@ def _read(part: Reader, batch: Batch, index: int, camera: Camera) -> Outcome:
     except (OutageError, ConfigError):  # not the exposure's fault
         raise
     except InputError as error:
-        logger.warning("%s", error, extra=REPORTED_ELSEWHERE)
+        _check_machine(error, outcome.source.path)
+        logger.warning("%s", printable(str(error)), extra=REPORTED_ELSEWHERE)
         cause = error.__cause__
         lost = isinstance(cause, OSError) and cause.errno is not None  # decoders raise OSError without a number
         return replace(outcome.failed("read", error), lost=lost)
     except Exception as error:
         # Decoders raise all sorts on damaged files, and one exposure must not stop a season.
-        logger.warning("%s: reading failed: %r", outcome.source.path, error, exc_info=True, extra=REPORTED_ELSEWHERE)
+        _check_machine(error, outcome.source.path)
+        path = printable(outcome.source.path)
+        logger.warning("%s: reading failed: %r", path, error, exc_info=True, extra=REPORTED_ELSEWHERE)
         return outcome.failed("read", error)
     return replace(outcome, source=exposure.source, image=exposure.image)
+
+
+def _check_machine(error: Exception, path: str) -> None:
+    """Raise OutageError where a machine short of memory or disk space is to blame, and not the exposure."""
+    if (fault := machine_fault(error)) is not None:
+        msg = printable(f"{path}: {fault}; the run can be resumed")
+        raise OutageError(msg) from error
 
 
 def _check_reachable(outcomes: list[Outcome], read_again: Callable[[int], Outcome]) -> None:
@@ -336,6 +347,7 @@ def _each(network: Callable[[UInt8Array], Sequence[T]], images: UInt8Array) -> l
             msg = f"expected {len(images)} results, got {len(results)}"
             raise InputError(msg)
     except Exception as error:
+        _check_machine(error, "the network")
         if len(images) == 1:
             logger.warning("network failed on an exposure", exc_info=True, extra=REPORTED_ELSEWHERE)
             return [error]

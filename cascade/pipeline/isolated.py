@@ -17,6 +17,7 @@ import cloudpickle
 
 from cascade.camera import Camera
 from cascade.core.errors import CascadeError, InputError, ModelError, OutageError
+from cascade.core.machine import machine_fault
 from cascade.core.processes import exit_reason
 from cascade.inputs import Reader
 from cascade.pipeline.batch import process_batch
@@ -195,5 +196,7 @@ def _send(message: object, pipe: IO[bytes]) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """An error that can be pickled; not all can."""
+    """An error that can be pickled, as not all can; lack of memory and the like as an outage."""
+    if (fault := machine_fault(error)) is not None:
+        return OutageError(f"{fault}; the run can be resumed")
     return error if isinstance(error, CascadeError | OSError) else RuntimeError(repr(error))

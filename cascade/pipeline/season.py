@@ -13,6 +13,7 @@ from cascade.core.errors import ConfigError
 from cascade.inputs import Reader, open_inputs
 from cascade.inputs.listing import list_inputs
 from cascade.inputs.order import reordered
+from cascade.inputs.time_limit import READ_LIMIT_S, limited
 from cascade.networks.engines import check_engine
 from cascade.networks.models import DEFAULT_MODELS
 from cascade.networks.stub import STUB, THRESHOLD, StubLoader
@@ -57,6 +58,7 @@ def run_season(
     scheduler: str | None = None,
     fresh: bool = False,
     retry_failed: bool = False,
+    read_limit_s: float = READ_LIMIT_S,
     models_dir: PathLike | None = None,
     camera: str = "decam",
     on_start: Callable[[Run], None] | None = None,
@@ -93,6 +95,9 @@ def run_season(
         Start over in a run directory of another configuration.
     retry_failed : bool
         Process the batches again in which an exposure failed, say because a disk was away.
+    read_limit_s : float
+        Seconds of CPU that reading an exposure may take; one that takes longer has failed. Waiting for a disk or a
+        store does not count.
     models_dir : path or None
         Folder searched for models before the others.
     camera : str
@@ -132,7 +137,7 @@ def run_season(
     layout = Camera.load(camera)
     if layout.name != "decam":
         logger.warning("the networks were trained on DECam; expect lower performance on %s", layout.instrument)
-    reader = open_inputs(inputs, camera=layout.name)
+    reader = limited(open_inputs(inputs, camera=layout.name), read_limit_s)
     season = _Season(
         reader,
         layout,
@@ -163,6 +168,7 @@ def run_stub(
     scheduler: str | None = None,
     fresh: bool = False,
     retry_failed: bool = False,
+    read_limit_s: float = READ_LIMIT_S,
     pause_s: float = 0.0,
     on_start: Callable[[Run], None] | None = None,
     on_batch: Callable[[BatchCounts], None] | None = None,
@@ -174,7 +180,7 @@ def run_stub(
     ``run.json`` names the models ``stub``, so no real run can be mistaken for one, or resumed as one. The stand-ins
     sleep `pause_s` seconds an exposure, as if the networks computed on another device.
     """
-    reader = open_inputs(inputs)
+    reader = limited(open_inputs(inputs), read_limit_s)
     season = _Season(
         reader,
         Camera.decam(),

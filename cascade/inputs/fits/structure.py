@@ -22,6 +22,7 @@ from cascade.core.errors import InputError, input_error, reason
 from cascade.inputs.fields import whole_number
 from cascade.inputs.fits.checksums import find_damage, is_edited
 from cascade.inputs.fits.tiles import check_tiles
+from cascade.inputs.time_limit import check_time
 
 BLOCK = 2880
 """Bytes of a FITS block (FITS standard 4.0, section 3.1)."""
@@ -164,6 +165,7 @@ def plain_file(path: Path, name: str) -> Iterator[Path]:
             with gzip.open(path) as packed:
                 while chunk := packed.read(_CHUNK):
                     unpacked.write(chunk)
+                    check_time(name)
                     if unpacked.tell() > _MAX_UNPACKED_BYTES:
                         raise input_error(name, f"expected at most {_MAX_UNPACKED_BYTES} bytes when unpacked")
         except _DAMAGED as error:
