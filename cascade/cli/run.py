@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cascade.runs.run import Run
 
 _EVENTS = {
+    "suspect": "batch {batch}: an earlier call was killed at it, so it is processed in isolation",
     "cluster": "dashboard: {dashboard}",
     "retry": "batch {batch}: attempt {attempt} failed, retry in {pause_s:.0f} s: {cause}",
     "isolated": "batch {batch}: killed its workers, processed in isolation to find the exposure: {cause}",

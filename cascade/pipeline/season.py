@@ -18,6 +18,7 @@ from cascade.networks.engines import check_engine
 from cascade.networks.models import DEFAULT_MODELS
 from cascade.networks.stub import STUB, THRESHOLD, StubLoader
 from cascade.pipeline.batch import run_serial
+from cascade.pipeline.isolated import process_suspects
 from cascade.pipeline.loader import Loader, NetworkLoader, promised_threshold, verified_model
 from cascade.pipeline.session import Callbacks, Plan, open_session
 from cascade.pipeline.workers import Workers
@@ -206,6 +207,8 @@ def _run(
     with open_session(storage, plan, callbacks, workers=names) as session:
         run, reader = session.run, reordered(season.reader, session.order)
         if session.is_pending and workers is None:
+            process_suspects(reader, run, season.loader, season.camera,
+                             on_batch=session.batch_done, on_event=session.event)  # fmt: skip
             run_serial(reader, run, *(networks or season.loader()), season.camera, on_batch=session.batch_done)
         elif session.is_pending and workers is not None:
             from cascade.pipeline.dask import run_dask
