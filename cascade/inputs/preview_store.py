@@ -7,8 +7,10 @@ A store of previews: made once from FITS, appended to night by night, an input o
       preview                        (exposure, y, x) uint8, one chunk an exposure, 64 a shard, zstd
       expnum, band, mjd_obs, ra, dec, exptime
     PREVIEWS.headers/part-00000.parquet     what the headers say of the same exposures, the WCS of every CCD among it
+    PREVIEWS.headers/extent.json            how many parts and exposures there are
 
-A part is written after the previews it describes, so a batch that was killed is cut off again on the next opening.
+A part is written after the previews it describes, so a batch that was killed is cut off again on the next opening; the
+extent comes last, so a part that is lost is told from one that was never written.
 """
 
 from __future__ import annotations
@@ -37,9 +39,11 @@ from cascade.inputs.preview_files import (
     headers_folder,
     open_array,
     part_name,
+    read_extent,
     read_parts,
     shard_file,
     stored_values,
+    write_extent,
 )
 from cascade.inputs.preview_losses import Losses, find_losses
 from cascade.storage.atomic import written_aside
@@ -60,6 +64,7 @@ class PreviewLibrary:
 
     def __init__(self, path: Path, group: zarr.Group) -> None:
         self._group = group
+        self._path = path
         self._headers = headers_folder(path)
         self.lost = find_losses(path, group)
         known = self.lost.table
@@ -113,6 +118,7 @@ class PreviewLibrary:
             for name in HEADER_SCHEMA.names:
                 open_array(self._group, name)[start:stop] = stored_values(table, name)
             self._write_part(part, table)
+        write_extent(self._path, self._n_parts, self._length)
         self.paths.update(entry.source.path for entry in made.values())
         self.expnums.update(entry.source.expnum for entry in made.values() if entry.source.expnum is not None)
 
@@ -131,6 +137,7 @@ class PreviewLibrary:
         self._write_part(self._n_parts, table)
         self._n_parts += 1
         self._length = stop
+        write_extent(self._path, self._n_parts, self._length)
         self.paths.update(e.source.path for e in entries)
         self.expnums.update(e.source.expnum for e in entries if e.source.expnum is not None)
 
@@ -211,7 +218,7 @@ def header_table(path: Path | str) -> pa.Table:
         If a part is damaged or lost.
     """
     parts = read_parts(Path(path))
-    for number in range(max(parts, default=-1) + 1):
+    for number in range(max(max(parts, default=-1) + 1, read_extent(Path(path))[0])):
         if number not in parts:
             msg = (
                 f"{headers_folder(Path(path))}/{part_name(number)}: expected a part of the header table, got none; "

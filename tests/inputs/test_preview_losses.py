@@ -44,8 +44,19 @@ def test_whole_store_is_whole(store):
     assert (result.exit_code, result.output) == (0, f"{store}: 6 previews are there and whole\n")
 
 
-@pytest.mark.parametrize(("lost", "numbers"), [((0,), [1, 2]), ((1,), [3, 4]), ((0, 1), [1, 2, 3, 4])])
-def test_header_part_lost_before_the_last_is_noticed_and_made_again(store, lost, numbers):
+@pytest.mark.parametrize(
+    ("lost", "numbers"),
+    [
+        ((0,), [1, 2]),
+        ((1,), [3, 4]),
+        ((2,), [5, 6]),
+        ((0, 1), [1, 2, 3, 4]),
+        ((0, 2), [1, 2, 5, 6]),
+        ((1, 2), [3, 4, 5, 6]),
+        ((0, 1, 2), [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_header_part_that_is_lost_is_noticed_and_made_again(store, lost, numbers):
     before = content(store)
     for part in lost:
         (store.with_suffix(".headers") / f"part-0000{part}.parquet").unlink()
@@ -72,7 +83,34 @@ def test_lost_header_part_without_its_exposures_stops_the_next_night(store, tmp_
     assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
 
 
-def test_last_header_part_that_is_lost_is_noticed(store):
+def test_last_header_part_that_is_lost_stops_the_next_night(store, tmp_path):
+    (store.with_suffix(".headers") / "part-00002.parquet").unlink()
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    (tmp_path / "night").mkdir()
+    night(tmp_path / "night", 700001, ccdnums=(28,))
+    with pytest.raises(StoreError, match="expected their FITS among the inputs, got none of 2, such as 5; `cascade"):
+        preview_night([tmp_path / "night"], store)
+    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
+
+
+def test_killed_process_and_a_lost_last_part_are_told_apart(store):
+    """Rows beyond the extent were never whole, so they are cut; those within it are made again."""
+    group = zarr.open_group(store, mode="r+")
+    for name in ("preview", "expnum", "band", "mjd_obs", "ra", "dec", "exptime"):
+        group[name].resize((8, *group[name].shape[1:]))
+    assert restored(store) == []
+    (store.with_suffix(".headers") / "part-00002.parquet").unlink()
+    assert restored(store) == [5, 6]
+
+
+def test_damaged_extent_is_an_error_that_says_what_to_do(store):
+    (store.with_suffix(".headers") / "extent.json").write_text('{"parts": -1}')
+    with pytest.raises(StoreError, match=r"extent.json: expected numbers of parts and exposures, got .*; delete it"):
+        verify_library(store)
+
+
+def test_last_header_part_that_is_lost_is_noticed_in_a_store_of_an_older_version(store):
+    (store.with_suffix(".headers") / "extent.json").unlink()
     (store.with_suffix(".headers") / "part-00002.parquet").unlink()
     assert "expected 4 exposures, as in the header table, got 6" in verify_library(store)[0]
 
