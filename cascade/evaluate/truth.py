@@ -15,6 +15,7 @@ from cascade.core.errors import ConfigError, InputError
 from cascade.core.exposure import BoolArray
 from cascade.core.via import Annotations, Problem, Region, read_annotations
 from cascade.inputs import expnum_from_name
+from cascade.inputs.npy import read_header, read_whole
 
 _MAX_LABEL_BYTES = 64 * 2**20
 _ROW = re.compile(r"\[(\d+)\]$")
@@ -190,17 +191,13 @@ def read_stack_labels(path: Path) -> BoolArray:
     InputError
         If it is not such an array, or too large.
     """
-    try:
-        size = path.stat().st_size
-        if size > _MAX_LABEL_BYTES:
-            msg = f"{path}: expected labels of at most {_MAX_LABEL_BYTES} bytes, got {size}"
-            raise InputError(msg)
-        labels = np.load(path, mmap_mode="r", allow_pickle=False)  # memory-mapped: a header may claim any size
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
-        msg = f"{path}: expected a .npy array of labels: {error}"
-        raise InputError(msg) from error
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "biuf":
-        msg = f"{path}: expected a .npy array of numbers"
+    header = read_header(path, path)
+    if header.n_bytes > _MAX_LABEL_BYTES:
+        msg = f"{path}: expected labels of at most {_MAX_LABEL_BYTES} bytes, got {header.n_bytes}"
+        raise InputError(msg)
+    labels = read_whole(path, path)
+    if labels.dtype.kind not in "biuf":
+        msg = f"{path}: expected a .npy array of numbers, got dtype {labels.dtype}"
         raise InputError(msg)
     labels = labels.reshape(-1)
     if not labels.size or not np.all((labels == 0) | (labels == 1)):

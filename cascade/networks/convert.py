@@ -14,6 +14,7 @@ import numpy.typing as npt
 from cascade.core.artifact import PAPER_CLASSES, Artifact
 from cascade.core.errors import ModelError
 from cascade.core.keras_startup import import_keras
+from cascade.core.plain_files import open_plain
 from cascade.networks.model_info import ModelInfo
 from cascade.networks.models import build_network, file_sha256, load_network, write_model
 from cascade.networks.nets.presets import PRESETS
@@ -158,7 +159,7 @@ def _read(path: Path) -> dict[str, dict[str, FloatArray]]:
         if path.stat().st_size > MAX_FILE_BYTES:
             msg = f"{path}: expected weights of at most {MAX_FILE_BYTES} bytes, got {path.stat().st_size}"
             raise ModelError(msg)
-        with h5py.File(path, "r") as file:
+        with open_plain(path), h5py.File(path, "r") as file:
             datasets: list[h5py.Dataset] = []
 
             def collect(_name: str, item: object) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from cascade.core.artifact import PAPER_CLASSES, Artifact, read_classes
 from cascade.core.errors import ModelError
+from cascade.core.plain_files import read_plain
 from cascade.core.records import Range, parse_toml, read_record
 from cascade.networks.calibration import Calibration, Guarantee
 from cascade.networks.model_id import ModelId
@@ -130,7 +131,7 @@ def read_model(folder: Path) -> ModelInfo:
         if path.stat().st_size > MAX_MODEL_TOML_BYTES:
             msg = f"{path}: expected at most {MAX_MODEL_TOML_BYTES} bytes, got {path.stat().st_size}"
             raise ModelError(msg)
-        content = path.read_bytes()
+        content = read_plain(path)
     except OSError as error:
         msg = f"{path}: cannot read the model: {error.strerror}"
         raise ModelError(msg) from error

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from cascade.core.artifact import Artifact, read_classes
 from cascade.core.errors import ConfigError
+from cascade.core.plain_files import read_plain
 from cascade.core.records import Range, parse_toml, read_record, shown
 from cascade.networks.nets.presets import PRESETS
 
@@ -163,7 +164,7 @@ def read_config(path: Path) -> TrainConfig:
         If it is missing, is not TOML, or a key is missing, unknown, of the wrong type or out of range.
     """
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
     except OSError as error:
         msg = f"{path}: cannot read the training configuration: {error.strerror}"
         raise ConfigError(msg) from error

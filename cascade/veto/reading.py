@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from cascade.camera import Camera
 from cascade.core.errors import ConfigError, InputError, input_error, reason
+from cascade.core.plain_files import open_plain
 from cascade.veto.entries import HAND, Entry, ReadList, is_ours
 from cascade.veto.layouts import DES_HEADER, FORMS, columns_of
 from cascade.veto.rules import REASON
@@ -148,10 +149,10 @@ def read_des(path: Path | str) -> pa.Table:
 def _content(path: Path) -> bytes:
     """What a file holds, unpacked, or InputError."""
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             data = file.read(_MAX_BYTES + 1)
         if data.startswith(_GZIP):
-            with gzip.open(path) as unpacked:
+            with open_plain(path) as file, gzip.open(file) as unpacked:
                 data = unpacked.read(_MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise input_error(path, reason(error)) from error

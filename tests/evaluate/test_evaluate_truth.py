@@ -126,7 +126,7 @@ def test_labels_of_another_set_are_refused(tmp_path, found):
         (np.array([0, 2]), "expected labels 0 and 1, got"),
         (np.array([]), "expected labels 0 and 1"),
         (np.array(["ghost"]), "expected a .npy array of numbers"),
-        (np.array([{}]), "expected a .npy array of labels"),
+        (np.array([{}]), "expected a complete .npy array of plain values"),
     ],
 )
 def test_labels_that_are_none_are_refused(tmp_path, array, message):
@@ -141,8 +141,9 @@ def test_missing_truncated_and_oversized_labels_are_refused(tmp_path, monkeypatc
         read_stack_labels(path)
     np.save(path, np.ones(100))
     path.write_bytes(path.read_bytes()[:-80])
-    with pytest.raises(InputError, match=r"expected a .npy array of labels"):
+    with pytest.raises(InputError, match=r"expected a complete .npy array of plain values"):
         read_stack_labels(path)
+    np.save(path, np.ones(100))
     monkeypatch.setattr("cascade.evaluate.truth._MAX_LABEL_BYTES", 10)
     with pytest.raises(InputError, match="expected labels of at most 10 bytes"):
         read_stack_labels(path)
