@@ -1,8 +1,8 @@
 """
 Arrays in .npy files, read piece by piece.
 
-Never mapped: a mapped file that somebody truncates ends the process (SIGBUS). Nothing is read before the header is
-found to be short, of plain values and within the size of the file.
+Never mapped: a mapped file that is truncated ends the process (SIGBUS). Nothing is read before the header is found
+to be short, of plain values and within the size of the file.
 """
 
 from __future__ import annotations

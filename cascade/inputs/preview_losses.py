@@ -118,7 +118,7 @@ def _find(values: Any, expnums: Any, start: int, path: Path, part: int) -> int: 
             return begin
     msg = (
         f"{headers_folder(path)}/{part_name(part)}: expected a part of the header table, got none, and the exposure "
-        "numbers do not say which previews it described; make the store anew from the FITS exposures"
+        "numbers do not say which previews it described; make a new store from the FITS exposures"
     )
     raise StoreError(msg)
 

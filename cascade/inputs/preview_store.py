@@ -51,9 +51,9 @@ from cascade.storage.atomic import written_aside
 _ZSTD_LEVEL = 3
 
 
-class PreviewLibrary:
+class PreviewStore:
     """
-    A store of previews, open for appending by this process alone; see `open_library`.
+    A store of previews, open for appending by this process alone; see `open_store`.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class PreviewLibrary:
         Raises
         ------
         StoreError
-            If a number is missing or there twice: nobody can say which exposure it was.
+            If a number is missing or there twice, so that the exposures cannot be told.
         """
         rows = self.lost.rows
         numbers = np.asarray(open_array(self._group, "expnum")[:])[rows].tolist()
@@ -96,7 +96,7 @@ class PreviewLibrary:
         if len(found) < len(rows):
             msg = (
                 f"{self._headers}: expected the number of each of {len(rows)} exposures whose previews or headers are "
-                f"lost, got {len(found)}; make the store anew from the FITS exposures"
+                f"lost, got {len(found)}; make a new store from the FITS exposures"
             )
             raise StoreError(msg)
         return found
@@ -166,7 +166,7 @@ def _header_rows(entries: Sequence[Entry]) -> pa.Table:
 
 
 @contextmanager
-def open_library(path: Path, camera: str) -> Iterator[PreviewLibrary]:
+def open_store(path: Path, camera: str) -> Iterator[PreviewStore]:
     """
     Make a store of previews, or open one to append to.
 
@@ -179,7 +179,7 @@ def open_library(path: Path, camera: str) -> Iterator[PreviewLibrary]:
 
     Yields
     ------
-    PreviewLibrary
+    PreviewStore
 
     Raises
     ------
@@ -200,7 +200,7 @@ def open_library(path: Path, camera: str) -> Iterator[PreviewLibrary]:
         except OSError as error:
             msg = f"{path}: another process is writing to it"
             raise StoreError(msg) from error
-        yield PreviewLibrary(path, _open_group(path, camera))
+        yield PreviewStore(path, _open_group(path, camera))
 
 
 def header_table(path: Path | str) -> pa.Table:
@@ -228,7 +228,7 @@ def header_table(path: Path | str) -> pa.Table:
     return pa.concat_tables([HEADERS.empty_table(), *parts.values()])
 
 
-def verify_library(path: Path) -> list[str]:
+def verify_store(path: Path) -> list[str]:
     """
     Read a store of previews back: header table, columns, and every preview.
 
@@ -240,7 +240,7 @@ def verify_library(path: Path) -> list[str]:
     Raises
     ------
     StoreError
-        If it is no store of previews, or so damaged that it must be made anew.
+        If it is no store of previews, or so damaged that a new one must be made.
     """
     if not headers_folder(path).is_dir():
         msg = f"{path}: expected a store with its header table {headers_folder(path).name} beside it, got none"

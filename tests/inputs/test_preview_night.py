@@ -22,7 +22,7 @@ from cascade.inputs.fits.reader import find_fits, open_fits
 from cascade.inputs.fits.sky_patches import SkyPatch
 from cascade.inputs.fits.structure import read_structure
 from cascade.inputs.preview_night import _made, preview_night
-from cascade.inputs.preview_store import header_table, open_library
+from cascade.inputs.preview_store import header_table, open_store
 
 CARDS = "CTYPE1  = 'RA---TAN'\nCTYPE2  = 'DEC--TAN'\nCRVAL1  = 10.0\nCRVAL2  = -30.0\nCD1_2 = 7e-5\nCD2_1 = -7e-5"
 
@@ -100,11 +100,11 @@ def test_store_of_another_camera_is_refused(tmp_path):
 
 def test_what_is_stored_is_read_back(tmp_path):
     path = tmp_path / "p.zarr"
-    with open_library(path, "decam") as library:
-        library.append([entry(1, 7), entry(2, 8)])
-        library.append([entry(3, 9)])
-        assert len(library) == 3
-        assert library.expnums == {1, 2, 3}
+    with open_store(path, "decam") as opened:
+        opened.append([entry(1, 7), entry(2, 8)])
+        opened.append([entry(3, 9)])
+        assert len(opened) == 3
+        assert opened.expnums == {1, 2, 3}
     reader = open_inputs(path)
     assert [(reader.source(k).expnum, reader.read(k).image[0, 0]) for k in range(3)] == [(1, 7), (2, 8), (3, 9)]
     assert reader.source(0).header == HeaderFields("g", 56232.5, 10.0, -30.0, 90.0)
@@ -117,14 +117,14 @@ def test_what_is_stored_is_read_back(tmp_path):
 
 def test_batch_of_a_killed_process_is_cut_off(tmp_path):
     path = tmp_path / "p.zarr"
-    with open_library(path, "decam") as library:
-        library.append([entry(1, 7)])
+    with open_store(path, "decam") as opened:
+        opened.append([entry(1, 7)])
     group = zarr.open_group(path, mode="r+")
     group["preview"].resize((5, 400, 400))
     group["expnum"].resize((3,))
-    with open_library(path, "decam") as library:
-        assert len(library) == 1
-        library.append([entry(2, 8)])
+    with open_store(path, "decam") as opened:
+        assert len(opened) == 1
+        opened.append([entry(2, 8)])
     reader = open_inputs(path)
     assert [(reader.source(k).expnum, reader.read(k).image[0, 0]) for k in range(len(reader))] == [(1, 7), (2, 8)]
 
@@ -148,10 +148,10 @@ def test_batch_of_a_killed_process_is_cut_off(tmp_path):
 )
 def test_damaged_store_is_refused(tmp_path, spoil, message):
     path = tmp_path / "p.zarr"
-    with open_library(path, "decam") as library:
-        library.append([entry(1)])
+    with open_store(path, "decam") as opened:
+        opened.append([entry(1)])
     spoil(path)
-    with pytest.raises(StoreError, match=message), open_library(path, "decam"):
+    with pytest.raises(StoreError, match=message), open_store(path, "decam"):
         pass
 
 
@@ -162,12 +162,12 @@ def test_store_is_not_written_to_an_object_store(two_exposures):
 
 def test_second_writer_and_wrong_name_are_refused(tmp_path):
     with (
-        open_library(tmp_path / "p.zarr", "decam"),
+        open_store(tmp_path / "p.zarr", "decam"),
         pytest.raises(StoreError, match="another process is writing to it"),
-        open_library(tmp_path / "p.zarr", "decam"),
+        open_store(tmp_path / "p.zarr", "decam"),
     ):
         pass
-    with pytest.raises(StoreError, match=r"expected a name ending in \.zarr"), open_library(tmp_path / "p", "decam"):
+    with pytest.raises(StoreError, match=r"expected a name ending in \.zarr"), open_store(tmp_path / "p", "decam"):
         pass
 
 

@@ -152,7 +152,7 @@ def test_codec_of_previews_outside_the_list_is_refused(tmp_path):
         tmp_path / "s.zarr", shape=(1, 400, 400), chunks=(1, 400, 400), dtype="uint8", zarr_format=2,
         compressors=numcodecs.BZ2(),
     )  # fmt: skip
-    with pytest.raises(InputError, match=r"s\.zarr: expected a codec among bytes, .*, got 'bz2': write it anew"):
+    with pytest.raises(InputError, match=r"s\.zarr: expected a codec among bytes, .*, got 'bz2'$"):
         open_inputs(tmp_path / "s.zarr")
 
 

@@ -34,7 +34,7 @@ class CcdPixels:
     bad
         (ny, nx) bool of pixels to ignore, or None.
     remarks
-        What was odd about its header.
+        What its header lacks.
     """
 
     values: Float32Array

@@ -99,7 +99,7 @@ class FitsReader(ListedReader):
         row = self._row(index)
         path = self.path(row)
         expnum, header = peek(self._files(row)[0], path)
-        return self._told(row, expnum, header)
+        return self._with_header(row, expnum, header)
 
     def n_bytes(self, index: int) -> int:
         """Size of the files of an exposure."""
@@ -111,10 +111,10 @@ class FitsReader(ListedReader):
         with open_exposure(self._files(row), path, camera, cutouts=self.cutouts) as exposure:
             made = render(exposure, camera)
             patches = tuple(patch for image in exposure.ccds if (patch := sky_patch(image)) is not None)
-            source = self._told(row, exposure.expnum, exposure.header)
+            source = self._with_header(row, exposure.expnum, exposure.header)
         return Entry(source, made.image, made.noise, made.n_ccds, made.remarks, patches)
 
-    def _told(self, row: Row, expnum: int | None, header: HeaderFields) -> Source:
+    def _with_header(self, row: Row, expnum: int | None, header: HeaderFields) -> Source:
         """The source with what the header says; the name gives the expnum where the header has none."""
         listed = self._source(row)
         return Source(listed.path, listed.expnum if expnum is None else expnum, header)
