@@ -13,6 +13,7 @@ from cascade.core.artifact import Artifact
 from cascade.core.errors import InputError
 from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.core.plain_files import read_plain
+from cascade.core.text import decode_text
 from cascade.core.via.region import Region
 
 logger = logging.getLogger(__name__)
@@ -220,7 +221,7 @@ def _read_document(path: Path) -> Any:  # noqa: ANN401
         if size > MAX_VIA_BYTES:
             msg = f"{path}: expected annotations of at most {MAX_VIA_BYTES} bytes, got {size}"
             raise InputError(msg)
-        return json.loads(read_plain(path).decode("utf-8"))
+        return json.loads(decode_text(read_plain(path)))
     except OSError as error:
         msg = f"{path}: cannot read annotations: {error.strerror}"
         raise InputError(msg) from error
