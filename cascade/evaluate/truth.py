@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pyarrow as pa
 
-from cascade.core.errors import ConfigError, InputError, reason
+from cascade.core.errors import ConfigError, InputError
 from cascade.core.exposure import BoolArray
-from cascade.core.plain_files import plain_size
 from cascade.core.via import Annotations, Problem, Region, read_annotations
 from cascade.inputs import expnum_from_name
+from cascade.inputs.npy import read_header, read_whole
 
 _MAX_LABEL_BYTES = 64 * 2**20
 _ROW = re.compile(r"\[(\d+)\]$")
@@ -81,15 +81,27 @@ def read_truth(paths: Sequence[Path]) -> Truth:
     listed = Counter(name for images in annotators.values() for name in images)
     shared = {name for name, n in listed.items() if n == len(annotators)}
     names = tuple(sorted(shared - incomplete))
+    problems = tuple((file.name, problem) for file, one in zip(files, read, strict=True) for problem in one.problems)
     if not names:
-        msg = f"{files[0]}: expected images that every annotator lists, got none of {len(listed)}"
-        raise ConfigError(msg)
+        raise ConfigError(_nothing_left(files, listed, len(shared & incomplete), problems))
     left_out = {
         "not by every annotator": tuple(sorted(set(listed) - shared - incomplete)),
         "with regions that are not known": tuple(sorted(incomplete)),
     }
-    problems = tuple((file.name, problem) for file, one in zip(files, read, strict=True) for problem in one.problems)
     return Truth(tuple(annotators), names, tuple(annotators.values()), problems, left_out)
+
+
+def _nothing_left(
+    files: Sequence[Path], listed: Mapping[str, int], n_unknown: int, problems: Sequence[tuple[str, Problem]]
+) -> str:
+    """Why no image can be used."""
+    if n_unknown:
+        first = next(f"{file}: {problem}" for file, problem in problems if problem.kind not in ("outside", "clipped"))
+        return f"{first}; {n_unknown} of {len(listed)} images have such regions, and no image is without"
+    if not listed:
+        return f"{files[0]}: expected images with a 'filename', got none"
+    few = f"{len(listed)} images in all, such as {min(listed)}"
+    return f"{', '.join(map(str, files))}: expected images that all {len(files)} files list, got none of {few}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +191,13 @@ def read_stack_labels(path: Path) -> BoolArray:
     InputError
         If it is not such an array, or too large.
     """
-    try:
-        size = plain_size(path)
-        if size > _MAX_LABEL_BYTES:
-            msg = f"{path}: expected labels of at most {_MAX_LABEL_BYTES} bytes, got {size}"
-            raise InputError(msg)
-        labels = np.load(path, mmap_mode="r", allow_pickle=False)  # memory-mapped: a header may claim any size
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
-        msg = f"{path}: expected a .npy array of labels: {reason(error)}"
-        raise InputError(msg) from error
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "biuf":
-        msg = f"{path}: expected a .npy array of numbers"
+    header = read_header(path, path)
+    if header.n_bytes > _MAX_LABEL_BYTES:
+        msg = f"{path}: expected labels of at most {_MAX_LABEL_BYTES} bytes, got {header.n_bytes}"
+        raise InputError(msg)
+    labels = read_whole(path, path)
+    if labels.dtype.kind not in "biuf":
+        msg = f"{path}: expected a .npy array of numbers, got dtype {labels.dtype}"
         raise InputError(msg)
     labels = labels.reshape(-1)
     if not labels.size or not np.all((labels == 0) | (labels == 1)):

@@ -63,8 +63,22 @@ def test_bad_sets_of_files_are_refused(tmp_path):
         read_truth([one, other])
     empty = tmp_path / "empty.json"
     empty.write_text("[]")
-    with pytest.raises(ConfigError, match="expected images that every annotator lists, got none of 0"):
+    with pytest.raises(ConfigError, match=r"empty.json: expected images with a 'filename', got none"):
         read_truth([empty])
+
+
+def test_why_no_image_is_left_is_said(tmp_path):
+    path = write_via(tmp_path / "one.json", {"a.jpg": [BRIGHT_28]})
+    records = json.loads(path.read_text())
+    records[0]["regions"][0]["region_attributes"] = {"kind": "Bright"}
+    path.write_text(json.dumps(records))
+    with pytest.raises(ConfigError, match=r"one.json: a.jpg: region 0 left out: expected its class .*, got {'kind': "):
+        read_truth([path])
+    two = write_via(tmp_path / "two.json", {"b.jpg": [], "c.jpg": []})
+    three = write_via(tmp_path / "three.json", {"b.jpg": [], "d.jpg": []})
+    four = write_via(tmp_path / "four.json", {"d.jpg": []})
+    with pytest.raises(ConfigError, match=r"all 3 files list, got none of 3 images in all, such as b.jpg"):
+        read_truth([two, three, four])
 
 
 def test_images_are_found_by_name_else_by_exposure_number(tmp_path):
@@ -112,7 +126,7 @@ def test_labels_of_another_set_are_refused(tmp_path, found):
         (np.array([0, 2]), "expected labels 0 and 1, got"),
         (np.array([]), "expected labels 0 and 1"),
         (np.array(["ghost"]), "expected a .npy array of numbers"),
-        (np.array([{}]), "expected a .npy array of labels"),
+        (np.array([{}]), "expected a complete .npy array of plain values"),
     ],
 )
 def test_labels_that_are_none_are_refused(tmp_path, array, message):
@@ -127,8 +141,9 @@ def test_missing_truncated_and_oversized_labels_are_refused(tmp_path, monkeypatc
         read_stack_labels(path)
     np.save(path, np.ones(100))
     path.write_bytes(path.read_bytes()[:-80])
-    with pytest.raises(InputError, match=r"expected a .npy array of labels"):
+    with pytest.raises(InputError, match=r"expected a complete .npy array of plain values"):
         read_stack_labels(path)
+    np.save(path, np.ones(100))
     monkeypatch.setattr("cascade.evaluate.truth._MAX_LABEL_BYTES", 10)
     with pytest.raises(InputError, match="expected labels of at most 10 bytes"):
         read_stack_labels(path)

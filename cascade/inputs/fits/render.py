@@ -15,6 +15,7 @@ from cascade.core.exposure import Float32Array, UInt8Array
 from cascade.inputs.fits.binning import BLOCK_PX, Blocks, blocks_of
 from cascade.inputs.fits.ccds import CcdImage, FitsExposure
 from cascade.inputs.fits.pixels import read_ccd
+from cascade.inputs.time_limit import check_time
 
 logger = getLogger(__name__)
 
@@ -98,6 +99,7 @@ def render(exposure: FitsExposure, camera: Camera) -> Preview:
         if image.ccd.ccdnum in dead:
             continue
         pixels = read_ccd(image, exposure.name)
+        check_time(exposure.name)
         remarks += [f"{image.ccd.detpos}: {remark}" for remark in pixels.remarks]
         blocks = blocks_of(pixels)
         if blocks is None:
