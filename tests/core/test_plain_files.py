@@ -57,7 +57,7 @@ def test_what_is_no_plain_file_is_refused_without_waiting(tmp_path):
 def test_pipe_that_a_user_names_is_refused(tmp_path, reader):
     path = tmp_path / (DESCRIPTION if reader == "model" else "pipe")
     os.mkfifo(path)
-    with pytest.raises(CascadeError, match="expected a plain file, got a pipe|: not a file"):
+    with pytest.raises(CascadeError, match=r"expected a plain file, got a pipe|: not a file"):
         READERS[reader](path)
 
 
