@@ -104,12 +104,12 @@ def _draw(run: Run, season: list[SimulatedExposure], vetoes: list[dict[str, Any]
 
     rows = [row for row in run.table("exposures").to_pylist() if row["status"] == "ghosted"]
     rows = sorted(rows, key=lambda row: row["artifact_area"], reverse=True)[:_N_PANELS]
-    panels = []
+    panels, masks = [], run.masks
     for row in sorted(rows, key=lambda row: row["exposure"]):
         vetoed = [veto["ccdnum"] for veto in vetoes if veto["expnum"] == row["expnum"]]
         drawn = ", ".join(artifact.label for artifact in season[row["exposure"]].artifacts) or "nothing"
         title = f"{row['expnum']}  score {row['screen_score']:.2f}  {len(vetoed)} CCDs  (drawn: {drawn})"
-        mask = np.asarray(run.masks[row["exposure"]], np.uint8)
+        mask = np.asarray(masks[row["exposure"]], np.uint8)
         panels.append(Panel(title, season[row["exposure"]].image, mask, vetoed))
     title = "Synthetic season: flagged exposures, masks by class, vetoed CCDs"
     draw_overview(panels, Camera.decam(), path, title=title)

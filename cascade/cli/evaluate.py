@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cascade.cli.run import Quiet, show_run
+from cascade.cli.status import InputsOption
 from cascade.core.errors import printable
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def evaluate(
     ] = None,
     prevalence: Annotated[float, typer.Option(help="Share of ghosted exposures in the survey.")] = 0.04,
     resamples: Annotated[int, typer.Option(min=1, max=10_000, help="Of the bootstrap over exposures.")] = 1000,
+    inputs: InputsOption = None,
     quiet: Quiet = False,
 ) -> None:
     """
@@ -71,7 +73,7 @@ def evaluate(
         drawn = read_truth(files)
         line = None if human is None else read_human_line(human)
         result = evaluate_run(opened, drawn, camera, settings, against=against or (), veto=veto or (), human=line)
-    write_evaluation(result, drawn, opened, camera, out)
+    write_evaluation(result, drawn, opened, camera, out, inputs=inputs or ())
     _warn(drawn)
     n_left_out = sum(map(len, result.left_out.values()))
     remark = f"; {n_left_out} images or exposures left out, see tables/left_out.csv" if n_left_out else ""

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from cascade.cli.status import InputsOption
+
 
 class ExportFormat(StrEnum):
     """Formats of export."""
@@ -36,6 +38,7 @@ def export(
     reviewed: Annotated[
         bool, typer.Option("--reviewed", help="Reviewed exposures, as corrected, for training; with via.")
     ] = False,
+    inputs: InputsOption = None,
 ) -> None:
     """
     Write masks, regions, annotations or sky maps of a run.
@@ -55,6 +58,7 @@ def export(
         bit=bit,
         code=code,
         reviewed=reviewed,
+        inputs=inputs or (),
     )
     remarks = "".join(f"; {number} {reason}" for reason, number in written.skipped.items() if number)
     typer.echo(

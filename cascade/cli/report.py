@@ -9,7 +9,7 @@ import typer
 
 from cascade.cli.progress import progress
 from cascade.cli.run import Quiet
-from cascade.cli.status import RunArgument
+from cascade.cli.status import InputsOption, RunArgument
 
 
 def report(
@@ -19,6 +19,7 @@ def report(
     previews: Annotated[
         int | None, typer.Option(min=0, help="Maximum number of previews; default 5000, with --single 300.")
     ] = None,
+    inputs: InputsOption = None,
     quiet: Quiet = False,
 ) -> None:
     """
@@ -46,7 +47,9 @@ def report(
                 bars.append(stack.enter_context(progress("previews", done=0, total=total, quiet=quiet)))
             bars[0](1, "")
 
-        n_previews = write_report(opened, out, single=single, n_previews=previews, on_previews=on_previews)
+        n_previews = write_report(
+            opened, out, single=single, n_previews=previews, inputs=inputs or (), on_previews=on_previews
+        )
     page = out if single else out / "index.html"
     n_exposures = opened.summary().counts.n_exposures
     size = out.stat().st_size if single else sum(file.stat().st_size for file in out.rglob("*") if file.is_file())

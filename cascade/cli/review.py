@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cascade.cli.status import RunArgument
+from cascade.cli.status import InputsOption, RunArgument
 
 
 def review(
@@ -15,6 +15,7 @@ def review(
         str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines reach it, over plain HTTP.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 selects a free one.")] = 8765,
+    inputs: InputsOption = None,
 ) -> None:
     """
     Serve a page for one or several reviewers; every verdict is saved at once in RUN/verdicts.sqlite.
@@ -28,7 +29,7 @@ def review(
     from cascade.pages.review import ReviewSession, serve
     from cascade.runs.run import open_run
 
-    session = ReviewSession(open_run(run))
+    session = ReviewSession(open_run(run), inputs or ())
     with suppress(KeyboardInterrupt):
         serve(session, host=host, port=port, on_ready=lambda address: typer.echo(f"review at {address} (Ctrl-C ends)"))
     typer.echo(f"{run}: {session.n_judged()} exposures reviewed")

@@ -17,6 +17,11 @@ _N_CAUSES = 10
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, or its URL (s3://, gs://, az://).")]
 
+InputsOption = Annotated[
+    list[str] | None,
+    typer.Option("--inputs", metavar="DIR", help="Where the inputs of the run are now, if they were moved."),
+]
+
 
 def status(run: RunArgument) -> None:
     """

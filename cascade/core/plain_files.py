@@ -1,34 +1,62 @@
-"""Files that a user names, opened only if they are plain ones: a pipe would be waited for without end."""
+"""Files that others named or made, of which only plain ones are opened: a pipe would be waited for for ever."""
 
 from __future__ import annotations
 
 import os
+import stat
 from errno import EINVAL
+from io import BufferedReader
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
-from typing import IO
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def open_plain(path: Path) -> IO[bytes]:
+class NotPlainError(OSError):
+    """A pipe, a device or a folder where a file was expected."""
+
+
+def open_plain(path: Path) -> BufferedReader:
     """
-    Open a file for reading.
+    Open a file, or what a link leads to, to read it.
 
     Raises
     ------
+    NotPlainError
+        If it is no plain file.
     OSError
-        If it cannot be opened, or is a folder, a pipe or a device.
+        If it is missing or cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    mode = os.fstat(descriptor).st_mode
-    if S_ISREG(mode):
-        return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
-    if S_ISDIR(mode):
-        raise IsADirectoryError(EINVAL, "expected a file, got a folder", str(path))
-    raise OSError(EINVAL, "expected a file, got a pipe or a device", str(path))
+    _check(path.stat().st_mode, path)  # to open a device may do something
+    stream = os.fdopen(os.open(path, os.O_RDONLY | _WITHOUT_WAITING), "rb")
+    try:
+        _check(os.fstat(stream.fileno()).st_mode, path)  # it may have been replaced
+    except NotPlainError:
+        stream.close()
+        raise
+    return stream
 
 
 def read_plain(path: Path) -> bytes:
-    """All that a file holds; OSError as `open_plain`."""
-    with open_plain(path) as file:
-        return file.read()
+    """Read a file that `open_plain` opens; errors as there."""
+    with open_plain(path) as stream:
+        return stream.read()
+
+
+def plain_size(path: Path) -> int:
+    """Bytes of a file that `open_plain` opens, for libraries that open it themselves; errors as there."""
+    status = path.stat()
+    _check(status.st_mode, path)
+    return status.st_size
+
+
+def _check(mode: int, path: Path) -> None:
+    """Refuse the mode of anything but a file."""
+    if not stat.S_ISREG(mode):
+        raise NotPlainError(EINVAL, f"expected a plain file, got {_KINDS.get(stat.S_IFMT(mode), 'none')}", str(path))

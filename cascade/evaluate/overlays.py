@@ -30,7 +30,7 @@ _OPACITY = 0.3
 _BARE_LEVEL = 60  # of CCDs where there is no preview
 
 
-def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path) -> bool:
+def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path, inputs: Sequence[str] = ()) -> bool:
     """
     Draw exposures from the worst to the best CCD F1: truth on the left, the run on the right.
 
@@ -43,6 +43,8 @@ def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path) 
     camera : Camera
     stem : Path
         PNG and PDF to write, without ending.
+    inputs : sequence of paths
+        Where the inputs are now, if they were moved, see `InputPlaces.of`.
 
     Returns
     -------
@@ -57,7 +59,7 @@ def draw_overlays(evaluation: Evaluation, run: Run, camera: Camera, stem: Path) 
     chosen = _spread(scores)
     if not chosen:
         return False
-    previews = RunPreviews(run)
+    previews = RunPreviews(run, inputs)
     rows = -(-2 * len(chosen) // _COLUMNS)
     figure = Figure(figsize=(3.1 * _COLUMNS, 3.3 * rows + 0.7), layout="constrained")
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()

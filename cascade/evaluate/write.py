@@ -66,7 +66,15 @@ def _is_ours(out: Path) -> bool:
         return False
 
 
-def write_evaluation(evaluation: Evaluation, truth: Truth | None, run: Run, camera: Camera, out: Path) -> None:
+def write_evaluation(
+    evaluation: Evaluation,
+    truth: Truth | None,
+    run: Run,
+    camera: Camera,
+    out: Path,
+    *,
+    inputs: Sequence[str] = (),
+) -> None:
     """
     Write metrics, tables, figures and pages.
 
@@ -80,11 +88,15 @@ def write_evaluation(evaluation: Evaluation, truth: Truth | None, run: Run, came
     camera : Camera
     out : Path
         Folder; see `claim`.
+    inputs : sequence of paths
+        Where the inputs of the run are now, if they were moved, see `InputPlaces.of`.
 
     Raises
     ------
     ConfigError
         If `out` holds something else.
+    InputError
+        If `inputs` are given and are not there.
     """
     from cascade.evaluate.figures import draw_figures
     from cascade.evaluate.overlays import draw_overlays
@@ -99,7 +111,7 @@ def write_evaluation(evaluation: Evaluation, truth: Truth | None, run: Run, came
         _write_problems(truth, out)
     mark_made(out / "figures")
     figures = draw_figures(metrics, out / "figures")
-    if draw_overlays(evaluation, run, camera, out / "figures" / "overlays"):
+    if draw_overlays(evaluation, run, camera, out / "figures" / "overlays", inputs):
         figures.append("overlays")
     title = f"Evaluation of {metrics['systems'][0]}"
     _write_pages(title, evaluation_sections(metrics, figures), out)

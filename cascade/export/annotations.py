@@ -12,6 +12,7 @@ from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.core.outlines import outlines
 from cascade.core.via import Region, via_document
 from cascade.export.ghosted import GhostedExposure, Names, Written, ghosted_exposures, judged_exposures
+from cascade.runs.inputs import InputPlaces
 from cascade.runs.run import Run
 from cascade.storage.atomic import written_aside
 
@@ -48,7 +49,7 @@ def write_coco(run: Run, out: Path) -> Written:
     return Written(n_exposures, 1, n_bytes)
 
 
-def write_via(run: Run, out: Path, *, reviewed: bool = False) -> Written:
+def write_via(run: Run, out: Path, *, reviewed: bool = False, places: InputPlaces | None = None) -> Written:
     """
     Write ``via.json``: polygons with the class as ``Type``, which VIA 2 and `cascade.core.via.read_via` read.
 
@@ -60,7 +61,10 @@ def write_via(run: Run, out: Path, *, reviewed: bool = False) -> Written:
     reviewed : bool
         Export the reviewed exposures, as corrected by their reviewers; one without artifacts has no regions. Default:
         those in which the networks found artifacts.
+    places : InputPlaces or None
+        Where the pictures are, whose sizes are part of their keys; None: where the tables say.
     """
+    located = str if places is None else places.located
     exposures: Iterable[GhostedExposure] = ghosted_exposures(run)
     skipped: dict[str, int] = {}
     if reviewed:
@@ -71,16 +75,18 @@ def write_via(run: Run, out: Path, *, reviewed: bool = False) -> Written:
         with aside.open("w", encoding="utf-8") as file:
             file.write("{")
             for n_exposures, (name, exposure) in enumerate(_named(exposures), start=1):
-                ((key, record),) = via_document({name: _regions(exposure)}, _size(name, exposure)).items()
+                ((key, record),) = via_document(
+                    {name: _regions(exposure)}, _size(name, located(exposure.row["path"]))
+                ).items()
                 file.write(f"{',' if n_exposures > 1 else ''}\n{json.dumps(key)}: {json.dumps(record)}")
             file.write("\n}\n")
         n_bytes = aside.stat().st_size
     return Written(n_exposures, 1, n_bytes, skipped)
 
 
-def _size(name: str, exposure: GhostedExposure) -> dict[str, int]:
+def _size(name: str, path: str) -> dict[str, int]:
     """The size of the picture that was the input, if it is a file under this name."""
-    file = Path(exposure.row["path"])
+    file = Path(path)
     return {name: file.stat().st_size} if file.name == name and file.is_file() else {}
 
 

@@ -14,6 +14,7 @@ from cascade.export.ds9 import write_regions
 from cascade.export.fits_masks import GHOST_BIT, GHOST_CODE, bit_format, lsst_format, write_masks, write_onto
 from cascade.export.ghosted import SkyHeaders, Written
 from cascade.export.healsparse_maps import write_maps
+from cascade.runs.inputs import InputPlaces
 from cascade.runs.run import Run
 from cascade.storage import local_path
 
@@ -38,6 +39,7 @@ def export_run(
     bit: int = GHOST_BIT,
     code: int = GHOST_CODE,
     reviewed: bool = False,
+    inputs: Sequence[str] = (),
 ) -> Written:
     """
     Export the artifacts of a run.
@@ -58,6 +60,8 @@ def export_run(
         For ``fits-mask``: see `write_onto`; `bit` counts without `onto`, too.
     reviewed : bool
         For ``via``: the reviewed exposures, see `write_via`.
+    inputs : sequence of paths
+        Where the inputs of the run are now, if they were moved, see `InputPlaces.of`.
 
     Returns
     -------
@@ -70,7 +74,7 @@ def export_run(
     StoreError
         If the run is not complete.
     InputError
-        If a FITS file cannot be read.
+        If a FITS file cannot be read, or the inputs are not there.
     """
     if format not in FORMATS:
         msg = f"export format: expected one of {', '.join(FORMATS)}, got {format!r}"
@@ -91,13 +95,14 @@ def export_run(
         mark_made(out)
     if onto:
         return write_onto(run, out, onto, bit=bit, code=code)
-    headers = SkyHeaders(Camera.load(run.config.camera), fits)
+    places = InputPlaces.of(run, inputs)
+    headers = SkyHeaders(Camera.load(run.config.camera), fits, places)
     writers: dict[str, Callable[[], Written]] = {
         "fits-mask": lambda: write_masks(run, out, bit_format(bit), headers),
         "lsst": lambda: write_masks(run, out, lsst_format(), headers),
         "ds9": lambda: write_regions(run, out, headers),
         "coco": lambda: write_coco(run, out),
-        "via": lambda: write_via(run, out, reviewed=reviewed),
+        "via": lambda: write_via(run, out, reviewed=reviewed, places=places),
         "healsparse": lambda: write_maps(run, out, headers),
     }
     return writers[format]()

@@ -11,7 +11,9 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
+import zarr
 
 from cascade.camera import Camera
 from cascade.core.errors import CascadeError, StoreError, printable
@@ -21,7 +23,7 @@ from cascade.inputs.fits.reader import open_fits
 from cascade.inputs.fits.sky_patches import SkyPatch, sky_patch
 from cascade.inputs.preview_store import header_table
 from cascade.runs.classes import check_known
-from cascade.runs.masks import read_planes
+from cascade.runs.inputs import InputPlaces
 from cascade.runs.rows import row_mask
 from cascade.runs.run import Run
 from cascade.runs.verdicts.reviewed import reviewed_run
@@ -68,18 +70,19 @@ class GhostedExposure:
         Its row of the exposures table.
     artifacts
         Its rows of the artifacts table.
+    masks
+        The mask planes of the run.
     """
 
     run: Run
     name: str
     row: dict[str, Any]
     artifacts: list[dict[str, Any]]
+    masks: zarr.Array[Any]
 
     def plane(self) -> UInt8Array:
         """Read the (H, W) uint8 mask plane of `Artifact.bit` flags."""
-        position = self.row["exposure"]
-        plane: UInt8Array = read_planes(self.run.storage, position, position + 1)[0]
-        return plane
+        return np.asarray(self.masks[self.row["exposure"]], np.uint8)
 
     def mask(self, artifact: dict[str, Any]) -> BoolArray:
         """(H, W) bool mask of one artifact."""
@@ -93,16 +96,16 @@ def ghosted_exposures(run: Run) -> Iterator[GhostedExposure]:
     Raises
     ------
     StoreError
-        If the run is not complete.
+        If the run is not complete, or damaged.
     """
     check_complete(run)
-    names = Names()
+    names, masks = Names(), run.masks
     for rows, found in zip(run.parts("exposures"), run.parts("artifacts"), strict=True):  # a batch in memory at a time
         artifacts: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for artifact in found.to_pylist():
             artifacts[artifact["exposure"]].append(artifact)
         for row in rows.filter(pc.equal(rows["status"], "ghosted")).to_pylist():
-            yield GhostedExposure(run, names.unique(_name(row)), row, artifacts[row["exposure"]])
+            yield GhostedExposure(run, names.unique(_name(row)), row, artifacts[row["exposure"]], masks)
 
 
 def judged_exposures(run: Run) -> tuple[list[GhostedExposure], dict[str, int]]:
@@ -118,16 +121,16 @@ def judged_exposures(run: Run) -> tuple[list[GhostedExposure], dict[str, int]]:
     Raises
     ------
     StoreError
-        If the run is not complete, or has no verdicts.
+        If the run is not complete, damaged, or has no verdicts.
     """
     check_complete(run)
     reviewed = reviewed_run(run)
     artifacts: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for artifact in reviewed.tables["artifacts"].to_pylist():
         artifacts[artifact["exposure"]].append(artifact)
-    names = Names()
+    names, masks = Names(), run.masks
     chosen = [
-        GhostedExposure(run, names.unique(_name(one.row)), dict(one.row), artifacts[exposure])
+        GhostedExposure(run, names.unique(_name(one.row)), dict(one.row), artifacts[exposure], masks)
         for exposure, one in sorted(reviewed.judged.items())
         if not one.disputed
     ]
@@ -182,6 +185,8 @@ class SkyHeaders:
     camera : Camera
     fits : sequence of str
         FITS files to look in first, by expnum.
+    places : InputPlaces or None
+        Where the inputs are; None: where the tables say.
 
     Raises
     ------
@@ -189,8 +194,9 @@ class SkyHeaders:
         If one of `fits` cannot be read.
     """
 
-    def __init__(self, camera: Camera, fits: Sequence[str] = ()) -> None:
+    def __init__(self, camera: Camera, fits: Sequence[str] = (), places: InputPlaces | None = None) -> None:
         self._camera = camera
+        self._located = str if places is None else places.located
         self._by_expnum: dict[int, list[Path]] = {}
         if fits:
             reader = open_fits(fits, camera=camera.name, cutouts=True)
@@ -201,7 +207,7 @@ class SkyHeaders:
 
     def patches(self, row: dict[str, Any]) -> Patches:
         """The WCS by ccdnum of an exposure, from its row of the exposures table; empty if nothing has it."""
-        path = row["path"]
+        path = self._located(row["path"])
         if row["expnum"] in self._by_expnum:
             return self._of_files(self._by_expnum[row["expnum"]], path)
         if stored := _STORED.fullmatch(path):

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path, PurePath, PurePosixPath
 
 import pyarrow as pa
@@ -176,15 +176,20 @@ def _others(folder: str, links: list[str], listed: set[str]) -> Iterator[str]:
 def matches(pattern: str) -> Iterator[str]:
     """The files that a glob pattern matches, each once; ``**`` stands for any folders, as `walk` goes through them."""
     parts = PurePath(pattern).parts
-    first = next((k for k, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
-    tree = str(Path(*parts[:first]))
+    tree = fixed_part(pattern)
     if "**" not in parts:
         yield from _not_made(glob.iglob(pattern), tree)  # noqa: PTH207 - lazy, and takes absolute patterns
         return
+    first = 0 if tree == "." else len(PurePath(tree).parts)
     wanted = re.compile(_parts_regex(parts[first:]))
     if Path(tree).is_dir():
         start = "" if first == 0 else tree
         yield from (os.path.join(start, name) for name in walk(tree) if wanted.fullmatch(name))  # noqa: PTH118 - of text
+
+
+def fixed_part(pattern: str) -> str:
+    """The folder of a pattern below which all is that it matches."""
+    return str(Path(*takewhile(lambda part: not _MAGIC.search(part), PurePath(pattern).parts)))
 
 
 def _parts_regex(parts: Sequence[str]) -> str:

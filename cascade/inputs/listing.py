@@ -82,8 +82,7 @@ def order_as(known: pa.Table, now: pa.Table, run: str) -> npt.NDArray[np.intp]:
     StoreError
         If an input that the run knows is no longer there.
     """
-    known_keys, now_keys = _keys(known), _keys(now)
-    found = pc.index_in(known_keys, value_set=now_keys)
+    found = rows_in(known, now)
     if found.null_count:
         missing = known["path"][pc.index(pc.is_null(found), value=True).as_py()].as_py()
         msg = (
@@ -95,6 +94,11 @@ def order_as(known: pa.Table, now: pa.Table, run: str) -> npt.NDArray[np.intp]:
     added = np.ones(len(now), bool)
     added[order] = False
     return np.concatenate([order, np.flatnonzero(added)])
+
+
+def rows_in(known: pa.Table, now: pa.Table) -> pa.Array:
+    """Rows of `now` of the inputs of `known`, null where one is not there; one that is listed twice counts twice."""
+    return pc.index_in(_keys(known), value_set=_keys(now))
 
 
 def _keys(listing: pa.Table) -> pa.Array:

@@ -60,7 +60,7 @@ def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
-    names = [os.fspath(name) for name in inputs]
+    names = [normal_name(os.fspath(name)) for name in inputs]
     if not names:
         msg = f"inputs: expected at least one: {SUPPORTED}"
         raise InputError(msg)
@@ -71,6 +71,11 @@ def open_inputs(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
 
     # A shell hands over a pattern as its matches: neighbours of one kind go to one opener.
     return chain(opener(list(group)) for opener, group in groupby(names, key=opener_of))
+
+
+def normal_name(name: str) -> str:
+    """The name of an input without what does not count: slashes at its end or doubled, and ``./``."""
+    return name if not name or is_url(name) else str(Path(name))
 
 
 def _opener(registry: Registry, name: str) -> Opener:
@@ -93,7 +98,7 @@ def _remote_opener(registry: Mapping[str, Opener], name: str) -> Opener:
     return registry.get(PurePosixPath(name).suffix.lower(), registry[""])
 
 
-def _is_pattern(path: Path) -> bool:
+def is_pattern(path: Path) -> bool:
     """Whether a path is a glob pattern rather than a file with odd characters in its name."""
     return any(character in str(path) for character in "*?[") and not path.exists()
 
@@ -162,7 +167,7 @@ def _both(name: str, open_: Callable[[], Reader], images: list[str], files: list
 def _registry(camera: str) -> Registry:
     """What opens what; the first predicate that holds counts."""
     return (
-        (_is_pattern, _each(partial(_open_pattern, camera=camera))),
+        (is_pattern, _each(partial(_open_pattern, camera=camera))),
         (_is_zarr, _each(partial(open_zarr, camera=camera))),
         (Path.is_dir, _each(partial(_open_folder, camera=camera))),
         (_file_ending(*IMAGE_SUFFIXES), open_images),

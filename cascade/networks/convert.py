@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.core.artifact import PAPER_CLASSES, Artifact
-from cascade.core.errors import ModelError
+from cascade.core.errors import ModelError, reason
 from cascade.core.keras_startup import import_keras
-from cascade.core.plain_files import open_plain
+from cascade.core.plain_files import plain_size
 from cascade.networks.model_info import ModelInfo
 from cascade.networks.models import build_network, file_sha256, load_network, write_model
 from cascade.networks.nets.presets import PRESETS
@@ -156,10 +156,10 @@ def _read(path: Path) -> dict[str, dict[str, FloatArray]]:
     import h5py
 
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            msg = f"{path}: expected weights of at most {MAX_FILE_BYTES} bytes, got {path.stat().st_size}"
+        if (size := plain_size(path)) > MAX_FILE_BYTES:
+            msg = f"{path}: expected weights of at most {MAX_FILE_BYTES} bytes, got {size}"
             raise ModelError(msg)
-        with open_plain(path), h5py.File(path, "r") as file:
+        with h5py.File(path, "r") as file:
             datasets: list[h5py.Dataset] = []
 
             def collect(_name: str, item: object) -> None:
@@ -184,7 +184,7 @@ def _read(path: Path) -> dict[str, dict[str, FloatArray]]:
                 layer, name = _layer_and_weight(dataset.name)
                 stored.setdefault(layer, {})[name] = np.asarray(dataset[()], np.float32)
     except OSError as error:
-        msg = f"{path}: cannot read the weights: {error}"
+        msg = f"{path}: cannot read the weights: {reason(error)}"
         raise ModelError(msg) from error
     return stored
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cascade.core.errors import ModelError
 from cascade.core.keras_startup import import_keras
+from cascade.core.plain_files import plain_size
 from cascade.networks.model_info import ModelInfo
 from cascade.networks.models import build_network, write_model
 from cascade.networks.nets.presets import PRESETS
@@ -68,8 +69,8 @@ def _read(source: Path) -> dict[str, npt.NDArray[np.float32]]:
         msg = f"{source}: requires PyTorch: pip install 'ghost-cascade[imagenet]'"
         raise ModelError(msg) from error
     try:
-        if source.stat().st_size > MAX_FILE_BYTES:
-            msg = f"{source}: expected at most {MAX_FILE_BYTES} bytes, got {source.stat().st_size}"
+        if (size := plain_size(source)) > MAX_FILE_BYTES:
+            msg = f"{source}: expected at most {MAX_FILE_BYTES} bytes, got {size}"
             raise ModelError(msg)
         content = torch.load(source, map_location="cpu", weights_only=True)
         return {str(name): np.asarray(tensor, np.float32) for name, tensor in content.items()}

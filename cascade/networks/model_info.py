@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from cascade.core.artifact import PAPER_CLASSES, Artifact, read_classes
 from cascade.core.errors import ModelError
-from cascade.core.plain_files import read_plain
+from cascade.core.plain_files import open_plain
 from cascade.core.records import Range, parse_toml, read_record
 from cascade.networks.calibration import Calibration, Guarantee
 from cascade.networks.model_id import ModelId
@@ -128,10 +129,12 @@ def read_model(folder: Path) -> ModelInfo:
     """
     path = folder / DESCRIPTION
     try:
-        if path.stat().st_size > MAX_MODEL_TOML_BYTES:
-            msg = f"{path}: expected at most {MAX_MODEL_TOML_BYTES} bytes, got {path.stat().st_size}"
-            raise ModelError(msg)
-        content = read_plain(path)
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_MODEL_TOML_BYTES:
+                msg = f"{path}: expected at most {MAX_MODEL_TOML_BYTES} bytes, got {size}"
+                raise ModelError(msg)
+            content = file.read()
     except OSError as error:
         msg = f"{path}: cannot read the model: {error.strerror}"
         raise ModelError(msg) from error

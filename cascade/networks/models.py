@@ -21,6 +21,7 @@ from cascade.core.artifact import MAX_CLASSES, Artifact
 from cascade.core.errors import ModelError
 from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.core.keras_startup import import_keras
+from cascade.core.plain_files import open_plain
 from cascade.core.records import read_record, shown
 from cascade.networks.calibration import Calibration, Guarantee
 from cascade.networks.golden import check_golden, golden_outputs
@@ -340,5 +341,5 @@ def _halve(weights: Path) -> None:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

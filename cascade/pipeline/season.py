@@ -25,6 +25,7 @@ from cascade.pipeline.workers import Workers
 from cascade.runs.classes import PAPER_RUN_CLASSES, RunClass
 from cascade.runs.config import RunConfig
 from cascade.runs.files import check_usable
+from cascade.runs.inputs import input_details
 from cascade.runs.run import Run, find_run
 from cascade.runs.tables import BatchCounts
 from cascade.storage import open_storage
@@ -153,7 +154,7 @@ def run_season(
             classes=RunClass.of(segmenting.classes),
         ),
         NetworkLoader.of(screening, segmenting, engine),
-        {"inputs": _names(inputs), "engine": engine},
+        {**input_details(_names(inputs)), "engine": engine},
     )
     workers = _workers(n_workers, scheduler)
     callbacks = Callbacks(on_start, on_batch, on_event)
@@ -187,7 +188,7 @@ def run_stub(
         Camera.decam(),
         RunConfig("", len(reader), STUB, STUB, THRESHOLD, batch_size, classes=PAPER_RUN_CLASSES),
         StubLoader(pause_s),
-        {"inputs": _names(inputs), "engine": "stub"},
+        {**input_details(_names(inputs)), "engine": "stub"},
     )
     workers = _workers(n_workers, scheduler)
     callbacks = Callbacks(on_start, on_batch, on_event)

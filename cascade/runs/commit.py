@@ -12,7 +12,7 @@ from cascade.core.errors import StoreError
 from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.runs.config import Batch
 from cascade.runs.files import LedgerEntry, entry_bytes, entry_key, parse_entry, part_bytes, part_key
-from cascade.runs.masks import encode_shard, shard_key
+from cascade.runs.masks import coordinate_files, encode_shard, shard_key
 from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, in_classes, schemas
 from cascade.storage import Storage
 
@@ -44,8 +44,9 @@ def commit(run: Run, batch: Batch, result: BatchResult) -> BatchCounts:
 
 
 def _write_files(run: Run, batch: Batch, result: BatchResult) -> dict[str, str]:
-    """Write the parts and the shard of a batch; their sha256 by key."""
+    """Write the parts, the coordinates and the shard of a batch; their sha256 by key."""
     written = {part_key(name, batch.index): part_bytes(result.tables[name]) for name in SCHEMAS}
+    written |= coordinate_files(result.tables["exposures"], batch.index, run.config.batch_size)
     if result.masks is None:
         run.storage.delete(shard_key(batch.index))  # which a killed attempt may have left
     else:
@@ -59,11 +60,9 @@ def _find_entry(storage: Storage, batch: Batch) -> LedgerEntry | None:
     """The ledger entry of a batch, or None if there is none or it is damaged: then the batch is not done."""
     key = entry_key(batch.index)
     try:
-        data = storage.read(key)
+        return parse_entry(storage.read(key), f"{storage.url}/{key}", batch.index)
     except FileNotFoundError:
         return None
-    try:
-        return parse_entry(data, f"{storage.url}/{key}", batch.index)
     except StoreError as error:
         logger.warning("%s", error)
         return None

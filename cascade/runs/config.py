@@ -73,6 +73,11 @@ class RunConfig:
             raise ConfigError(msg)
 
     @property
+    def n_positions(self) -> int:
+        """Mask planes, with those that hold no exposure; see `batches`."""
+        return batches(self.n_exposures, self.batch_size, self.additions)[-1].stop
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes."""
         return tuple(class_.label for class_ in self.classes)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from cascade.core.errors import StoreError
 from cascade.core.versions import installed_versions
-from cascade.runs.config import RunConfig, batches
+from cascade.runs.config import RunConfig
 from cascade.runs.files import (
     FORMAT,
     FORMAT_VERSION,
@@ -29,9 +29,11 @@ from cascade.runs.files import (
     recorded_files,
     write_run_json,
 )
-from cascade.runs.masks import create_masks, is_created, metadata
+from cascade.runs.masks import create_masks, is_created, metadata_hashes
+from cascade.runs.migrate import migrate
 from cascade.storage import Storage
 
+_OF_INPUTS = ("inputs", "folder")  # of what `cascade.runs.inputs.input_details` gives
 _OF_A_FINISHED_RUN = {"finished", "seconds", "counts", "last_session"}
 
 
@@ -52,14 +54,15 @@ def create_or_resume(
         _create(storage, config, listing, details)
     else:
         known = parse_config(header, storage)
-        migrated = {**header, "format_version": FORMAT_VERSION, "config": asdict(known)}
         if config != known:
             _check_grown(storage, known, config)
+        header = migrate(storage, header, known)
+        if config != known:
             # Of a growth that was killed before its hashes, the files are there: the next one must expect these.
             files = {**recorded_files(header), **_whole_metadata(storage, known)}
-            _grow(storage, {**migrated, "files": files}, config, listing, details)
-        elif header["format_version"] != FORMAT_VERSION:
-            write_run_json(storage, migrated)
+            _grow(storage, {**header, "files": files}, config, listing, details)
+        elif details:
+            _note_inputs(storage, header, details)
         if listing is not None:
             _restore_listing(storage, config, listing)
     prepare(storage, config)
@@ -71,6 +74,14 @@ def _create(storage: Storage, config: RunConfig, listing: pa.Table | None, detai
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, "status": "running", "started": now()}
     header |= {"versions": installed_versions(), "config": asdict(config), "details": dict(details or {})}
     write_run_json(storage, {**header, "files": _listing_files(config, listing)})
+
+
+def _note_inputs(storage: Storage, header: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+    """Keep where the inputs were found by this call, if that is elsewhere."""
+    before = header.get("details") or {}
+    now = {key: details[key] for key in _OF_INPUTS if key in details}
+    if any(before.get(key) != value for key, value in now.items()):
+        write_run_json(storage, {**header, "details": {**before, **now}})
 
 
 def _grow(
@@ -88,17 +99,6 @@ def _grow(
     write_run_json(storage, {**kept, "files": files})
 
 
-def _n_positions(config: RunConfig) -> int:
-    """Length of the array of masks."""
-    return batches(config.n_exposures, config.batch_size, config.additions)[-1].stop
-
-
-def metadata_hashes(config: RunConfig) -> dict[str, str]:
-    """The sha256 of the metadata files of the masks of a configuration, by key."""
-    described = metadata(_n_positions(config), config.batch_size, config.classes)
-    return {key: hashlib.sha256(data).hexdigest() for key, data in described.items()}
-
-
 def _whole_metadata(storage: Storage, config: RunConfig) -> dict[str, str]:
     """Those of them that are the hashes of the files that are there."""
     return {key: sha256 for key, sha256 in metadata_hashes(config).items() if is_whole(storage, key, sha256)}
@@ -109,12 +109,11 @@ def prepare(storage: Storage, config: RunConfig) -> None:
     clear_half_written(storage)
     header = read_run_json(storage)
     files = recorded_files(header)
-    n_positions = _n_positions(config)
     hashes = metadata_hashes(config)
-    if is_created(storage, n_positions) and all(is_whole(storage, key, files.get(key)) for key in hashes):
+    if is_created(storage, config.n_positions) and all(is_whole(storage, key, files.get(key)) for key in hashes):
         return
     # The hashes come last: after a kill in between, the files are those that verify expects of this configuration.
-    create_masks(storage, n_positions, config.batch_size, config.classes)
+    create_masks(storage, config.n_positions, config.batch_size, config.classes)
     write_run_json(storage, {**header, "files": {**files, **hashes}})
 
 

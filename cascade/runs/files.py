@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,11 +25,18 @@ from cascade.storage import Storage
 from cascade.storage.atomic import is_aside, json_bytes, parse_json
 
 FORMAT = "ghost-cascade run"
-FORMAT_VERSION = 3
-_WITHOUT_CLASSES = 2
-READABLE_VERSIONS = (_WITHOUT_CLASSES, FORMAT_VERSION)
-"""Version 2 does not name the classes of artifact: they are those of the paper."""
+FORMAT_VERSION = 4
+COMPLETE = "complete"
+"""Status of a run whose batches are all in the ledger."""
 
+_WITHOUT_CLASSES = 2
+_WITHOUT_COORDINATES = 3
+READABLE_VERSIONS = (_WITHOUT_CLASSES, _WITHOUT_COORDINATES, FORMAT_VERSION)
+"""
+Version 2 does not name the classes of artifact: they are those of the paper. Masks of version 3 have no coordinates.
+"""
+
+_MISSING = "no such file"  # in the error of a missing file
 _ENTRY = re.compile(r"batch-(\d{5}|[1-9]\d{5,})\.json")  # no number in two ways: its rows would count twice
 _PART = re.compile(r"part-\d{5,}\.parquet")
 _BEFORE_RUN_JSON = {"inputs", "lease", "logs"}
@@ -77,8 +85,9 @@ def read_part(data: bytes, schema: pa.Schema | None, name: str) -> pa.Table:
     """Parse a part of a table and convert it to a schema, or raise StoreError about the file called `name`."""
     try:
         table = parquet.ParquetFile(pa.BufferReader(data)).read()
+        table.validate(full=True)  # text may be none
         return table if schema is None else table.cast(schema)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         msg = f"{name}: expected a part of the run, got {error}; run `cascade verify`"
         raise StoreError(msg) from error
 
@@ -91,6 +100,33 @@ def entry_key(index: int) -> str:
 def listing_key(number: int) -> str:
     """Where the list of the first inputs (0) or of an addition (1 and up) lies."""
     return f"inputs/part-{number:05d}.parquet"
+
+
+def read_listing(storage: Storage, n_parts: int) -> pa.Table:
+    """The list of inputs, in the order of the run, or StoreError."""
+    keys = [listing_key(k) for k in range(n_parts)]
+    files = recorded_files(read_run_json(storage))
+    parts = []
+    try:
+        for key, data in zip(keys, storage.read_many(keys), strict=True):
+            name = f"{storage.url}/{key}"
+            if key in files:
+                check_sha256(data, files[key], name)
+            parts.append(read_part(data, None, name))
+    except OSError as error:
+        msg = f"{storage.url}: expected the list of its inputs, got {error}; inputs cannot be added to this run"
+        raise StoreError(msg) from error
+    return pa.concat_tables(parts)
+
+
+def has_file_back(storage: Storage, index: int) -> bool:
+    """Whether a file of a batch was missing and is there now; False if its failures cannot be read."""
+    key = part_key("failures", index)
+    try:
+        failures = read_part(storage.read(key), SCHEMAS["failures"], key).to_pylist()
+    except (OSError, StoreError):
+        return False
+    return any(_MISSING in row["error"].lower() and Path(row["path"]).is_file() for row in failures)
 
 
 def entry_bytes(counts: BatchCounts, files: Mapping[str, str]) -> bytes:
@@ -154,7 +190,7 @@ def find_run_json(storage: Storage) -> dict[str, Any] | None:
     content = parse_json(data, name)
     version = content.get("format_version")
     if content.get("format") != FORMAT or version not in READABLE_VERSIONS or "status" not in content:
-        expected = " or ".join(map(str, READABLE_VERSIONS))
+        expected = ", ".join(map(str, READABLE_VERSIONS[:-1])) + f" or {FORMAT_VERSION}"
         got = f"{content.get('format')!r} version {version!r}"
         msg = f"{name}: expected format {FORMAT!r} version {expected}, got {got}{_hint(content)}"
         raise StoreError(msg)
@@ -185,6 +221,12 @@ def write_run_json(storage: Storage, content: Mapping[str, Any]) -> None:
     storage.write("run.json", json_bytes({**content, "sha256": content_sha256(content)}))
 
 
+def is_changed(run_json: Mapping[str, Any]) -> bool:
+    """Whether a ``run.json`` does not have its hash; those of older versions have none."""
+    expected = run_json.get("sha256")
+    return expected is not None and expected != content_sha256(run_json)
+
+
 def recorded_files(run_json: Mapping[str, Any]) -> dict[str, str]:
     """sha256, by key, of the files that are of no batch; none in a run of an older version."""
     files = run_json.get("files")
@@ -193,11 +235,16 @@ def recorded_files(run_json: Mapping[str, Any]) -> dict[str, str]:
     return {key: value for key, value in files.items() if isinstance(key, str) and isinstance(value, str)}
 
 
+def has_coordinates(run_json: Mapping[str, Any]) -> bool:
+    """Whether the masks of a run have coordinates beside them."""
+    return bool(run_json["format_version"] > _WITHOUT_COORDINATES)
+
+
 def is_whole(storage: Storage, key: str, sha256: str | None) -> bool:
     """Whether a file is there and, if its hash was recorded, has that."""
     try:
         data = storage.read(key)
-    except FileNotFoundError:
+    except (FileNotFoundError, StoreError):
         return False
     return sha256 is None or hashlib.sha256(data).hexdigest() == sha256
 

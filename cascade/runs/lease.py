@@ -203,13 +203,12 @@ def _newest(storage: Storage) -> tuple[int, Holder | None]:
     name = f"{storage.url}/{_key(number)}"
     try:
         data = storage.read(_key(number), max_bytes=_MAX_BYTES)
+        return number, read_record(Holder, parse_json(data, name), where=f"{name}: invalid lease", error=StoreError)
     except FileNotFoundError:  # another run has just acquired it and deleted this file
         return _newest(storage)
     except ValueError as error:
         msg = f"{name}: expected a lease, {error}; `cascade unlock {storage.url}` if no run is active"
         raise StoreError(msg) from error
-    try:
-        return number, read_record(Holder, parse_json(data, name), where=f"{name}: invalid lease", error=StoreError)
     except StoreError as error:
         msg = f"{error}; `cascade unlock {storage.url}` if no run is active"
         raise StoreError(msg) from error

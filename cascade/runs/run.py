@@ -18,7 +18,7 @@ same exposures give the same bytes, and one ledger entry.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from logging import getLogger
 from pathlib import Path
@@ -35,22 +35,25 @@ from cascade.runs.commit import commit
 from cascade.runs.config import Batch, RunConfig, batches
 from cascade.runs.create import create_or_resume
 from cascade.runs.files import (
+    COMPLETE,
     LedgerEntry,
     check_sha256,
     clear_half_written,
     entry_indices,
     entry_key,
     find_run_json,
-    listing_key,
+    has_file_back,
+    is_changed,
     now,
     parse_config,
     parse_entry,
     part_key,
+    read_listing,
     read_part,
     read_run_json,
     write_run_json,
 )
-from cascade.runs.masks import open_masks
+from cascade.runs.mask_store import open_masks
 from cascade.runs.tables import SCHEMAS, BatchCounts, BatchResult, RunSummary, schemas
 from cascade.storage import Storage, open_storage
 
@@ -60,8 +63,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 logger = getLogger(__name__)
-
-_MISSING = "no such file"  # in the error of a missing file
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,9 @@ class Run:
         return commit(self, batch, result)
 
     def forget(self, index: int) -> None:
-        """Remove a batch from the ledger, so that it is processed again."""
+        """Remove a batch from the ledger, so that it is processed again; the run is no longer complete."""
+        if read_run_json(self.storage)["status"] == COMPLETE:
+            self.annotate(status="running")
         self.storage.delete(entry_key(index))
 
     def forget_failed(self, *, all_of_them: bool = True) -> None:
@@ -174,17 +177,8 @@ class Run:
             False: only those with a file that was missing and is there now.
         """
         for index, entry in self._whole_entries().items():
-            if entry.counts.n_failed and (all_of_them or self._has_file_back(index)):
+            if entry.counts.n_failed and (all_of_them or has_file_back(self.storage, index)):
                 self.forget(index)
-
-    def _has_file_back(self, index: int) -> bool:
-        """Whether a file of a batch was missing and is there now; False if its failures cannot be read."""
-        key = part_key("failures", index)
-        try:
-            failures = read_part(self.storage.read(key), SCHEMAS["failures"], key).to_pylist()
-        except (OSError, StoreError):
-            return False
-        return any(_MISSING in row["error"].lower() and Path(row["path"]).is_file() for row in failures)
 
     def finish(self) -> RunSummary:
         """
@@ -201,9 +195,9 @@ class Run:
             raise StoreError(msg)
         clear_half_written(self.storage)
         self.storage.delete_below(begun.FOLDER)
-        summary = replace(self.summary(), status="complete")
+        summary = replace(self.summary(), status=COMPLETE)
         counts = asdict(summary.counts)
-        outcome = {"status": "complete", "finished": now(), "seconds": counts.pop("seconds"), "counts": counts}
+        outcome = {"status": COMPLETE, "finished": now(), "seconds": counts.pop("seconds"), "counts": counts}
         self.annotate(**outcome, versions=installed_versions())
         return summary
 
@@ -243,9 +237,10 @@ class Run:
         """The ledger entries that are not damaged, by batch."""
         done = self.done()
         entries = {}
-        for index, data in zip(done, self.storage.read_many(map(entry_key, done)), strict=True):
-            try:
-                entries[index] = parse_entry(data, f"{self.storage.url}/{entry_key(index)}", index)
+        found = self.storage.read_many(map(entry_key, done))
+        for index in done:
+            try:  # of a disk, one that is no plain file is refused, and the next ones are read
+                entries[index] = parse_entry(next(found), f"{self.storage.url}/{entry_key(index)}", index)
             except StoreError as error:
                 logger.info("%s", error)
         return entries
@@ -275,6 +270,9 @@ class Run:
             msg = f"{self.path}: expected a table of {', '.join(SCHEMAS)}, got {name!r}"
             raise StoreError(msg)
         done = self.done()
+        if check and len(done) < len(self.batches()) and read_run_json(self.storage)["status"] == COMPLETE:
+            msg = f"{self.path}: expected all batches of a complete run, got some only; run `cascade verify`"
+            raise StoreError(msg)
         keys = [part_key(name, index) for index in done]
         entries = self.entries(done) if check else [None] * len(done)
         try:
@@ -295,24 +293,20 @@ class Run:
         StoreError
             If it is missing or damaged.
         """
-        keys = [listing_key(k) for k in range(1 + len(self.config.additions))]
-        try:
-            found = zip(keys, self.storage.read_many(keys), strict=True)
-            parts = [read_part(data, None, f"{self.storage.url}/{key}") for key, data in found]
-        except OSError as error:
-            msg = f"{self.path}: expected the list of its inputs, got {error}; inputs cannot be added to this run"
-            raise StoreError(msg) from error
-        return pa.concat_tables(parts)
+        return read_listing(self.storage, 1 + len(self.config.additions))
 
     @property
     def masks(self) -> zarr.Array[Any]:
         """
-        The (n_exposures, 400, 400) uint8 mask planes, read as they are indexed.
+        The (n_positions, 400, 400) uint8 mask planes, read as they are indexed.
+
+        Plane k is that of the exposure with the value k in the column ``exposure`` of every table; planes of batches
+        that are not done, and those that an addition skips, are zero.
 
         Raises
         ------
         StoreError
-            If the array is missing or damaged.
+            If the array is missing, damaged or not what the run recorded; of a shard, when it is read.
         """
         return open_masks(self.storage)
 
@@ -334,18 +328,27 @@ class Run:
         """
         return views.frame(self, name)
 
-    def dataset(self) -> xarray.Dataset:
+    def dataset(self, *, check: bool = True) -> xarray.Dataset:
         """
         Give the masks as an xarray dataset, whose variable ``mask`` (exposure, y, x) is read as it is indexed.
 
-        `masks` is the same as a Zarr array.
+        Its coordinates are ``exposure``, by which ``sel`` takes the column of that name of any table, and ``expnum``
+        and ``mjd_obs`` along it: -1 and NaN where they are unknown, or where no exposure is. `masks` is the same as a
+        Zarr array.
+
+        Parameters
+        ----------
+        check : bool
+            Compare the hash of each shard, when it is read, with the ledger's.
 
         Raises
         ------
         ConfigError
             If xarray is not installed.
+        StoreError
+            If the masks are missing, damaged or not what the run recorded; of a shard, when it is read.
         """
-        return views.dataset(self)
+        return views.dataset(self, check=check)
 
     def mask(self, expnum: int) -> UInt8Array:
         """
@@ -358,7 +361,7 @@ class Run:
         """
         return views.mask(self, expnum)
 
-    def plot(self, expnum: int, *, ax: Axes | None = None) -> Axes:
+    def plot(self, expnum: int, *, ax: Axes | None = None, inputs: Sequence[str] = ()) -> Axes:
         """
         Draw an exposure: its preview, if the inputs still exist, the masks by class and the vetoed CCDs.
 
@@ -368,6 +371,8 @@ class Run:
             Exposure number; of several exposures, the first counts.
         ax : matplotlib Axes or None
             Where to draw; None: in a new figure.
+        inputs : sequence of paths
+            Where the inputs are now, if they were moved, see `cascade.runs.inputs.InputPlaces.of`.
 
         Returns
         -------
@@ -378,7 +383,7 @@ class Run:
         InputError
             If the run has no such exposure.
         """
-        return views.plot(self, expnum, ax)
+        return views.plot(self, expnum, ax, inputs)
 
     def _repr_html_(self) -> str:
         """HTML summary for notebooks."""
@@ -400,7 +405,10 @@ def open_run(place: Storage | Path | str) -> Run:
         If it is not a run, or its ``run.json`` is damaged.
     """
     storage = open_storage(place)
-    return Run(storage, parse_config(read_run_json(storage), storage))
+    run_json = read_run_json(storage)
+    if is_changed(run_json):
+        logger.warning("%s/run.json: its content was changed; `cascade verify` says what to do", storage.url)
+    return Run(storage, parse_config(run_json, storage))
 
 
 def find_run(place: Storage | Path | str) -> Run | None:

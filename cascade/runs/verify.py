@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,25 @@ import pyarrow as pa
 from cascade.core.errors import InputError, StoreError
 from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
 from cascade.runs.config import Batch
-from cascade.runs.create import metadata_hashes, prepare
+from cascade.runs.coordinates import coordinate_values
+from cascade.runs.create import prepare
 from cascade.runs.files import (
+    COMPLETE,
     LedgerEntry,
-    content_sha256,
     entry_indices,
     entry_key,
+    has_coordinates,
+    is_changed,
     is_whole,
     part_key,
     read_part,
     read_run_json,
     recorded_files,
 )
+from cascade.runs.mask_store import read_coordinates, read_planes
 from cascade.runs.masks import FOLDER as MASKS
-from cascade.runs.masks import read_planes, shard_key
+from cascade.runs.masks import OLDEST_METADATA, coordinate_keys, metadata_hashes, shard_key
+from cascade.runs.migrate import migrate
 from cascade.runs.rows import row_mask
 from cascade.runs.run import Run
 from cascade.runs.tables import SCHEMAS, schemas
@@ -67,8 +72,10 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
     OutageError
         If the store is unavailable.
     """
-    damages = _verify_run_files(run)
+    header = read_run_json(run.storage)
+    damages = _verify_run_files(run, header)
     described = not any(damage.problem.startswith(MASKS) for damage in damages)
+    with_coordinates = has_coordinates(header)
     try:
         paths = run.listing()["path"]
     except StoreError:  # a run of predictions has no list; one that is lost was found above
@@ -80,12 +87,12 @@ def verify_run(run: Run, *, on_batch: Callable[[int], None] | None = None) -> li
             if batch is None:
                 msg = f"expected a batch below {len(known)}"
                 raise StoreError(msg)
-            _verify_batch(run, batch, paths, with_planes=described)
+            _verify_batch(run, batch, paths, with_planes=described, with_coordinates=with_coordinates)
         except (StoreError, InputError, OSError, ValueError, KeyError) as error:
             damages.append(Damage(index, str(error) or repr(error)))
         if on_batch is not None and batch is not None:
             on_batch(len(batch))
-    return damages
+    return damages + _verify_complete(run, header)
 
 
 def forget_damages(run: Run, damages: Iterable[Damage]) -> None:
@@ -98,25 +105,37 @@ def forget_damages(run: Run, damages: Iterable[Damage]) -> None:
         run.forget(index)
     for key in _strangers(run):
         run.storage.delete(key)
+    migrate(run.storage, read_run_json(run.storage), run.config)
     prepare(run.storage, run.config)
     run.annotate()  # with a new hash: the ledger does not depend on it
 
 
-def _verify_run_files(run: Run) -> list[Damage]:
+def _verify_run_files(run: Run, header: Mapping[str, Any]) -> list[Damage]:
     """Damage of the files that belong to no batch."""
-    header = read_run_json(run.storage)
     problems = [f"{key}: expected the entry of a batch, got another file" for key in _strangers(run)]
-    expected = header.get("sha256")
-    if expected is not None and expected != content_sha256(header):
-        problems.append(f"run.json: expected content of sha256 {str(expected)[:12]}…, got another: it was changed")
+    if is_changed(header):
+        expected = str(header["sha256"])
+        problems.append(f"run.json: expected content of sha256 {expected[:12]}…, got another: it was changed")
     files = recorded_files(header)
     described = metadata_hashes(run.config)
-    for key in sorted({*files, *described}):
+    # A migration that was killed may have left some of those that an older format lacks.
+    expected_keys = {*files, *(described if has_coordinates(header) else OLDEST_METADATA)}
+    for key in sorted(expected_keys):
         written = key in described and is_whole(run.storage, key, described[key])
         if not written and not is_whole(run.storage, key, files.get(key)):
             mended = "the same `cascade run`" if key.startswith("inputs/") else "`cascade verify --forget`"
             problems.append(f"{key}: expected the file that the run wrote, got none or another; {mended} restores it")
     return [Damage(None, problem) for problem in problems]
+
+
+def _verify_complete(run: Run, header: Mapping[str, Any]) -> list[Damage]:
+    """Batches that a complete run lacks."""
+    if header["status"] != COMPLETE:
+        return []
+    lost = {batch.index for batch in run.batches()} - set(run.done())
+    return [
+        Damage(index, f"{entry_key(index)}: expected a batch of a complete run, got none") for index in sorted(lost)
+    ]
 
 
 def _strangers(run: Run) -> list[str]:
@@ -126,10 +145,15 @@ def _strangers(run: Run) -> list[str]:
     return [key for key in (f"ledger/{name}" for name in names) if key not in entries]
 
 
-def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None, *, with_planes: bool) -> None:
+def _verify_batch(
+    run: Run, batch: Batch, paths: pa.ChunkedArray | None, *, with_planes: bool, with_coordinates: bool
+) -> None:
     """Raise StoreError if a batch is damaged; without the metadata of the masks, planes are not decoded."""
     (entry,) = run.entries([batch.index])
-    content = _verified_files(run, batch, entry)
+    coordinates = set(coordinate_keys(batch.index))
+    if not with_coordinates:  # unless the migration was killed
+        coordinates &= set(entry.files)
+    content = _verified_files(run, batch, entry, coordinates)
     tables = {}
     for name, schema in schemas(run.config.labels).items():
         key = part_key(name, batch.index)
@@ -150,16 +174,22 @@ def _verify_batch(run: Run, batch: Batch, paths: pa.ChunkedArray | None, *, with
     _expect("counts", (counts.n_exposures, counts.n_ghosted, counts.n_failed, counts.n_artifacts), rows)
     if not with_planes:
         return
-    planes = read_planes(run.storage, batch.start, batch.stop)
+    if with_coordinates:
+        found = read_coordinates(run.storage, batch.start, batch.stop, check=False)
+        for name, values in coordinate_values(exposures).items():
+            got = found[name]
+            wrong = np.flatnonzero((got != values) & ~(np.isnan(got) & np.isnan(values)))
+            _expect(f"{name} beside the masks that differ from the exposures", [], (batch.start + wrong).tolist())
+    planes = read_planes(run.storage, batch.start, batch.stop, check=False)
     wrong = np.flatnonzero((planes != _drawn(run, batch, tables["artifacts"])).any(axis=(1, 2)))
     _expect("masks that differ from the artifacts", [], (batch.start + wrong).tolist())
 
 
-def _verified_files(run: Run, batch: Batch, entry: LedgerEntry) -> dict[str, bytes]:
-    """The files of a batch, which must be those of the ledger."""
+def _verified_files(run: Run, batch: Batch, entry: LedgerEntry, coordinates: set[str]) -> dict[str, bytes]:
+    """The files of a batch, which must be those of the ledger: parts, these coordinates, and perhaps a shard."""
     shard = shard_key(batch.index)
     parts = {part_key(name, batch.index) for name in SCHEMAS}
-    _expect("files in the ledger", sorted(parts), sorted(set(entry.files) - {shard}))
+    _expect("files in the ledger", sorted(parts | coordinates), sorted(set(entry.files) - {shard}))
     content = {}
     for key, sha256 in entry.files.items():
         data = run.storage.read(key)

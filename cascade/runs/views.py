@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from cascade.camera import Camera
 from cascade.core.errors import ConfigError, InputError
 from cascade.core.exposure import UInt8Array
-from cascade.runs.masks import FOLDER, read_planes
+from cascade.runs.coordinates import COORDINATES, POSITIONS, coordinate_values
+from cascade.runs.files import has_coordinates, read_run_json
+from cascade.runs.mask_store import MaskStore, open_masks, read_planes
 from cascade.runs.previews import RunPreviews
 from cascade.veto import VetoRule, veto_rows
 
@@ -35,16 +38,28 @@ def frame(run: Run, name: str) -> pandas.DataFrame:
     return table.to_pandas(types_mapper=pandas.ArrowDtype)
 
 
-def dataset(run: Run) -> xarray.Dataset:
+def dataset(run: Run, *, check: bool) -> xarray.Dataset:
     """The masks as an xarray dataset; see `Run.dataset`."""
     try:
         import xarray
     except ImportError as error:
         msg = "dataset: expected xarray: pip install 'ghost-cascade[notebook]'"
         raise ConfigError(msg) from error
-    masks: Any = run.storage.zarr(FOLDER)  # any store of Zarr will do, which xarray's types do not say
+    open_masks(run.storage, check=check)  # which says what is missing
+    masks: Any = MaskStore(run.storage, check=check)  # any store of Zarr will do, which xarray's types do not say
     opened: xarray.Dataset = xarray.open_zarr(masks, consolidated=False, chunks=None)
-    return opened
+    return opened if has_coordinates(read_run_json(run.storage)) else opened.assign_coords(_coordinates(run))
+
+
+def _coordinates(run: Run) -> dict[str, Any]:
+    """The coordinates of the masks of a run of an older format, which are not stored."""
+    exposures = run.table("exposures")
+    values: dict[str, Any] = {POSITIONS: np.arange(run.config.n_positions)}
+    for name, known in coordinate_values(exposures).items():
+        filled = np.full(run.config.n_positions, COORDINATES[name].fill)
+        filled[exposures[POSITIONS].to_numpy()] = known
+        values[name] = POSITIONS, filled
+    return values
 
 
 def mask(run: Run, expnum: int) -> UInt8Array:
@@ -54,7 +69,7 @@ def mask(run: Run, expnum: int) -> UInt8Array:
     return np.asarray(planes[0], np.uint8)
 
 
-def plot(run: Run, expnum: int, ax: Axes | None) -> Axes:
+def plot(run: Run, expnum: int, ax: Axes | None, inputs: Sequence[str]) -> Axes:
     """Draw an exposure; see `Run.plot`."""
     from matplotlib import pyplot
 
@@ -64,7 +79,7 @@ def plot(run: Run, expnum: int, ax: Axes | None) -> Axes:
     camera = Camera.load(run.config.camera)
     vetoes = veto_rows(run.table("ccds"), run.table("exposures"), VetoRule(), camera).table.to_pylist()
     vetoed = [veto["ccdnum"] for veto in vetoes if veto["expnum"] == expnum]
-    image = RunPreviews(run).read(row["exposure"])
+    image = RunPreviews(run, inputs).read(row["exposure"])
     if image is None:
         image = np.where(camera.labels > 0, _BARE_LEVEL, 0).astype(np.uint8)
     score = "no score" if row["screen_score"] is None else f"score {row['screen_score']:.2f}"

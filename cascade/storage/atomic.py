@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from cascade.core.errors import StoreError
+from cascade.core.plain_files import read_plain
 
 _ASIDE_SUFFIX = ".aside"
 
@@ -83,7 +84,7 @@ def parse_json(data: bytes | str, name: str) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object, or raise StoreError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_plain(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path}: expected JSON, got {error}; the file is damaged"
         raise StoreError(msg) from error

@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import ENOSPC
+from io import BufferedReader
 from pathlib import Path
 
+from cascade.core.errors import StoreError, reason
+from cascade.core.plain_files import NotPlainError, open_plain
 from cascade.storage.atomic import aside_of, sync, written_aside
 from cascade.storage.base import T, check_folder, check_key, check_size
 
@@ -18,6 +21,8 @@ from cascade.storage.base import T, check_folder, check_key, check_size
 class LocalStorage:
     """
     A folder, which is created when the first file is written.
+
+    Nothing in it is taken that is no plain file, or that a link leads out to: StoreError.
 
     Attributes
     ----------
@@ -53,7 +58,7 @@ class LocalStorage:
 
     def read(self, key: str, *, max_bytes: int | None = None) -> bytes:
         """Read a file."""
-        with self._path(key).open("rb") as stream:
+        with self._opened(key) as stream:
             data = stream.read() if max_bytes is None else stream.read(max_bytes + 1)
         check_size(len(data), max_bytes)
         return data
@@ -64,9 +69,10 @@ class LocalStorage:
 
     def download(self, key: str, file: Path, *, max_bytes: int) -> None:
         """Copy a file."""
-        path = self._path(key)
-        check_size(path.stat().st_size, max_bytes)
-        shutil.copyfile(path, file)
+        with self._opened(key) as stream:
+            check_size(os.fstat(stream.fileno()).st_size, max_bytes)
+            with file.open("wb") as out:
+                shutil.copyfileobj(stream, out)
 
     def write(self, key: str, data: bytes) -> None:
         """Write a file under a temporary name, sync and rename it."""
@@ -83,7 +89,7 @@ class LocalStorage:
             sync(aside)
             path.hardlink_to(aside)  # unlike a rename, this fails if the file exists
         except FileExistsError:
-            return path.read_bytes() == data
+            return self._holds(key, data)
         finally:
             aside.unlink(missing_ok=True)
         sync(path.parent)
@@ -129,14 +135,44 @@ class LocalStorage:
         return request()
 
     def _path(self, key: str) -> Path:
-        """The path of a file."""
+        """The path of a file, in a folder to which no link leads out."""
         check_key(key)
-        return self.folder / key
+        path = self.folder / key
+        if path.parent != self.folder:
+            self._check_inside(path.parent)
+        return path
 
     def _below(self, folder: str) -> Path:
         """The path of a folder, which may be this one."""
         check_folder(folder)
-        return self.folder / folder
+        path = self.folder / folder
+        if folder:
+            self._check_inside(path)
+        return path
+
+    def _check_inside(self, path: Path) -> None:
+        """Refuse a path below the folder that links lead out of it."""
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.folder)):
+            msg = f"{path}: expected a file or folder of {self.folder}, got a link that leads out of it"
+            raise StoreError(msg)
+
+    def _opened(self, key: str) -> BufferedReader:
+        """A file that is open to be read."""
+        path = self._path(key)
+        if path.is_symlink():
+            self._check_inside(path)
+        try:
+            return open_plain(path)
+        except NotPlainError as error:
+            msg = f"{path}: {reason(error)}"
+            raise StoreError(msg) from error
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        """Whether a file has this content."""
+        try:
+            return self.read(key) == data
+        except StoreError:
+            return False
 
     def _free(self, key: str) -> Path:
         """The path of a file, whose folder is created."""

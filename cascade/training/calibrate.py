@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
-from cascade.core.errors import ConfigError, InputError
+from cascade.core.errors import ConfigError, InputError, reason
 from cascade.core.exposure import BoolArray, Float32Array
+from cascade.core.plain_files import plain_size
 from cascade.core.via import read_checked
 from cascade.networks.calibration import Calibration, Guarantee
 
@@ -92,15 +93,15 @@ def read_labels(path: Path) -> dict[int, bool]:
             raise InputError(msg)
         return {int(name): ghosted for name, ghosted in marked.items()}
     try:
-        if path.stat().st_size > _MAX_LABEL_BYTES:
-            msg = f"{path}: expected at most {_MAX_LABEL_BYTES} bytes, got {path.stat().st_size}"
+        if (size := plain_size(path)) > _MAX_LABEL_BYTES:
+            msg = f"{path}: expected at most {_MAX_LABEL_BYTES} bytes, got {size}"
             raise InputError(msg)
         table = parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
         expnums = table["expnum"].cast(pa.int64()).to_pylist()
         numbers = table["ghosted"] if pa.types.is_floating(table["ghosted"].type) else table["ghosted"].cast(pa.int64())
         ghosted = numbers.to_pylist()
     except (OSError, pa.ArrowException, KeyError) as error:
-        msg = f"{path}: expected a table with the columns expnum and ghosted: {error}"
+        msg = f"{path}: expected a table with the columns expnum and ghosted: {reason(error)}"
         raise InputError(msg) from error
     labels = dict(zip(expnums, ghosted, strict=True))
     if None in labels or None in labels.values() or len(labels) < len(expnums):

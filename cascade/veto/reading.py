@@ -153,9 +153,10 @@ def _content(path: Path) -> bytes:
     try:
         with open_plain(path) as file:
             data = file.read(_MAX_BYTES + 1)
-        if data.startswith(_GZIP):
-            with open_plain(path) as file, gzip.open(file) as unpacked:
-                data = unpacked.read(_MAX_BYTES + 1)
+            if data.startswith(_GZIP):
+                file.seek(0)
+                with gzip.open(file) as unpacked:
+                    data = unpacked.read(_MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise input_error(path, reason(error)) from error
     if len(data) > _MAX_BYTES:

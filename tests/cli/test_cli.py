@@ -176,7 +176,7 @@ def test_run_json_names_the_inputs(finished, previews):
     import json
 
     content = json.loads((finished / "run.json").read_text())
-    assert content["details"] == {"inputs": [str(previews)], "engine": "auto"}
+    assert content["details"] == {"inputs": [str(previews)], "folder": str(Path.cwd()), "engine": "auto"}
     assert content["versions"]["python"]
 
 

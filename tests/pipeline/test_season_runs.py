@@ -18,7 +18,7 @@ from cascade.core.errors import StoreError
 from cascade.pipeline.season import run_stub
 from cascade.runs.config import Batch
 from cascade.runs.lease import hold_lease
-from cascade.runs.masks import read_planes
+from cascade.runs.mask_store import read_planes
 from cascade.runs.run import find_run, open_run
 from cascade.runs.tables import SCHEMAS
 from cascade.runs.verify import Damage, verify_run
@@ -155,8 +155,8 @@ def test_run_whose_lease_was_taken_stops(night, tmp_path, monkeypatch):
     storage = open_storage(tmp_path / "run")
 
     def take(_counts):
-        storage.write("lease/00000002.json", storage.read("lease/00000001.json"))
         (renewing,) = (thread for thread in threading.enumerate() if thread.name == "lease")
+        storage.write("lease/00000002.json", storage.read("lease/00000001.json"))
         renewing.join(30)
 
     with pytest.raises(StoreError, match="taken over by a run on"):

@@ -7,6 +7,7 @@ import time
 import pyarrow as pa
 import pytest
 from fakes import FakeReader, FakeScreener, FakeSegmenter, config
+from older_runs import to_format_3
 from typer.testing import CliRunner
 
 from cascade.camera import Camera
@@ -15,10 +16,11 @@ from cascade.core.errors import StoreError
 from cascade.core.exposure import Source
 from cascade.inputs.listing import LISTING, fingerprint
 from cascade.pipeline.batch import process_batch
+from cascade.runs.files import part_bytes
 from cascade.runs.lease import Holder, find_holder, hold_lease, take_away
 from cascade.runs.run import Run, open_run
 from cascade.runs.tables import SCHEMAS
-from cascade.runs.verify import forget_damages, verify_run
+from cascade.runs.verify import Damage, forget_damages, verify_run
 from cascade.storage import open_storage
 
 N = 11  # exposures of `config`, in 4 batches
@@ -97,6 +99,34 @@ def test_torn_ledger_entry_costs_its_batch_alone(run):
     assert resumed.table("exposures").equals(before)
 
 
+def test_lost_ledger_entry_of_a_complete_run_is_noticed(run):
+    before = [run.table(name) for name in SCHEMAS]
+    (run.path / "ledger" / "batch-00001.json").unlink()
+    (damage,) = verify_run(run)
+    assert damage == Damage(1, "ledger/batch-00001.json: expected a batch of a complete run, got none")
+    for read in (lambda: run.table("exposures"), lambda: run.masks[3:6]):
+        with pytest.raises(StoreError, match=r"of a complete run, got .*; run `cascade verify`"):
+            read()
+    mended(run)
+    assert [run.table(name) for name in SCHEMAS] == before
+
+
+def test_batch_that_was_forgotten_is_no_damage(run):
+    run.forget(1)
+    assert verify_run(run) == []
+    assert run.table("exposures")["exposure"].to_pylist() == [0, 1, 2, 6, 7, 8, 9, 10]
+    commit_pending(run)
+    assert run.summary().status == "running"
+    assert run.finish().status == "complete"
+
+
+def test_list_of_inputs_with_another_content_is_refused(run):
+    path = run.path / "inputs" / "part-00000.parquet"
+    path.write_bytes(part_bytes(listing(N + 1)))
+    with pytest.raises(StoreError, match=r"inputs/part-00000.parquet: expected sha256 .* the file was changed"):
+        run.listing()
+
+
 def test_every_digit_of_a_ledger_entry_counts(run):
     path = run.path / "ledger" / "batch-00000.json"
     path.write_text(path.read_text().replace('"n_flagged": 1', '"n_flagged": 2'))
@@ -126,7 +156,10 @@ def test_doubled_entry_doubles_no_rows_and_is_noticed(run, name):
     assert not (ledger / name).exists()
 
 
-@pytest.mark.parametrize("key", ["masks.zarr/zarr.json", "masks.zarr/mask/zarr.json"])
+DESCRIPTIONS = ["", "mask/", "exposure/", "expnum/", "mjd_obs/"]
+
+
+@pytest.mark.parametrize("key", [f"masks.zarr/{name}zarr.json" for name in DESCRIPTIONS])
 @pytest.mark.parametrize("lost", [True, False])
 def test_description_of_the_masks_is_verified_and_made_again(run, key, lost):
     before = (run.path / key).read_bytes()
@@ -141,17 +174,81 @@ def test_description_of_the_masks_is_verified_and_made_again(run, key, lost):
     assert verify_run(run) == []
 
 
+@pytest.mark.parametrize("lost", [True, False])
+def test_positions_of_the_masks_are_verified_and_made_again(run, lost):
+    path = run.path / "masks.zarr" / "exposure" / "c" / "0"
+    before = path.read_bytes()
+    path.unlink() if lost else path.write_bytes(before[:-1])
+    (damage,) = verify_run(run)
+    assert damage.problem.startswith("masks.zarr/exposure/c/0: expected the file that the run wrote")
+    with pytest.raises(StoreError, match=r"masks.zarr/exposure/c/0: expected "):
+        run.dataset()
+    forget_damages(run, [damage])
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["mask/c/1/0/0", "expnum/c/1", "mjd_obs/c/1"])
+@pytest.mark.parametrize("change", ["lost", "of another batch", "changed"])
+def test_masks_and_coordinates_of_a_batch_are_verified_and_read_with_care(run, name, change):
+    path = run.path / "masks.zarr" / name
+    if change == "lost":
+        path.unlink()
+    elif change == "changed":
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    else:
+        shutil.copyfile(run.path / "masks.zarr" / name.replace("c/1", "c/3"), path)
+    (damage,) = verify_run(run)
+    assert damage.batch == 1
+    with pytest.raises(StoreError, match=rf"masks.zarr/{name}: expected (a file of batch 1|sha256 .*), got"):
+        run.masks[3:6] if name.startswith("mask") else run.dataset().load()
+    assert run.masks[0:3].any()
+    mended(run)
+    assert run.masks[3:6].any()
+    assert run.dataset().expnum.values[3:6].tolist() == [104, -1, 106]
+
+
+def test_who_cannot_wait_reads_masks_as_they_are(run):
+    path = run.path / "masks.zarr" / "mask" / "c" / "1" / "0" / "0"
+    shutil.copyfile(run.path / "masks.zarr" / "mask" / "c" / "0" / "0" / "0", path)
+    assert run.dataset(check=False)["mask"][4].values.any()
+    with pytest.raises(StoreError, match="the file was changed"):
+        run.dataset()["mask"][4].load()
+
+
+def test_masks_that_the_ledger_does_not_name_are_not_read(run):
+    masks = run.masks
+    run.forget(1)
+    assert not run.masks[3:6].any()
+    assert masks[0:3].any()
+    commit_pending(run)
+    assert run.masks[3:6].any()
+    assert masks[3:6].any()
+
+
+def test_open_masks_follow_a_batch_that_is_done_again(run):
+    masks = run.masks
+    assert masks[3:6].any()
+    batch = run.batches()[1]
+    clean = FakeReader(((1, 0),) * N).part(3, 6)
+    run.forget(1)
+    run.commit(batch, process_batch(clean, batch, FakeScreener(), FakeSegmenter(), Camera.decam(), 0.7))
+    masks.store._kept.clear()  # as after other planes
+    assert not masks[3:6].any()
+
+
 def test_resumed_run_makes_the_description_of_its_masks_again(run):
     (run.path / "masks.zarr" / "zarr.json").write_text("{}")
     Run.create_or_resume(run.path, run.config, listing=listing())
     assert verify_run(run) == []
 
 
-def test_changed_run_json_is_noticed(run):
+def test_changed_run_json_is_noticed(run, caplog):
     path = run.path / "run.json"
     path.write_text(path.read_text().replace('"status": "complete"', '"status": "Complete"'))
     (damage,) = verify_run(run)
     assert damage.problem.startswith("run.json: expected content of sha256")
+    open_run(run.path)
+    assert "run.json: its content was changed; `cascade verify` says what to do" in caplog.text
 
 
 @pytest.mark.parametrize("lost", [True, False])
@@ -184,6 +281,7 @@ def test_lists_of_a_grown_run_are_restored(run):
 
 
 def test_run_of_an_older_version_has_no_such_hashes_and_is_whole(run):
+    to_format_3(run)
     for path in (run.path / "run.json", *(run.path / "ledger").iterdir()):
         content = json.loads(path.read_text())
         path.write_text(json.dumps({k: v for k, v in content.items() if k not in ("sha256", "files") or k == "files"}))

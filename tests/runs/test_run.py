@@ -19,7 +19,7 @@ from cascade.inputs.listing import LISTING
 from cascade.networks.model_id import ModelId
 from cascade.pipeline.batch import process_batch
 from cascade.runs.config import Batch
-from cascade.runs.masks import read_planes
+from cascade.runs.mask_store import read_planes
 from cascade.runs.run import Run, open_run
 from cascade.runs.tables import SCHEMAS, BatchCounts
 from cascade.storage import open_storage
@@ -74,11 +74,12 @@ def test_committed_masks_are_read_back(run):
 
 def test_masks_say_what_their_bits_and_axes_mean(run):
     group = zarr.open_group(run.path / "masks.zarr", mode="r")
-    assert list(group.array_keys()) == ["mask"]
+    assert sorted(group.array_keys()) == ["expnum", "exposure", "mask", "mjd_obs"]
     array = group["mask"]
     assert dict(array.attrs) == {
         "flag_masks": [artifact.bit for artifact in Artifact],
         "flag_meanings": " ".join(artifact.label for artifact in Artifact),
+        "coordinates": "expnum mjd_obs",
     }
     assert array.metadata.zarr_format == 3
     assert array.metadata.dimension_names == ("exposure", "y", "x")
@@ -148,7 +149,9 @@ def test_damaged_part_is_named(run):
 
 def test_missing_masks_are_named(run):
     (run.path / "masks.zarr" / "mask" / "zarr.json").unlink()
-    with pytest.raises(StoreError, match=r"mask: expected the masks of a run"):
+    with pytest.raises(
+        StoreError, match=r"masks.zarr/mask/zarr.json: expected a file of the run, got none; run `cascade verify`"
+    ):
         run.masks[0]
 
 
@@ -156,7 +159,8 @@ def test_ledger_entry_holds_counts_and_seconds(run):
     counts = run.commit(run.pending()[0], result_of(run.pending()[0]))
     entry = json.loads((run.path / "ledger" / "batch-00000.json").read_text())
     assert BatchCounts(**entry["counts"]) == counts
-    assert entry["files"].keys() == {f"{name}/part-00000.parquet" for name in SCHEMAS} | {"masks.zarr/mask/c/0/0/0"}
+    arrays = {"masks.zarr/mask/c/0/0/0", "masks.zarr/expnum/c/0", "masks.zarr/mjd_obs/c/0"}
+    assert entry["files"].keys() == {f"{name}/part-00000.parquet" for name in SCHEMAS} | arrays
     for key, sha256 in entry["files"].items():
         assert hashlib.sha256((run.path / key).read_bytes()).hexdigest() == sha256
     assert (counts.n_exposures, counts.n_flagged, counts.n_ghosted, counts.n_failed, counts.n_artifacts) == (
@@ -286,7 +290,10 @@ def test_file_in_place_of_the_run_is_refused(tmp_path):
     [
         ("{half", r"run.json: expected JSON, got .*; the file is damaged"),
         ("[]", r"run.json: expected a JSON object, got list"),
-        ('{"format": "tar"}', r"run.json: expected format 'ghost-cascade run' version 2 or 3, got 'tar' version None$"),
+        (
+            '{"format": "tar"}',
+            r"run.json: expected format 'ghost-cascade run' version 2, 3 or 4, got 'tar' version None$",
+        ),
     ],
 )
 def test_damaged_run_json_is_refused_and_nothing_changes(run, fresh, content, message):
@@ -451,7 +458,8 @@ def test_run_grows_by_batches_of_its_own(tmp_path):
     assert grown.listing().equals(listing_of(15))
     assert grown.masks.shape == (16, 400, 400)
     changed = {name for name, content in snapshot(tmp_path).items() if before.get(name) != content}
-    assert changed == {"run.json", "inputs/part-00001.parquet", "masks.zarr/zarr.json", "masks.zarr/mask/zarr.json"}
+    of_masks = {f"masks.zarr/{name}zarr.json" for name in ("", "mask/", "exposure/", "expnum/", "mjd_obs/")}
+    assert changed == {"run.json", "inputs/part-00001.parquet", "masks.zarr/exposure/c/0", *of_masks}
     assert open_run(tmp_path).config == grown.config
     np.testing.assert_array_equal(np.flatnonzero(grown.masks[:].any(axis=(1, 2))), [1, 3, 4, 8, 9])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from fakes import FakeReader, FakeScreener, FakeSegmenter, config, new_run
+from older_runs import to_format_3
 from pyarrow import parquet
 
 from cascade.camera import Camera
@@ -19,6 +20,7 @@ from cascade.pages.report.snapshot import take_snapshot
 from cascade.pipeline.batch import process_batch, run_serial
 from cascade.runs.classes import RunClass, check_known
 from cascade.runs.files import FORMAT_VERSION
+from cascade.runs.masks import metadata_hashes
 from cascade.runs.run import Run, open_run
 from cascade.runs.tables import SCHEMAS, schemas, with_fractions
 from cascade.runs.verify import verify_run
@@ -61,7 +63,7 @@ def files_but_run_json(folder: Path) -> dict:
 def test_run_json_names_the_classes_and_their_bits(tmp_path):
     run = new_run(tmp_path / "run")
     content = json.loads((run.path / "run.json").read_text())
-    assert content["format_version"] == FORMAT_VERSION == 3
+    assert content["format_version"] == FORMAT_VERSION == 4
     assert content["config"]["classes"] == [{"label": a.label, "bit": a.bit} for a in Artifact]
     assert open_run(run.path).config == run.config
 
@@ -179,6 +181,7 @@ def old(tmp_path):
     """A run directory of format 2, one batch of which is not done."""
     run = finished(tmp_path / "run", classes=THREE)
     run.forget(1)
+    to_format_3(run)
     rewrite(run, as_format_2)
     return run
 
@@ -193,14 +196,15 @@ def test_run_of_format_2_is_read_and_verified_as_it_is(old):
     assert (old.path / "run.json").read_bytes() == before
 
 
-def test_resuming_a_run_of_format_2_migrates_run_json_alone(old, tmp_path):
+def test_resuming_a_run_of_format_2_migrates_it(old, tmp_path):
     whole = finished(tmp_path / "whole", classes=THREE)
     before = json.loads((old.path / "run.json").read_text())
     resumed = Run.create_or_resume(old.path, old.config)
     content = json.loads((old.path / "run.json").read_text())
     assert content.pop("config")["classes"] == [{"label": c.label, "bit": c.bit} for c in THREE]
-    assert content.pop("format_version") == 3
+    assert content.pop("format_version") == 4
     assert content.pop("sha256")
+    assert content.pop("files").keys() == metadata_hashes(resumed.config).keys()
     assert content == {key: value for key, value in before.items() if key not in ("config", "format_version")}
     run_serial(FakeReader(), resumed, FakeScreener(), FakeSegmenter(), CAMERA)
     ours, theirs = (
@@ -239,9 +243,11 @@ def test_resuming_a_run_of_format_2_with_another_configuration_changes_nothing(o
 @pytest.mark.parametrize("by", [{"ghost-cascade": "9.1"}, {}, None])
 def test_newer_format_says_which_version_reads_it(tmp_path, by):
     run = new_run(tmp_path / "run")
-    rewrite(run, lambda content: content.update(format_version=4, versions=by))
+    rewrite(run, lambda content: content.update(format_version=5, versions=by))
     who = "9.1" if by else "of the version that wrote it"
-    with pytest.raises(StoreError, match=f"version 2 or 3, got .* version 4; ghost-cascade {who} or newer can read it"):
+    with pytest.raises(
+        StoreError, match=f"version 2, 3 or 4, got .* version 5; ghost-cascade {who} or newer can read it"
+    ):
         open_run(run.path)
     assert "ghost-cascade" in installed_versions()
 

@@ -21,7 +21,7 @@ from cascade.inputs.listing import list_inputs
 from cascade.pipeline.batch import part_of, process_batch
 from cascade.runs.config import Batch
 from cascade.runs.files import half_written
-from cascade.runs.masks import read_planes
+from cascade.runs.mask_store import read_planes
 from cascade.runs.run import Run, open_run
 from cascade.runs.verify import verify_run
 from cascade.storage.atomic import aside_of
@@ -242,6 +242,7 @@ class RunDirectory(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.done)))
         self.run.forget(number)
         self.done.remove(number)
+        self.is_finished = False
 
     @precondition(lambda self: self.run and self.pending())
     @rule()

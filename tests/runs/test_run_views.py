@@ -49,11 +49,11 @@ def test_masks_are_lazy_and_the_same_in_all_forms(run):
 
 
 def test_masks_on_an_object_store_are_lazy_and_the_same(run, s3_folder):
-    for key in run.storage.files_below("masks.zarr"):
+    for key in ("run.json", *run.storage.files_below("masks.zarr"), *run.storage.files_below("ledger")):
         open_storage(s3_folder).write(key, run.storage.read(key))
-    open_storage(s3_folder).write("run.json", run.storage.read("run.json"))
     remote = cascade.open_run(s3_folder)
     assert np.array_equal(remote.dataset()["mask"][2], run.masks[2])
+    assert remote.dataset().sel(exposure=2).expnum == 700002
     assert np.array_equal(remote.masks[2], run.masks[2])
 
 

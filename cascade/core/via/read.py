@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from cascade.core.artifact import Artifact
 from cascade.core.errors import InputError, printable
 from cascade.core.exposure import PREVIEW_SHAPE
-from cascade.core.plain_files import read_plain
+from cascade.core.plain_files import open_plain
 from cascade.core.text import decode_text
 from cascade.core.via.region import Region
 
@@ -217,11 +218,12 @@ def read_records(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
 def _read_document(path: Path) -> Any:  # noqa: ANN401
     """A JSON document of at most `MAX_VIA_BYTES`."""
     try:
-        size = path.stat().st_size
-        if size > MAX_VIA_BYTES:
-            msg = f"{path}: expected annotations of at most {MAX_VIA_BYTES} bytes, got {size}"
-            raise InputError(msg)
-        return json.loads(decode_text(read_plain(path)))
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_VIA_BYTES:
+                msg = f"{path}: expected annotations of at most {MAX_VIA_BYTES} bytes, got {size}"
+                raise InputError(msg)
+            return json.loads(decode_text(file.read()))
     except OSError as error:
         msg = f"{path}: cannot read annotations: {error.strerror}"
         raise InputError(msg) from error

@@ -57,6 +57,7 @@ def write_report(
     *,
     single: bool = False,
     n_previews: int | None = None,
+    inputs: Sequence[str] = (),
     on_previews: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> int:
     """
@@ -72,6 +73,8 @@ def write_report(
     n_previews : int or None
         Largest number of previews; those of the largest artifacts and the most uncertain come first; None:
         `N_PREVIEWS`, or `N_PREVIEWS_SINGLE`.
+    inputs : sequence of paths
+        Where the inputs of the run are now, if they were moved, see `InputPlaces.of`.
     on_previews : callable
         Called with the number of previews drawn, and their total.
 
@@ -86,6 +89,8 @@ def write_report(
         If `out` is a folder that holds something else.
     StoreError
         If the run is damaged.
+    InputError
+        If `inputs` are given and are not there.
     """
     if not single:
         _check_replaceable(out)
@@ -94,7 +99,7 @@ def write_report(
     columns = season_columns(snapshot, standing(snapshot.tables, verdicts))
     limit = n_previews if n_previews is not None else N_PREVIEWS_SINGLE if single else N_PREVIEWS
     chosen = _worth_a_preview(snapshot, columns["flagged"], limit)
-    pictures = _pictures(RunPreviews(run), chosen, small=single, on_previews=on_previews)
+    pictures = _pictures(RunPreviews(run, inputs), chosen, small=single, on_previews=on_previews)
     writer = _write_single if single else _write_folder
     return writer(out, snapshot, columns, pictures, verdicts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -37,16 +37,20 @@ class ReviewSession:
     ----------
     run : Run
         On a local disk; finished or not. Batches committed later are not seen.
+    inputs : sequence of paths
+        Where its inputs are now, if they were moved, see `InputPlaces.of`.
 
     Raises
     ------
     ConfigError
         If the run is on an object store.
+    InputError
+        If `inputs` are given and are not there.
     StoreError
         If it is damaged.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, inputs: Sequence[str] = ()) -> None:
         self._log = VerdictLog(log_folder(run.storage))
         self._snapshot: RunSnapshot = take_snapshot(run)
         exposures = self._snapshot.tables["exposures"]
@@ -55,7 +59,7 @@ class ReviewSession:
         self._artifacts: dict[int, list[dict[str, Any]]] = {}
         for artifact in self._snapshot.tables["artifacts"].to_pylist():
             self._artifacts.setdefault(artifact["exposure"], []).append(artifact)
-        self._previews = RunPreviews(run)
+        self._previews = RunPreviews(run, inputs)
         self.preview = lru_cache(_N_PICTURES)(self._preview)
 
     def queue(self, reviewer: str) -> dict[str, Any]:
