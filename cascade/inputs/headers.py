@@ -59,7 +59,7 @@ def header_columns(columns: Mapping[str, pa.Array], path: str | Path) -> dict[st
         if note:
             notes.append(note)
     if notes:
-        logger.warning("%s: %s", path, printable("; ".join(notes)))
+        logger.warning("%s", printable(f"{path}: {'; '.join(notes)}"))
     return converted
 
 

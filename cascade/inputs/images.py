@@ -177,10 +177,10 @@ def matches(pattern: str) -> Iterator[str]:
     """The files that a glob pattern matches, each once; ``**`` stands for any folders, as `walk` goes through them."""
     parts = PurePath(pattern).parts
     tree = fixed_part(pattern)
-    first = 0 if tree == "." else len(PurePath(tree).parts)
     if "**" not in parts:
         yield from _not_made(glob.iglob(pattern), tree)  # noqa: PTH207 - lazy, and takes absolute patterns
         return
+    first = 0 if tree == "." else len(PurePath(tree).parts)
     wanted = re.compile(_parts_regex(parts[first:]))
     if Path(tree).is_dir():
         start = "" if first == 0 else tree

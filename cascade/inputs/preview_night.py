@@ -15,7 +15,7 @@ from time import perf_counter
 from threadpoolctl import threadpool_limits
 
 from cascade.camera import Camera
-from cascade.core.errors import InputError, OutageError, StoreError
+from cascade.core.errors import InputError, OutageError, StoreError, printable
 from cascade.core.log_records import REPORTED_ELSEWHERE
 from cascade.core.processes import process_pool
 from cascade.inputs.fits.entry import Entry
@@ -147,7 +147,7 @@ def _restore(store: PreviewStore, reader: FitsReader, path: Path) -> None:
         raise StoreError(msg)
     if made:
         store.restore(made)
-        logger.warning("%s: made %d previews again that were lost", path, len(made))
+        logger.warning("%s: made %d previews again that were lost", printable(str(path)), len(made))
 
 
 def _is_known(reader: FitsReader, index: int, store: PreviewStore) -> bool:

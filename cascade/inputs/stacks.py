@@ -269,7 +269,7 @@ def _identities(stack: Path, length: int) -> dict[str, pa.Array]:
         raise input_error(beside, problem + ", ".join(table.dtype.names))
     found = {"expnum": texts.get(expnum, columns[expnum])}
     if "expnum" not in named:
-        logger.warning("%s: field %s read as expnum", beside, printable(repr(expnum)))
+        logger.warning("%s", printable(f"{beside}: field {expnum!r} read as expnum"))
     if band is not None:
         found["band"] = texts[band]
     return header_columns(found, beside)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.core.artifact import Artifact
-from cascade.core.errors import InputError
+from cascade.core.errors import InputError, printable
 from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.core.plain_files import open_plain
 from cascade.core.text import decode_text
@@ -151,7 +151,7 @@ def read_checked(path: str | Path) -> Annotations:
             msg = f"{path}: image {problem.image!r} is listed twice"
             raise InputError(msg)
         if problem.kind not in ("outside", "clipped"):
-            logger.warning("%s: %s", path, problem)
+            logger.warning("%s", printable(f"{path}: {problem}"))
     return annotations
 
 
