@@ -11,7 +11,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 PAGES = {
-    "README.md": ("seasons", "roofline", "scaling", "real"),
+    "README.md": ("seasons", "roofline", "scaling", "real", "fuzz"),
     "scale.md": ("million", "chaos", "hosts", "throughput", "gpu"),
 }
 """The studies of each page, in the order of their commands."""

@@ -112,9 +112,9 @@ def s3(_s3_server, monkeypatch) -> Iterator[FlakyS3]:
         monkeypatch.setenv(name, value)
     connect.cache_clear()
     app.share = 0.0
-    app.n_faults.clear()
+    app.restart()
     yield app
-    app.share, app.broken = 0.0, ""
+    app.share, app.broken, app.denied = 0.0, "", ""
     connect.cache_clear()
 
 

@@ -33,12 +33,19 @@ class FlakyS3:
     def __init__(self):
         self.share = 0.0
         self.broken = ""  # end of the path of an object at which the server always fails
+        self.denied = ""  # part of the path of objects that it gives to nobody
+        self.elsewhere = ""  # URL to which it sends clients
         self.n_requests: Counter[str] = Counter()
         self.n_faults: Counter[str] = Counter()
         self._app = DomainDispatcherApplication(create_backend_app)
         self._random = random.Random(1)
         self._lock = threading.Lock()
         self._put = threading.Lock()  # moto looks whether an object is there and writes it in two steps
+
+    def restart(self):
+        """Begin the series of faults anew, so that no test depends on those before it."""
+        self._random = random.Random(1)
+        self.n_faults.clear()
 
     def __call__(self, environ, start_response):
         with self._lock:
@@ -50,12 +57,17 @@ class FlakyS3:
         _as_amazon(environ)
         if self.broken and environ["PATH_INFO"].endswith(self.broken):
             return _error(start_response, "500 Internal Server Error")
+        if self.denied and self.denied in environ["PATH_INFO"]:
+            return _error(start_response, "403 Forbidden")
         if fault == "refused":
             return _error(start_response)
         if fault == "denied":  # by name only
             return _error(start_response, "403 Forbidden")
         if fault == "moved":  # by name only
             return _error(start_response, "301 Moved Permanently")
+        if fault == "elsewhere":  # by name only
+            start_response("307 Temporary Redirect", [("Content-Length", "0"), ("Location", self.elsewhere)])
+            return [b""]
         if fault == "slow":
             time.sleep(0.3)
         if fault == "done, but an error":

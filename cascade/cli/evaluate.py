@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,6 +54,7 @@ def evaluate(
     from cascade.camera import Camera
     from cascade.evaluate.agreement import read_human_line
     from cascade.evaluate.evaluation import Settings, evaluate_labels, evaluate_run
+    from cascade.evaluate.learned import learned_words
     from cascade.evaluate.truth import read_truth
     from cascade.evaluate.write import claim, write_evaluation
 
@@ -65,16 +66,21 @@ def evaluate(
     settings = Settings(consensus, prevalence, resamples)
     claim(out)
     opened = _opened(run, out, quiet=quiet)
+    learned = _learned([opened, *filter(None, map(_run_of, against or []))])
     camera = Camera.decam()
     if labels:
         drawn = None
-        result = evaluate_labels(opened, labels[0], settings, against=against or ())
+        result = evaluate_labels(opened, labels[0], settings, against=against or (), learned=learned)
     else:
         drawn = read_truth(files)
         line = None if human is None else read_human_line(human)
-        result = evaluate_run(opened, drawn, camera, settings, against=against or (), veto=veto or (), human=line)
+        result = evaluate_run(
+            opened, drawn, camera, settings, against=against or (), veto=veto or (), human=line, learned=learned
+        )
     write_evaluation(result, drawn, opened, camera, out, inputs=inputs or ())
     _warn(drawn)
+    if words := learned_words(result.metrics):
+        typer.echo(f"warning: {words}", err=True)
     n_left_out = sum(map(len, result.left_out.values()))
     remark = f"; {n_left_out} images or exposures left out, see tables/left_out.csv" if n_left_out else ""
     typer.echo(f"{out}: {_headline(result.metrics)}{remark}; summary.html, summary.md, metrics.json, tables/, figures/")
@@ -138,6 +144,31 @@ def _opened(name: str, out: Path, *, quiet: bool) -> Run:
     if find_run(name) is not None:
         return complete_run(name)
     return show_run([name], out / "run", quiet=quiet)
+
+
+def _run_of(name: str) -> Run | None:
+    """The run that a competitor is, None if it is another thing."""
+    from cascade.runs.run import find_run
+
+    return None if Path(name).is_file() else find_run(name)
+
+
+def _learned(runs: Iterable[Run]) -> dict[str, frozenset[int] | None]:
+    """What the models of runs learned from, as their descriptions say; None where these are not at hand."""
+    from cascade.core.errors import ModelError
+    from cascade.networks.models import find_model
+    from cascade.pipeline.predict import PREDICTOR
+
+    learned: dict[str, frozenset[int] | None] = {}
+    for used in {model for run in runs for model in (run.config.screen, run.config.segment) if model is not None}:
+        if used.name == PREDICTOR:  # which computes, and learns nothing
+            continue
+        try:
+            info = find_model(used.name)
+            learned[used.name] = info.learned_expnums if info.sha256 == used.sha256 else None
+        except ModelError:
+            learned[used.name] = None
+    return dict(sorted(learned.items()))
 
 
 def _warn(truth: Truth | None) -> None:

@@ -76,7 +76,7 @@ def verify(
     from cascade.runs.run import open_run
     from cascade.runs.verify import forget_damages, verify_run
 
-    opened = open_run(run)
+    opened = open_run(run, check=False)  # verify says what differs
     summary = opened.summary()
     with progress("exposures", done=0, total=summary.counts.n_exposures, quiet=quiet) as advance:
         damages = verify_run(opened, on_batch=lambda n: advance(n, ""))

@@ -20,10 +20,16 @@ from pathlib import Path
 
 # What breaks a line, a terminal or a UTF-8 table: control characters, line separators, undecodable bytes.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LONGEST = 1500  # characters of a message; a file may hold a name of megabytes
+_LINE_ENDS = re.compile(r"\s*\n\s*")
 
 
 class CascadeError(Exception):
-    """Base of every error raised deliberately; its message is one line for the user."""
+    """Base of every error raised deliberately; its message is one line for the user, whatever it quotes."""
+
+    def __init__(self, message: str) -> None:
+        line = printable(_LINE_ENDS.sub(" ", message.strip()))
+        super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}")
 
 
 class InputError(CascadeError):

@@ -21,6 +21,7 @@ from cascade.evaluate.counting import CcdCells, IntArray
 from cascade.evaluate.curves import AREA_THRESHOLDS, ccd_hits
 from cascade.evaluate.instances import OVERLAPS
 from cascade.evaluate.labelling import AnyLabelling, Labelling
+from cascade.evaluate.learned import NOTHING_SAID, Learned, n_learned
 from cascade.evaluate.pixels import overlap_px
 from cascade.evaluate.screening import SURVEY_PREVALENCE
 from cascade.evaluate.sections import (
@@ -127,6 +128,7 @@ def evaluate_run(
     against: Sequence[Path | str] = (),
     veto: Sequence[str] = (),
     human: Mapping[str, Any] | None = None,
+    learned: Learned = NOTHING_SAID,
 ) -> Evaluation:
     """
     Compare a run with annotations.
@@ -148,6 +150,8 @@ def evaluate_run(
         Competitors: veto lists; see `cascade.evaluate.systems.veto_system`.
     human : mapping or None
         The human line, from `read_human_line`; None computes it from the annotators of `truth`, if there are several.
+    learned : mapping of str to collection of int, or None
+        What the models learned from, by name: exposure numbers, or None where nobody knows.
 
     Raises
     ------
@@ -187,6 +191,7 @@ def evaluate_run(
         "n_ghosted": int(_ghosted(truths).sum()),
         "left_out": {reason: len(which) for reason, which in left_out.items() if which},
     }
+    metrics["truth"]["learned"] = n_learned(learned, expnums)
     metrics["human"] = human
     labellings = {s.name: s.labelling for s in systems if s.labelling is not None}
     hits = {name: ccd_hits(truths, labelling, cells, alive, AREA_THRESHOLDS) for name, labelling in labellings.items()}
@@ -208,6 +213,7 @@ def evaluate_labels(
     settings: Settings = Settings(),
     *,
     against: Sequence[Path | str] = (),
+    learned: Learned = NOTHING_SAID,
 ) -> Evaluation:
     """
     Compare a run over a stack of previews with labels of whole exposures, 1 for ghosted.
@@ -221,6 +227,8 @@ def evaluate_labels(
     settings : Settings
     against : sequence of Path or str
         Run directories over the same stack, or their URLs.
+    learned : mapping of str to collection of int, or None
+        As `evaluate_run` takes it.
 
     Raises
     ------
@@ -250,6 +258,7 @@ def evaluate_labels(
         "left_out": {reason: len(which) for reason, which in matches.left_out.items() if which},
         "problems": {},
     }
+    metrics["truth"]["learned"] = n_learned(learned, _expnums(run, [matches.exposures[name] for name in names]))
     metrics |= dict.fromkeys(("human", "ccd", "pixels", "instances", "differences"))
     metrics["screening"] = _screening(systems, truth, settings)
     exposures = tuple(matches.exposures[name] for name in names)

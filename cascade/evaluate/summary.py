@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import Any
 
 from cascade.core.templates import render
+from cascade.evaluate.learned import learned_words
 
 Row = tuple[str, ...]
 
@@ -139,6 +140,7 @@ def _what(metrics: Mapping[str, Any]) -> Section:
     text = (
         f"Models of the run: {models}. "
         f"{exposures['n']} exposures, {exposures['n_ghosted']} of them ghosted. Truth: {people}{consensus}. "
+        f"{f'{words} ' if (words := learned_words(metrics)) else ''}"
         f"Intervals: {bootstrap['level']:.0%} over {bootstrap['n_resamples']} resamples of the exposures. "
         f"{_left_out(exposures)}"
     )

@@ -15,7 +15,7 @@ from cascade.core.errors import ConfigError, InputError
 from cascade.core.exposure import BoolArray
 from cascade.core.via import Annotations, Problem, Region, read_annotations
 from cascade.inputs import expnum_from_name
-from cascade.inputs.npy import read_whole
+from cascade.inputs.npy import read_header, read_whole
 
 _MAX_LABEL_BYTES = 64 * 2**20
 _ROW = re.compile(r"\[(\d+)\]$")
@@ -191,13 +191,8 @@ def read_stack_labels(path: Path) -> BoolArray:
     InputError
         If it is not such an array, or too large.
     """
-    try:
-        size = plain_size(path)
-    except OSError as error:
-        msg = f"{path}: expected a .npy array of labels: {reason(error)}"
-        raise InputError(msg) from error
-    if size > _MAX_LABEL_BYTES:
-        msg = f"{path}: expected labels of at most {_MAX_LABEL_BYTES} bytes, got {size}"
+    if (n_bytes := read_header(path, path).n_bytes) > _MAX_LABEL_BYTES:
+        msg = f"{path}: expected labels of at most {_MAX_LABEL_BYTES} bytes, got {n_bytes}"
         raise InputError(msg)
     labels = read_whole(path, path)
     if labels.dtype.kind not in "biuf":

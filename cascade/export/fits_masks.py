@@ -40,6 +40,7 @@ GHOST_BIT = 32768
 GHOST_CODE = 9
 """The first code that masks of the Community Pipeline do not use."""
 
+_CARD_LENGTH = 80
 _TILE_ROWS = 64
 _CHUNK = 2**22
 _ALL = sum(class_.bit for class_ in Artifact)
@@ -283,8 +284,15 @@ def _header(cards: Mapping[str, Any]) -> Any:  # noqa: ANN401
     for key, card in cards.items():
         value, comment = card if isinstance(card, tuple) else (card, "")
         if value is not None:
-            header[key] = fits_text(value), comment
+            value = fits_text(value)
+            header[key] = value, comment if _fits_beside(value, comment) else ""
     return header
+
+
+def _fits_beside(value: Any, comment: str) -> bool:  # noqa: ANN401
+    """Whether a comment has its place in the card of a value; a longer one would be cut off."""
+    n_value = len(value.replace("'", "''")) + 2 if isinstance(value, str) else 20
+    return 10 + max(n_value, 20) + 3 + len(comment) <= _CARD_LENGTH
 
 
 def _wcs_header(patch: SkyPatch | None) -> Any:  # noqa: ANN401

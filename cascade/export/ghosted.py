@@ -247,7 +247,7 @@ def header_cards(run: Run, exposure: GhostedExposure) -> dict[str, Any]:
         "BAND": (exposure.row["band"], "filter"),
         "INSTRUME": (Camera.load(run.config.camera).instrument, "instrument"),
         "GHMODEL": (segment.name if segment else None, "model that drew the masks"),
-        "GHSHA256": (segment.sha256[:32] if segment else None, "its weights, first half of the sha256"),
+        "GHSHA256": (segment.sha256[:32] if segment else None, "sha256 of its weights, first half"),
         "GHVERS": (installed_versions().get("ghost-cascade"), "version of ghost-cascade"),
         "GHCLASS": (" ".join(run.config.labels), "classes of artifact"),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,7 @@ _TURNS = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
+_PNG_CHUNKS = 8  # position of the first one: length, type, data, CRC of type and data (PNG, section 5.3)
 _PNG_BIT_DEPTH = 24  # position of the byte that holds it in the IHDR chunk, which comes first (PNG, section 11.2.2)
 
 
@@ -54,13 +56,14 @@ def read_file(file: Path, path: str) -> bytes:
         If it is missing, not a file, too large or cannot be read.
     """
     try:
-        if not S_ISREG(file.stat().st_mode):  # opening a pipe would wait for ever
+        status = file.stat()
+        if not S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise input_error(path, "not a file")
         with file.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+            data = stream.read(min(status.st_size, MAX_BYTES) + 1)  # Python allocates as much
     except FileNotFoundError as error:
         raise input_error(path, "no such file") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter: a name with a zero byte
         raise input_error(path, reason(error)) from error
     if len(data) > MAX_BYTES:
         raise input_error(path, f"expected an image of at most {MAX_BYTES >> 20} MiB, got a larger file")
@@ -89,6 +92,8 @@ def decode_image(data: bytes, path: str) -> UInt8Array:
         If it is neither format, has another size or depth, is damaged, in colour, transparent or black.
     """
     format_, opener = _format(data, path)
+    if format_ == "PNG":
+        _check_chunks(data, path)
     try:
         image = opener(BytesIO(data))
     except Exception as error:  # Pillow raises nearly anything on hostile bytes
@@ -156,6 +161,19 @@ def _is_for_display(image: ImageFile) -> bool:
     """Whether an image says that cascade drew it for a page."""
     note = image.info.get("comment", "")
     return (note.decode("latin-1") if isinstance(note, bytes) else note) == DISPLAY_NOTE
+
+
+def _check_chunks(data: bytes, path: str) -> None:
+    """Refuse a PNG of which a checksum is wrong: Pillow does not look at those of the pixels."""
+    start = _PNG_CHUNKS
+    while (end := start + 12 + int.from_bytes(data[start : start + 4], "big")) <= len(data):
+        kind = data[start + 4 : start + 8]
+        if crc32(data[start + 4 : end - 4]).to_bytes(4, "big") != data[end - 4 : end]:
+            raise input_error(path, f"truncated or damaged PNG: the checksum of its chunk {kind!r} is wrong")
+        if kind == b"IEND":
+            return
+        start = end
+    raise input_error(path, "truncated or damaged PNG: its last chunk is missing")
 
 
 def _turned(image: Image) -> Image:

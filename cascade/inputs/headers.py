@@ -64,10 +64,12 @@ def header_columns(columns: Mapping[str, pa.Array], path: str | Path) -> dict[st
 
 
 def to_arrow(values: npt.NDArray[np.generic]) -> pa.Array:
-    """A 1-D array in Arrow's memory; it takes no foreign byte order and not every kind of text."""
+    """A 1-D array in Arrow's memory; it takes no foreign byte order, and of damaged text it raises."""
     if values.dtype.kind in "iuf":
         return pa.array(values.astype(values.dtype.newbyteorder("=")))
-    return pa.array(values.tolist())
+    array = pa.array(values.tolist())
+    array.validate(full=True)  # NumPy's text may hold characters that there are not
+    return array
 
 
 def _converted(field: str, values: pa.Array) -> tuple[pa.Array, str | None]:

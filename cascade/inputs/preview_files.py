@@ -73,7 +73,7 @@ def read_parts(path: Path) -> dict[int, pa.Table]:
         try:
             with parquet.ParquetFile(pa.BufferReader(folder.read(part_name(number)))) as file:
                 parts[number] = file.read().cast(HEADERS)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             msg = f"{folder.url}/{part_name(number)}: expected a part of a header table, got {error}"
             raise StoreError(msg) from error
     return parts

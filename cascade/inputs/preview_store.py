@@ -304,7 +304,7 @@ def _create_group(path: Path, camera: str) -> zarr.Group:
         chunks=(1, *PREVIEW_SHAPE),
         shards=(SHARD, *PREVIEW_SHAPE),
         dtype="uint8",
-        compressors=ZstdCodec(level=_ZSTD_LEVEL),
+        compressors=ZstdCodec(level=_ZSTD_LEVEL, checksum=True),  # else a changed byte is another sky
         dimension_names=("exposure", "y", "x"),
     )
     return group

@@ -19,6 +19,7 @@ from cascade.inputs.fits.reader import fits_names, is_exposure_name, is_fits_nam
 from cascade.inputs.fits.remote import open_remote_fits
 from cascade.inputs.images import IMAGE_SUFFIXES, is_image_name, name_array
 from cascade.inputs.left_out import exposures_among
+from cascade.inputs.unreadable import unreadable
 from cascade.storage import open_bucket, open_storage
 from cascade.storage.stores import split_url, without_password
 
@@ -55,9 +56,7 @@ class RemoteReader(ListedReader):
         try:
             data = bucket.read(key, max_bytes=MAX_BYTES)
         except (OSError, ValueError) as error:
-            raise input_error(
-                path, "no such object" if isinstance(error, FileNotFoundError) else reason(error)
-            ) from error
+            raise unreadable(bucket, key, path, error)  # noqa: B904 - which sets the cause
         return decode_image(data, path)
 
     def _url(self, row: Row) -> str:

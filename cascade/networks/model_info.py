@@ -80,6 +80,15 @@ class ModelInfo:
         return self.folder / WEIGHTS
 
     @property
+    def learned_expnums(self) -> frozenset[int] | None:
+        """Numbers of the annotated exposures that it learned from; None if its description does not say."""
+        given = self.training.get("exposures")
+        if isinstance(given, list):
+            return frozenset(number for number in given if isinstance(number, int))
+        only_synthetic = "season" in self.training and "start" not in self.training
+        return frozenset() if only_synthetic else None
+
+    @property
     def identity(self) -> ModelId:
         """What makes a model the same model."""
         return ModelId(self.name, self.sha256, self.description_sha256)

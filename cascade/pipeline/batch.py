@@ -20,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.core.errors import CascadeError, ConfigError, InputError, ModelError, OutageError, printable
+from cascade.core.errors import CascadeError, ConfigError, InputError, ModelError, OutageError, input_error, printable
 from cascade.core.exposure import UInt8Array
 from cascade.core.log_records import REPORTED_ELSEWHERE
 from cascade.core.machine import machine_fault
@@ -273,7 +273,10 @@ def _read(part: Reader, batch: Batch, index: int, camera: Camera) -> Outcome:
         logger.warning("%s", printable(str(error)), extra=REPORTED_ELSEWHERE)
         cause = error.__cause__
         lost = isinstance(cause, OSError) and cause.errno is not None  # decoders raise OSError without a number
-        return replace(outcome.failed("read", error), lost=lost)
+        return replace(outcome.failed("read", error), lost=lost or isinstance(cause, MemoryError))
+    except MemoryError:  # perhaps not the exposure's fault
+        logger.warning("%s: no memory was left", outcome.source.path, extra=REPORTED_ELSEWHERE)
+        return replace(outcome.failed("read", input_error(outcome.source.path, "no memory was left")), lost=True)
     except Exception as error:
         # Decoders raise all sorts on damaged files, and one exposure must not stop a season.
         _check_machine(error, outcome.source.path)

@@ -53,7 +53,7 @@ def create_or_resume(
             delete_contents(storage)
         _create(storage, config, listing, details)
     else:
-        known = parse_config(header, storage)
+        known = parse_config(header, storage, check=True)
         if config != known:
             _check_grown(storage, known, config)
         header = migrate(storage, header, known)

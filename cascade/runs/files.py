@@ -39,6 +39,7 @@ Version 2 does not name the classes of artifact: they are those of the paper. Ma
 _MISSING = "no such file"  # in the error of a missing file
 _ENTRY = re.compile(r"batch-(\d{5}|[1-9]\d{5,})\.json")  # no number in two ways: its rows would count twice
 _PART = re.compile(r"part-\d{5,}\.parquet")
+_OF_NO_BATCH = rf"inputs/part-\d{{5}}\.parquet|{FOLDER}/(?:[a-z_]{{1,30}}/){{0,2}}(?:zarr\.json|\d{{1,9}})"
 _BEFORE_RUN_JSON = {"inputs", "lease", "logs"}
 
 
@@ -228,11 +229,11 @@ def is_changed(run_json: Mapping[str, Any]) -> bool:
 
 
 def recorded_files(run_json: Mapping[str, Any]) -> dict[str, str]:
-    """sha256, by key, of the files that are of no batch; none in a run of an older version."""
+    """sha256, by key, of the files that are of no batch; none in a run of an older version, and no other keys."""
     files = run_json.get("files")
     if not isinstance(files, dict):
         return {}
-    return {key: value for key, value in files.items() if isinstance(key, str) and isinstance(value, str)}
+    return {key: value for key, value in files.items() if re.fullmatch(_OF_NO_BATCH, key) and isinstance(value, str)}
 
 
 def has_coordinates(run_json: Mapping[str, Any]) -> bool:
@@ -249,12 +250,34 @@ def is_whole(storage: Storage, key: str, sha256: str | None) -> bool:
     return sha256 is None or hashlib.sha256(data).hexdigest() == sha256
 
 
-def parse_config(run_json: Mapping[str, Any], storage: Storage) -> RunConfig:
-    """The configuration in a ``run.json``, or StoreError."""
+def parse_config(run_json: Mapping[str, Any], storage: Storage, *, check: bool = False) -> RunConfig:
+    """
+    The configuration in a ``run.json``.
+
+    Parameters
+    ----------
+    run_json : mapping
+    storage : Storage
+        Where it lies.
+    check : bool
+        Refuse one that was changed: with another batch size, say, all that the run holds would mean something else.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged.
+    """
     values = run_json.get("config")
     if run_json.get("format_version") == _WITHOUT_CLASSES and isinstance(values, dict):
         values = {**values, "classes": [asdict(class_) for class_ in PAPER_RUN_CLASSES]}
-    return read_record(RunConfig, values, where=f"{storage.url}/run.json: config", error=StoreError)
+    config = read_record(RunConfig, values, where=f"{storage.url}/run.json: config", error=StoreError)
+    if check and is_changed(run_json):
+        msg = (
+            f"{storage.url}/run.json: expected content of sha256 {str(run_json['sha256'])[:12]}…, got another: it was "
+            "changed; put the one that the run wrote back, or take this one with `cascade verify --forget`"
+        )
+        raise StoreError(msg)
+    return config
 
 
 def now() -> str:

@@ -43,7 +43,6 @@ from cascade.runs.files import (
     entry_key,
     find_run_json,
     has_file_back,
-    is_changed,
     now,
     parse_config,
     parse_entry,
@@ -390,7 +389,7 @@ class Run:
         return views.html(self)
 
 
-def open_run(place: Storage | Path | str) -> Run:
+def open_run(place: Storage | Path | str, *, check: bool = True) -> Run:
     """
     Open a run to read it; it may still be running.
 
@@ -398,6 +397,8 @@ def open_run(place: Storage | Path | str) -> Run:
     ----------
     place : Storage, Path or str
         The run directory, or its URL.
+    check : bool
+        Refuse a ``run.json`` that was changed.
 
     Raises
     ------
@@ -405,14 +406,11 @@ def open_run(place: Storage | Path | str) -> Run:
         If it is not a run, or its ``run.json`` is damaged.
     """
     storage = open_storage(place)
-    run_json = read_run_json(storage)
-    if is_changed(run_json):
-        logger.warning("%s/run.json: its content was changed; `cascade verify` says what to do", storage.url)
-    return Run(storage, parse_config(run_json, storage))
+    return Run(storage, parse_config(read_run_json(storage), storage, check=check))
 
 
 def find_run(place: Storage | Path | str) -> Run | None:
     """Open a run if there is one, else None; errors as `open_run`'s."""
     storage = open_storage(place)
     run_json = find_run_json(storage)
-    return None if run_json is None else Run(storage, parse_config(run_json, storage))
+    return None if run_json is None else Run(storage, parse_config(run_json, storage, check=True))

@@ -90,6 +90,10 @@ class Storage(Protocol):
         """Keys of all files below a folder, in no order."""
         ...
 
+    def check_open(self, folder: str = "") -> None:
+        """Raise PermissionError if the files below a folder cannot even be listed."""
+        ...
+
     def delete(self, key: str) -> None:
         """Delete a file if it exists."""
         ...

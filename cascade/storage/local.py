@@ -117,6 +117,11 @@ class LocalStorage:
             below = Path(path).relative_to(self.folder)
             yield from ((below / name).as_posix() for name in files)
 
+    def check_open(self, folder: str = "") -> None:
+        """Look into a folder."""
+        with suppress(FileNotFoundError), os.scandir(self._below(folder)):
+            pass
+
     def delete(self, key: str) -> None:
         """Delete a file."""
         self._path(key).unlink(missing_ok=True)

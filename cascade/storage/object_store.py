@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from cascade.core.errors import ConfigError, OutageError
 from cascade.storage.base import ObjectError, T, check_folder, check_key, check_size
-from cascade.storage.stores import connect, first_line
+from cascade.storage.stores import NOWHERE, connect, first_line
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -145,6 +145,13 @@ class ObjectStorage:
         listed = self.retried(lambda: list(obstore.list(self._store(), folder or None)), f"{self.url}/{folder}")
         return (entry["path"] for chunk in listed for entry in chunk)
 
+    def check_open(self, folder: str = "") -> None:
+        """Ask for the first keys below a prefix."""
+        import obstore
+
+        check_folder(folder)
+        self.retried(lambda: next(iter(obstore.list(self._store(), folder or None)), None), f"{self.url}/{folder}")
+
     def delete(self, key: str) -> None:
         """Delete an object."""
         import obstore
@@ -200,6 +207,7 @@ class ObjectStorage:
                 raise
             except (exceptions.BaseError, OSError) as error:
                 problem = first_line(error)
+                _refuse_redirect(error, name)
                 _refuse_status(problem, name, error)
                 if _SERVER_FAILS in problem and attempt + 1 >= _N_ATTEMPTS_AT_500 and self._answers():
                     raise ObjectError(EIO, f"{name}: the store fails on this object: {problem}") from error
@@ -227,6 +235,13 @@ class ObjectStorage:
     def _store(self) -> ObjectStore:
         """The store, with its connections."""
         return connect(self.url)
+
+
+def _refuse_redirect(error: Exception, name: str) -> None:
+    """Raise what obstore takes for a passing error of the network: that nobody listens where redirects go to."""
+    if f"{NOWHERE}," in str(error):
+        msg = f"{name}: expected the store itself, got a redirect to another host, which is refused"
+        raise ConfigError(msg) from error
 
 
 def _refuse_status(problem: str, name: str, error: Exception) -> None:

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from cascade.core.errors import ConfigError
 
@@ -52,6 +54,10 @@ class _Kind:
         Option of that class for the URL of the server.
     endpoint_variables
         Environment variables that may hold that URL; the first that is set counts.
+    hosts
+        Hosts, with those below them, of the service where no URL is set.
+    login_hosts
+        Hosts of the service that may be asked for credentials, whatever the URL.
     """
 
     form: str
@@ -60,22 +66,34 @@ class _Kind:
     variables: str
     endpoint: str
     endpoint_variables: tuple[str, ...]
+    hosts: tuple[str, ...]
+    login_hosts: tuple[str, ...]
 
 
 _KINDS = {
     "s3": _Kind(
         "s3://bucket/prefix", "[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "S3Store",
         "AWS_", "endpoint", ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        ("amazonaws.com", "amazonaws.com.cn", "api.aws"), ("sts.amazonaws.com",),
     ),
     "gs": _Kind(
         "gs://bucket/prefix", "[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", "GCSStore",
         "GOOGLE_", "base_url", ("GOOGLE_BASE_URL",),
+        ("googleapis.com",), ("oauth2.googleapis.com", "google.internal"),
     ),
     "az": _Kind(
         "az://container/prefix", "[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", "AzureStore",
         "AZURE_", "endpoint", ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+        ("windows.net", "chinacloudapi.cn", "usgovcloudapi.net", "fabric.microsoft.com"),
+        ("login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn"),
     ),
 }  # fmt: skip
+
+NOWHERE = "127.0.0.1:1"
+"""Where redirects to other hosts are sent: nobody listens there, for only root could."""
+
+_METADATA = ("169.254.0.0/16", "fd00:ec2::254", "fd00:ec2::23")
+"""Addresses at which a cloud gives a machine its credentials."""
 
 _USER = re.compile(r"://[^/?#\s]*@")
 
@@ -123,11 +141,12 @@ def connect(url: str) -> ObjectStore:
     scheme, _, bucket = root.partition("://")
     kind = _KINDS[scheme]
     endpoint = next(filter(None, map(os.environ.get, kind.endpoint_variables)), "")
+    options = {"allow_http": endpoint.startswith("http://"), "timeout": _REQUEST_TIMEOUT}
     try:
         found: ObjectStore = getattr(store, kind.store)(
             bucket,
             prefix=prefix or None,
-            client_options={"allow_http": endpoint.startswith("http://"), "timeout": _REQUEST_TIMEOUT},
+            client_options=options | _no_redirects(kind, endpoint),
             retry_config={"max_retries": _N_RETRIES, "retry_timeout": _RETRY_TIMEOUT},
             **({kind.endpoint: endpoint} if endpoint else {}),
         )
@@ -135,6 +154,24 @@ def connect(url: str) -> ObjectStore:
         msg = f"{url}: {first_line(error)}; the settings of the store are environment variables, {kind.variables}…"
         raise ConfigError(msg) from error
     return found
+
+
+def _no_redirects(kind: _Kind, endpoint: str) -> dict[str, str]:
+    """
+    Options of a client that keep it from following redirects to other hosts.
+
+    obstore has no option for that: its HTTP client follows them for GET and HEAD, to this machine and its network, too.
+    So all hosts but those of the service get a proxy that does not exist. Where the user's own proxy must be asked
+    there is no such protection.
+    """
+    named = [os.environ[name] for name in os.environ if name.startswith((kind.variables, "IDENTITY_", "MSI_"))]
+    own = (urlsplit(value).hostname for value in (endpoint, *named) if value.startswith(("http://", "https://")))
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    login = (*kind.login_hosts, *([f"sts.{region}.amazonaws.com"] if region and "AWS_" in kind.variables else ()))
+    hosts = dict.fromkeys((*filter(None, own), *(login if endpoint else (*kind.hosts, *login)), *_METADATA))
+    if getproxies().keys() & {"http", "https", "all"} and not proxy_bypass(next(iter(hosts))):
+        return {}
+    return {"proxy_url": f"http://{NOWHERE}", "proxy_excludes": ",".join(hosts)}
 
 
 def first_line(error: Exception) -> str:

@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from cascade.camera import Camera
 from cascade.core.artifact import Artifact
-from cascade.core.errors import ConfigError, InputError
-from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances, tight_boxes
+from cascade.core.errors import ConfigError, InputError, reason
+from cascade.core.exposure import PREVIEW_SHAPE, BoolArray, Float32Array, Instances, UInt8Array, tight_boxes
 from cascade.core.run_lengths import decode_mask
 from cascade.simulate.conditions import Ranges
 from cascade.training.annotated import AnnotatedSet
@@ -68,7 +68,7 @@ class SyntheticSeason:
         try:
             made = dict(json.loads(marker.read_text(encoding="utf-8")))
             got = {key: made.get(key) for key in ("n_exposures", "ghosted_share", "seed", "format", "ranges")}
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             msg = f"{marker}: expected a synthetic season; make it with `{command}`"
             raise ConfigError(msg) from error
         if got != {**config.drawn, "format": "zarr", "ranges": json.loads(json.dumps(asdict(Ranges())))}:
@@ -84,7 +84,7 @@ class SyntheticSeason:
                 self._labels[index_of[label["image_id"]]].append(
                     (classes[label["category_id"]], float(label["drawn_share"]), str(label["segmentation"]["counts"]))
                 )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
             msg = f"{folder}: expected previews.zarr and coco.json of a synthetic season: {error!r}"
             raise InputError(msg) from error
 
@@ -105,12 +105,24 @@ class SyntheticSeason:
             for channel in (class_, -1):
                 np.maximum(marked[channel], share, out=marked[channel], where=mask)
         drawn = found.select(rng.random(len(found)) < shares)
-        return Sample(np.asarray(self._previews[n]), drawn, marked)
+        return Sample(self._preview(n), drawn, marked)
 
     def sample(self, n: int) -> Sample:
         """Exposure n, with the artifacts that most annotators would draw."""
         found, shares = self._labelled(n)
-        return Sample.of_one(np.asarray(self._previews[n]), found.select(shares > 0.5))
+        return Sample.of_one(self._preview(n), found.select(shares > 0.5))
+
+    def _preview(self, n: int) -> UInt8Array:
+        """The preview of exposure n."""
+        try:
+            preview: UInt8Array = np.asarray(self._previews[n], np.uint8)
+        except Exception as error:  # every codec has its own errors
+            msg = f"{self._folder / 'previews.zarr'}: exposure {n}: {reason(error)}; make the season anew"
+            raise InputError(msg) from error
+        if preview.shape != PREVIEW_SHAPE:
+            msg = f"{self._folder / 'previews.zarr'}: expected previews of {PREVIEW_SHAPE}, got {preview.shape}"
+            raise InputError(msg)
+        return preview
 
     def _labelled(self, n: int) -> tuple[Instances, Float32Array]:
         """The labels of exposure n, and the fraction of annotators who would draw each."""

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from cascade.camera import Camera
+from cascade.core.errors import printable
 from cascade.veto.layouts import FORMS, Layout
 from cascade.veto.provenance import Provenance
 from cascade.veto.rules import ANALYST, VETO, VetoRule
@@ -56,7 +57,8 @@ class Entry:
         """Its value in a column that is one of `VETO`, or in another one of that name; None if there is none."""
         if column in _COLUMNS:
             return getattr(self, str(column))
-        return next((value for extra, value in self.extras if extra.lower() == name.lower()), None)
+        wanted = column_name(name)
+        return next((value for extra, value in self.extras if column_name(extra) == wanted), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Line:
     entries
         What it lists; none for comments, blank lines and headers.
     own
-        Whether cascade wrote it, and writes it anew.
+        Whether cascade wrote it, and will replace it.
     doubtful
         Whether cascade may have written it: a line of our form where the list was edited, or an old list.
     plain
@@ -222,6 +224,11 @@ _COLUMNS = frozenset(f.name for f in fields(Entry)) - {"extras", "origin"}
 def ascii_text(text: str) -> str:
     r"""The text in ASCII, other characters as escapes such as ``\xf3``."""
     return text if text.isascii() else text.encode("ascii", "backslashreplace").decode()
+
+
+def column_name(name: str) -> str:
+    """A name of a column as it is compared with others: as FITS would hold it, in lower case."""
+    return ascii_text(printable(name)).lower()
 
 
 def table_entries(table: pa.Table) -> list[Entry]:

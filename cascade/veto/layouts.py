@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from cascade.core.errors import InputError, input_error
+from cascade.core.csv_cells import with_formula
+from cascade.core.errors import InputError, input_error, printable
 
 DES_HEADER = "#date expnum ccd id ccdnum"
 
@@ -154,7 +155,9 @@ def _word(name: str) -> str:
 def _cells(line: str, delimiter: str) -> list[str]:
     """The names of a header."""
     text = line.strip().lstrip("#").strip()
-    return text.split() if delimiter == " " else [cell.strip().strip('"') for cell in text.split(delimiter)]
+    if delimiter == " ":
+        return text.split()
+    return [printable(with_formula(cell.strip().strip('"'))) for cell in text.split(delimiter)]
 
 
 def _delimiter(line: str) -> str:

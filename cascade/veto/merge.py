@@ -40,7 +40,7 @@ class Comparison:
 
 def earlier_list(path: Path, camera: Camera, format: str | None) -> ReadList | None:
     """
-    Read the list that is about to be written anew; None if there is no such file.
+    Read the list that is about to be rewritten; None if there is no such file.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def earlier_list(path: Path, camera: Camera, format: str | None) -> ReadList | N
     if found.form not in FORMATS or not fits_in or (format is not None and found.form != format):
         raise input_error(
             path,
-            f"expected a list of format {format or ', '.join(FORMATS)} to write anew, got a {FORMS[found.form]}; "
+            f"expected a list of format {format or ', '.join(FORMATS)} to rewrite, got a {FORMS[found.form]}; "
             "write another file, and merge this one into it",
         )
     return found
@@ -85,10 +85,10 @@ def merge_lists(
     vetoes : VetoList
         Of cascade alone.
     earlier : ReadList or None
-        The list that is written anew: its entries that are not ours, and their lines, stay.
+        The list that is rewritten: its entries that are not ours, and their lines, stay.
     others : sequence of ReadList
         Their entries are added. Those of another list of cascade get its name beside the analyst, so that they stay
-        when this list is written anew.
+        when this list is rewritten.
     camera : Camera
     format : str
         One of `FORMATS`.

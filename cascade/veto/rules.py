@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from cascade.camera import Camera
 from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, StoreError
+from cascade.core.exposure import MJD_RANGE
 from cascade.core.fractions import fraction_column, fraction_labels
 
 VETO = pa.schema(
@@ -33,7 +34,7 @@ REASON = "Ghost/Scatter"
 """What DES lists call it."""
 
 ANALYST = "cascade"
-"""Who made an entry; entries of anybody else are kept when a list is written anew."""
+"""Who made an entry; entries of anybody else are kept when a list is rewritten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,8 @@ def veto_rows(ccds: pa.Table, exposures: pa.Table, rule: VetoRule, camera: Camer
     Returns
     -------
     VetoList
-        One row per (expnum, ccdnum), rising; an expnum that was processed twice keeps the larger values.
+        One row per (expnum, ccdnum), rising; an expnum that was processed twice keeps the larger values and the
+        earlier time, of those that are in `MJD_RANGE`.
 
     Raises
     ------
@@ -146,10 +148,12 @@ def veto_rows(ccds: pa.Table, exposures: pa.Table, rule: VetoRule, camera: Camer
     chosen = pc.and_(enough, pc.greater(area, 0))
     ccds, area = ccds.filter(chosen), area.filter(chosen)
     row_of = pc.index_in(ccds["exposure"], value_set=exposures["exposure"])
-    mjd_obs = exposures["mjd_obs"].take(row_of)
+    times = exposures["mjd_obs"]
+    possible = pc.and_(pc.greater_equal(times, MJD_RANGE[0]), pc.less_equal(times, MJD_RANGE[1]))
+    mjd_obs = pc.if_else(possible, times, None).take(row_of)  # an old run may hold a 0, which would be the least
     rows = ccds.select(["expnum", "ccdnum", "detpos", "max_score"])
     rows = rows.append_column("area_fraction", area).append_column("mjd_obs", mjd_obs)
-    named = rows.filter(pc.is_valid(rows["expnum"]))
+    named = rows.filter(pc.fill_null(pc.greater(rows["expnum"], 0), fill_value=False))
     listed = _merged(named if rule.keep_dead else _alive(named, camera))
     counts = Counter(listed["expnum"].to_pylist())
     enough = pa.array([counts[expnum] >= rule.min_ccds for expnum in listed["expnum"].to_pylist()], pa.bool_())

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from cascade.core.errors import ConfigError, input_error, reason
-from cascade.veto.entries import HAND, Entry, Listing, ascii_text
+from cascade.veto.entries import HAND, Entry, Listing, ascii_text, column_name
 from cascade.veto.layouts import columns_of
 from cascade.veto.provenance import merged_names
 from cascade.veto.rules import REASON, VETO
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 _TEXT_WIDTH = 30  # of REASON and ANALYST in the compiled table of DES
+_MAX_NAME = 60  # of a column; a card holds it in quotes
 _CARD_TEXT = 72  # characters of a COMMENT card
 _DES_COLUMNS = {"EXPNUM": ">i4", "CCDNUM": ">i2", "REASON": f"S{_TEXT_WIDTH}", "ANALYST": f"S{_TEXT_WIDTH}"}
 _RULE_CARD = "CASCRULE"
@@ -43,7 +44,8 @@ def read_parquet(data: bytes, path: Path) -> tuple[pa.Table, tuple[str, ...]]:
     """A Parquet table, and the lists that it says were merged into it."""
     try:
         table = parquet.read_table(io.BytesIO(data))
-    except (OSError, ValueError) as error:
+        table.validate(full=True)  # it may hold text that is none
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise input_error(path, f"expected a Parquet file: {reason(error)}") from error
     return table, merged_names((table.schema.metadata or {}).get(b"merged", b"").decode("utf-8", "replace"))
 
@@ -93,7 +95,7 @@ def read_fits(data: bytes, path: Path) -> tuple[Table, tuple[str, ...]]:
 
         with warnings.catch_warnings(), fits.open(io.BytesIO(data), memmap=False) as file:
             warnings.simplefilter("ignore")
-            table = Table.read(file[1])
+            table = Table.read(file[1], format="fits")
             merged = merged_names(str(file[1].header.get(_CARDS["merged"], "")))
     except ImportError as error:
         raise _no_astropy() from error
@@ -129,7 +131,10 @@ def fits_bytes(listing: Listing) -> bytes:
     entries = (*listing.added, *listing.own)
     columns = check_columns(base.colnames, listing)
     for name in missing_columns(base.colnames, columns, entries):
-        base[name.upper()] = np.array([_DEFAULTS.get(name, "")] * len(base), f"S{_TEXT_WIDTH}")
+        if len(column_name(name)) > _MAX_NAME:
+            msg = f"veto format fits: expected columns with names of at most {_MAX_NAME} characters, got {name!r}"
+            raise ConfigError(msg)
+        base[column_name(name).upper()] = np.array([_DEFAULTS.get(name, "")] * len(base), f"S{_TEXT_WIDTH}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about descriptions and units of columns, which are those of the first
         table = vstack([base, _fits_entries(base, entries)], metadata_conflicts="silent") if entries else base
@@ -157,8 +162,9 @@ def check_columns(names: Sequence[str], listing: Listing) -> tuple[str | None, .
 def missing_columns(names: Sequence[str], columns: Sequence[str | None], entries: Iterable[Entry]) -> list[str]:
     """Columns that a table needs to say who made an entry and why, and those of merged lists."""
     extras = dict.fromkeys(name for entry in entries for name, _ in entry.extras)
-    there = {name.lower() for name in names}
-    return [*(name for name in _DEFAULTS if name not in columns), *(n for n in extras if n.lower() not in there)]
+    there = set(map(column_name, names))
+    more = (name for name in extras if column_name(name) not in there)
+    return [*(name for name in _DEFAULTS if name not in columns), *more]
 
 
 def _array(values: list[Any], type_: pa.DataType, name: str) -> pa.Array:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cascade.camera import Camera
+from cascade.core.csv_cells import with_formula
 from cascade.core.errors import input_error, printable
 from cascade.veto.entries import HAND, LISTED, Line, ReadList, is_ours
 from cascade.veto.layouts import Layout, find_layout, is_comment
@@ -178,7 +179,7 @@ def _scope(text: str) -> tuple[str, str] | None:
 
 
 def _is_own_comment(text: str, layout: Layout) -> bool:
-    """Whether a comment is one that is written anew."""
+    """Whether a comment is one that every rewriting replaces."""
     ours = (OWN_COMMENT, OWN_LINES) if layout.form == "des" else (OWN_COMMENT,)
     return any(mark.match(text) for mark in ours) or text.rstrip("\r\n") == OLD_DES_HINT
 
@@ -222,7 +223,13 @@ def _cells(text: str, layout: Layout) -> list[str]:
     free = layout.columns[-1] == "reason"
     if layout.delimiter != " ":
         record = text.rstrip("\r\n")
-        cells = [cell.strip() for cell in next(csv.reader(io.StringIO(record), delimiter=layout.delimiter))]
+        try:
+            cells = [cell.strip() for cell in next(csv.reader(io.StringIO(record), delimiter=layout.delimiter))]
+        except csv.Error as error:
+            msg = f"expected the {n} columns {layout.delimiter.join(layout.names)!r}, got a line with a {error}"
+            raise ValueError(msg) from error
+        if layout.form == "csv":
+            cells = [with_formula(cell) for cell in cells]
         if layout.form != "csv" and len(cells) > n:
             cells = [*cells[: n - 1], layout.delimiter.join(cells[n - 1 :])]
         if len(cells) != n and not (layout.form != "csv" and len(cells) == n - 1):

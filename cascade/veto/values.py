@@ -11,10 +11,13 @@ from datetime import date
 
 from cascade.camera import Camera, Ccd, mjd_of_night
 from cascade.core.errors import printable
+from cascade.core.exposure import is_mjd
 from cascade.veto.entries import Entry
 from cascade.veto.layouts import EXPOSURE, JOINED
 
 _MAX_EXPNUM = 2**63
+_MAX_DIGITS = 30  # with leading zeros; Python refuses thousands
+_MAX_FLOAT = 3.4e38  # of the 32 bits in which lists hold fractions and scores
 _PADDING = re.compile(r"^([ns]?)0+(?=\d)|\.0*$")  # of 05, n05 and 5.0
 _UNKNOWN = {"", "nan", "null", "none"}
 _FLOATS = ("mjd_obs", "area_fraction", "max_score")
@@ -104,8 +107,8 @@ class RowParser:
         text = str(value).strip()
         joined = JOINED.fullmatch(text)
         found = joined or EXPOSURE.fullmatch(text)
-        if found is None or int(found[1]) >= _MAX_EXPNUM:
-            msg = f"expnum: expected a number below {_MAX_EXPNUM}, got {text!r}"
+        if found is None or len(found[1]) > _MAX_DIGITS or not 0 < int(found[1]) < _MAX_EXPNUM:
+            msg = f"expnum: expected a number from 1 to {_MAX_EXPNUM - 1}, got {text!r}"
             raise ValueError(msg)
         if joined and joined[2].isdecimal() and int(joined[2]) > self.camera.ccds[-1].ccdnum:
             msg = f"expnum: expected one exposure, or one CCD of it, got {text!r}; write a range as a line for each"
@@ -150,14 +153,17 @@ def day_of(text: str) -> date:
 
 
 def _float(name: str, value: object) -> float | None:
-    """A number, None if it is unknown."""
+    """A number, None if it is unknown; a time that no exposure can have is."""
     if is_unknown(value):
         return None
     try:
-        return float(str(value))
-    except ValueError as error:
+        number = float(str(value))
+    except ValueError:
+        number = math.inf
+    if not abs(number) <= _MAX_FLOAT:
         msg = f"{name}: expected a number, got {str(value)!r}"
-        raise ValueError(msg) from error
+        raise ValueError(msg)
+    return number if name != "mjd_obs" or is_mjd(number) else None
 
 
 def _both(ccds: Sequence[Ccd]) -> str:

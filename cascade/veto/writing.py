@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from cascade.camera import Camera, night_of
+from cascade.core.csv_cells import without_formula
 from cascade.core.errors import ConfigError
 from cascade.storage import local_path
 from cascade.storage.atomic import written_aside
@@ -136,7 +137,7 @@ def _csv_bytes(listing: Listing) -> bytes:
     if earlier is None or layout is None or layout.header is None:
         names = (*VETO.names, *missing_columns(VETO.names, VETO.names, entries))
         rows = _csv_rows(entries, names, ",")
-        return _text_bytes(listing, (_comment(listing), ",".join(names)), rows)
+        return _text_bytes(listing, (_comment(listing), ",".join(map(without_formula, names))), rows)
     columns = check_columns(layout.names, listing)
     more = missing_columns(layout.names, columns, entries)
     rows = _csv_rows(entries, (*layout.names, *more), layout.delimiter)
@@ -146,11 +147,11 @@ def _csv_bytes(listing: Listing) -> bytes:
 
 
 def _csv_rows(entries: Sequence[Entry], names: Sequence[str], delimiter: str) -> list[str]:
-    """Entries as lines of a CSV."""
+    """Entries as lines of a CSV; no cell is a formula."""
     columns = columns_of(names)
     types = {column: VETO.field(column).type for column in columns if column in VETO.names}
     arrays = [
-        pa.array([entry.value(column, name) for entry in entries], types.get(column, pa.string()))
+        pa.array([without_formula(entry.value(column, name)) for entry in entries], types.get(column, pa.string()))
         for name, column in zip(names, columns, strict=True)
     ]
     stream = io.BytesIO()
@@ -168,7 +169,7 @@ def _widened(lines: Iterable[Line], layout: Layout, names: Sequence[str]) -> Ite
             values = _csv_rows([replace(line.entries[0], extras=())], names, layout.delimiter)[0]
             text += layout.delimiter + values
         elif k == layout.header:
-            text += layout.delimiter + layout.delimiter.join(names)
+            text += layout.delimiter + layout.delimiter.join(map(without_formula, names))
         yield replace(line, text=text + line.text[len(line.text.rstrip("\r\n")) :])
 
 
@@ -180,7 +181,7 @@ def _des_bytes(listing: Listing) -> bytes:
         tail += [*([comment] if comment else []), *(line for _, line in entry_lines)]
     own = [_des_line(entry, entry.detpos, listing.camera) for entry in listing.own]
     mark = f"# the next {len(own)} lines are cascade's (sha256 {block_digest(own)}): "
-    mark += "it writes them anew, and leaves all others as they are"
+    mark += "it rewrites them, and leaves all others as they are"
     return _text_bytes(listing, _head(listing, DES_HEADER), [*tail, _comment(listing), mark, *own])
 
 

@@ -126,6 +126,39 @@ def test_problems_of_the_annotations_are_said_and_listed(tmp_path, run, truth, b
     assert f"{A},with regions that are not known" in (out / "tables" / "left_out.csv").read_text()
 
 
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """The descriptions of the models of `run`: the segmenter learned from A and C and another image."""
+    folder = tmp_path / "models" / "segment-fake"
+    folder.mkdir(parents=True)
+    (folder / "model.toml").write_text(
+        'task = "segment"\nclasses = ["bright"]\n[architecture]\nname = "x"\n[threshold]\nscore = 0.5\n'
+        '[weights]\nsha256 = "bb"\ngolden = []\n[training]\nexposures = [1, 4, 77]\n'
+    )
+    monkeypatch.setenv("CASCADE_MODELS", str(folder.parent))
+
+
+@pytest.mark.usefixtures("models")
+def test_evaluation_on_what_the_model_learned_from_says_so(tmp_path, run, truth, blank_figures):
+    out = tmp_path / "out"
+    result = invoke("evaluate", run, "--truth", truth, "--out", out, "--resamples", 2)
+    words = "segment-fake learned from 2 of these 4 exposures: its figures say how well it remembers them"
+    assert f"warning: {words}" in result.output
+    assert words in (out / "summary.html").read_text()
+    assert words in (out / "summary.md").read_text().replace("\\", "")
+    learned = json.loads((out / "metrics.json").read_text())["truth"]["learned"]
+    assert learned == {"screen-fake": None, "segment-fake": 2}
+    assert "What screen-fake learned from is not known." in result.output
+
+
+@pytest.mark.usefixtures("models")
+def test_competitor_that_learned_from_the_truth_is_named_once(tmp_path, truth, blank_figures):
+    own = write_run(tmp_path / "OWN", FOUND).path
+    rival = write_run(tmp_path / "RIVAL", FOUND).path
+    result = invoke("evaluate", own, "--truth", truth, "--against", rival, "--out", tmp_path / "out", "--resamples", 2)
+    assert result.output.count("segment-fake learned from 2 of these 4 exposures") == 1
+
+
 @pytest.mark.slow
 def test_truth_takes_several_files_and_a_human_line_can_be_lent(tmp_path, run, blank_figures):
     files = [write_via(tmp_path / f"person_{name}.json", TRUTH) for name in ("a", "b", "c")]

@@ -109,7 +109,7 @@ def test_list_that_is_there_picks_the_format(run, folder):
     assert (folder / "exclude.txt").read_text().startswith("#date expnum ccd id ccdnum\n20121101 145507 66 S14 13\n")
     result = veto(run, "--format", "legacy", "--out", "exclude.txt")
     assert result.exit_code == 1
-    assert "expected a list of format legacy to write anew, got a DES exclude list" in result.output
+    assert "expected a list of format legacy to rewrite, got a DES exclude list" in result.output
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,10 @@ def test_missing_truncated_and_oversized_labels_are_refused(tmp_path, monkeypatc
         read_stack_labels(path)
     np.save(path, np.ones(100))
     path.write_bytes(path.read_bytes()[:-80])
+    with pytest.raises(InputError, match=r"expected a complete .npy array of plain values: truncated"):
+        read_stack_labels(path)
+    np.save(path, np.ones(100))
+    path.write_bytes(path.read_bytes().replace(b"'descr': '<f8'", b"'descr': '<f8("))
     with pytest.raises(InputError, match=r"expected a complete .npy array of plain values"):
         read_stack_labels(path)
     np.save(path, np.ones(100))

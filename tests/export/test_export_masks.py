@@ -1,8 +1,10 @@
 """Tests of the FITS exports: on the right CCD, the right way up, nothing else touched."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
+import export_runs
 import fitsio
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from cascade.core.versions import installed_versions
 from cascade.export import export_run
 from cascade.export.ccd_masks import ccd_mask, sampled_mask
 from cascade.inputs.fits.render import GREY_PER_SIGMA
+from cascade.networks.model_id import ModelId
 from cascade.runs.run import Run
 from cascade.simulate.full_resolution import FullExposure
 
@@ -108,6 +111,22 @@ def test_header_says_what_made_the_mask(marked_run, tmp_path):
     assert (header["EXPNUM"], header["GHMODEL"], header["GHSHA256"]) == (158776, "segment-fake", "bb")
     assert header["GHOSTBIT"] == 1024
     assert header.get("GHVERS") == installed_versions().get("ghost-cascade")
+
+
+@pytest.mark.parametrize("name", ["segment-lite-v1", "it's", f"segment-{'of-the-second-season-' * 4}v12"])
+@pytest.mark.parametrize("format_", ["fits-mask", "lsst"])
+def test_headers_are_valid_whatever_the_model_is_called(tmp_path, monkeypatch, name, format_):  # or astropy warns
+    settings = replace(export_runs.config(), segment=ModelId(name, "ab" * 32, "cd" * 32))
+    sizes = {"n_exposures": 1, "batch_size": 1}
+    monkeypatch.setattr(export_runs, "config", lambda **_: replace(settings, **sizes))
+    run = run_of(tmp_path / "run", [(Source("x.jpg", 158776), marks_on((28,)))])
+    export_run(run, format_, tmp_path / "out")
+    (path,) = (tmp_path / "out").iterdir()
+    with fits.open(path) as file:
+        file.verify("exception")
+        header = file[0].header
+    assert (header["GHMODEL"], header["GHSHA256"]) == (name, "ab" * 16)
+    assert header.comments["GHSHA256"] == "sha256 of its weights, first half"
 
 
 @pytest.mark.parametrize("bit", [0, 3, -4, 2**31])

@@ -267,6 +267,16 @@ def test_truncated_image_is_refused(format_, kept):
         decode_image(data[: int(len(data) * kept)], "a")
 
 
+def test_png_whose_checksum_is_wrong_is_refused():
+    data = bytearray(encode(preview()))
+    at = data.index(b"IDAT") + 4
+    for place in range(at + 2, len(data) - 20, 97):
+        damaged = bytearray(data)
+        damaged[place] ^= 4
+        with pytest.raises(InputError, match=r"^a: truncated or damaged PNG: the checksum of its chunk b'IDAT'"):
+            decode_image(bytes(damaged), "a")
+
+
 def test_image_that_ends_in_its_header_is_refused():
     with pytest.raises(InputError, match="truncated or damaged PNG"):
         decode_image(encode(preview())[:20], "a")

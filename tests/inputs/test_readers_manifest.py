@@ -140,3 +140,11 @@ def test_warning_about_a_manifest_whose_name_is_no_text_is_escaped(tmp_path, cap
     assert len(open_inputs(manifest)) == 1
     assert r"m\udce9.csv: 'note' not used" in caplog.text
     caplog.text.encode()
+
+
+def test_name_with_a_zero_byte_costs_its_row(tmp_path):
+    write(tmp_path / "a.png", preview())
+    reader = open_inputs(write_manifest(tmp_path / "m.csv", "path\na\0.png\na.png\n"))
+    with pytest.raises(InputError, match=r"a\\x00\.png: embedded null byte"):
+        reader.read(0)
+    assert reader.read(1).image.any()

@@ -9,7 +9,7 @@ import zarr
 from reader_files import encode, expnums, one_of_each, paths, preview
 
 from cascade.camera import Camera
-from cascade.core.errors import InputError, OutageError
+from cascade.core.errors import ConfigError, InputError, OutageError
 from cascade.inputs import open_inputs
 from cascade.inputs.order import Reordered, reordered
 from cascade.pipeline.batch import read_batch
@@ -190,3 +190,44 @@ def test_reader_in_another_order(tmp_path):
         turned.source(3)
     with pytest.raises(IndexError, match="part 2:4: the reader has 3"):
         turned.part(2, 4)
+
+
+@pytest.fixture
+def manifest(s3, s3_folder, tmp_path, monkeypatch):
+    """A manifest of ten previews on the store."""
+    monkeypatch.setattr(stores, "_N_RETRIES", 0)
+    monkeypatch.setattr(object_store, "_FIRST_PAUSE_S", 0.01)
+    stores.connect.cache_clear()
+    storage = open_storage(s3_folder)
+    for k in range(10):
+        storage.write(f"night/D{k:08d}.png", encode(preview(k)))
+    lines = [f"{s3_folder}/night/D{k:08d}.png" for k in range(10)]
+    (tmp_path / "m.csv").write_text("path\n" + "\n".join(lines) + "\n")
+    return tmp_path / "m.csv"
+
+
+def test_objects_that_are_all_denied_fail_and_are_no_outage(s3, manifest):
+    s3.denied = ".png"
+    outcomes = read_batch(open_inputs(manifest), Batch(0, 0, 10), Camera.decam()).outcomes
+    assert all("access denied" in outcome.failure[1] for outcome in outcomes)
+    s3.denied = "/D00000003"
+    outcomes = read_batch(open_inputs(manifest), Batch(0, 0, 10), Camera.decam()).outcomes
+    assert [k for k, outcome in enumerate(outcomes) if outcome.failure] == [3]
+
+
+def test_denied_bucket_is_an_error_at_once(s3, manifest, monkeypatch):
+    monkeypatch.setattr(s3, "FAULTS", ("denied",))
+    s3.share = 1.0
+    s3.n_requests.clear()
+    with pytest.raises(ConfigError, match=r"access denied: .*; nor can its folder be listed: check the credentials"):
+        read_batch(open_inputs(manifest), Batch(0, 0, 10), Camera.decam())
+    assert s3.n_requests.total() == 2
+
+
+def test_objects_at_which_the_store_always_fails_cost_themselves(s3, manifest):
+    s3.broken = "/D00000003.png"
+    outcomes = read_batch(open_inputs(manifest), Batch(0, 0, 10), Camera.decam()).outcomes
+    assert [k for k, outcome in enumerate(outcomes) if outcome.failure] == [3]
+    s3.broken = ".png"
+    outcomes = read_batch(open_inputs(manifest), Batch(0, 0, 10), Camera.decam()).outcomes
+    assert all("the store fails on this object" in outcome.failure[1] for outcome in outcomes)

@@ -141,6 +141,7 @@ def test_stack_without_identities_has_no_expnums_whatever_its_name(tmp_path):
         (np.zeros(3, [("year", "i4"), ("s", "U9")]), "like 'D00360471', got the fields year, s"),
         (np.array([(b"\xff",)] * 3, [("s", "S1")]), "cannot read its fields: [Ii]nvalid UTF"),
         (np.array([(2**31,)] * 3, [("s", "u4")]).view([("s", "U1")]), "cannot read its fields: "),
+        (np.array([(b"\xff" * 32,)] * 3, [("expnum", "S32")]).view([("expnum", "U8")]), "cannot read its fields: "),
         (np.array([("20121101",)] * 3, [("nite", "U8")]), "like 'D00360471', got the fields nite"),
         (np.array([("57828",)] * 3, [("mjd", "U5")]), "like 'D00360471', got the fields mjd"),
     ],

@@ -49,6 +49,21 @@ def test_calibration_promises_and_the_level_of_the_map_may_be_missing(tmp_path):
     assert (info.calibration, info.guarantees, info.semantic, info.training) == ((), (), 0.5, {})
 
 
+@pytest.mark.parametrize(
+    ("training", "learned"),
+    [
+        ({"exposures": [1, 5]}, {1, 5}),
+        ({"exposures": [1], "start": "other"}, {1}),
+        ({"season": {"seed": 1}}, set()),
+        ({"season": {"seed": 1}, "start": "other"}, None),
+        ({"exposures": "all"}, None),
+        ({"steps": 3}, None),
+    ],
+)
+def test_what_it_learned_from_is_known_if_it_says_so(tmp_path, training, learned):
+    assert read(tmp_path, training=training).learned_expnums == learned
+
+
 def test_another_promise_is_another_description(tmp_path):
     hashes = {read(tmp_path, guarantee=[{**PROMISE, "threshold": t}]).description_sha256 for t in (0.1, 0.2)}
     assert len(hashes) == 2

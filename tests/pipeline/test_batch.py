@@ -429,3 +429,25 @@ def test_outage_is_seen_by_the_first_exposure_that_could_be_read_not_by_the_last
     reader = TwoDisks(((1, CLEAN), (2, CLEAN), (3, CLEAN), (4, CLEAN)))
     with pytest.raises(OutageError, match=r"exposures that were read are no longer available, got .*1-0.jpg"):
         read_batch(reader, Batch(0, 0, 4), CAMERA)
+
+
+@dataclass(frozen=True)
+class LittleMemory(FakeReader):
+    """An exposure takes all memory, and then perhaps none is left for others."""
+
+    lasting: bool = False
+    seen: list[int] = field(default_factory=list)
+
+    def read(self, index):
+        self.seen.append(index)
+        if index == 1 or (self.lasting and index == 0 and 1 in self.seen):
+            raise MemoryError
+        return super().read(index)
+
+
+def test_exposure_that_takes_all_memory_fails_and_one_for_which_none_was_left_does_not():
+    items = ((1, CLEAN), (2, CLEAN), (3, CLEAN))
+    outcomes = read_batch(LittleMemory(items), Batch(0, 0, 3), CAMERA).outcomes
+    assert [outcome.failure for outcome in outcomes] == [None, ("read", "night/2-0.jpg: no memory was left"), None]
+    with pytest.raises(OutageError, match=r"that were read are no longer available, got .*no memory was left"):
+        read_batch(LittleMemory(items, lasting=True), Batch(0, 0, 3), CAMERA)

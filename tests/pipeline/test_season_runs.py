@@ -240,8 +240,7 @@ def test_status_of_a_run_says_what_is_done_and_what_failed(night, tmp_path):
 
 
 def test_status_says_who_is_at_work(run):
-    content = json.loads((run.path / "run.json").read_text())
-    (run.path / "run.json").write_text(json.dumps(content | {"status": "running"}))
+    run.annotate(status="running")
     with hold_lease(run.storage):
         assert f"running on {os.uname().nodename} (pid {os.getpid()})" in invoke("status", run.path).output
 

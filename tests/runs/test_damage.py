@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from fakes import FakeReader, FakeScreener, FakeSegmenter, config
 from older_runs import to_format_3
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from cascade.camera import Camera
@@ -18,7 +19,7 @@ from cascade.inputs.listing import LISTING, fingerprint
 from cascade.pipeline.batch import process_batch
 from cascade.runs.files import part_bytes
 from cascade.runs.lease import Holder, find_holder, hold_lease, take_away
-from cascade.runs.run import Run, open_run
+from cascade.runs.run import Run, find_run, open_run
 from cascade.runs.tables import SCHEMAS
 from cascade.runs.verify import Damage, forget_damages, verify_run
 from cascade.storage import open_storage
@@ -247,8 +248,19 @@ def test_changed_run_json_is_noticed(run, caplog):
     path.write_text(path.read_text().replace('"status": "complete"', '"status": "Complete"'))
     (damage,) = verify_run(run)
     assert damage.problem.startswith("run.json: expected content of sha256")
-    open_run(run.path)
-    assert "run.json: its content was changed; `cascade verify` says what to do" in caplog.text
+    for read in (open_run, find_run, lambda path: Run.create_or_resume(path, run.config, listing=listing())):
+        with pytest.raises(StoreError, match=r"run.json: expected content of sha256 .*`cascade verify --forget`"):
+            read(run.path)
+    assert invoke("verify", run.path, "--forget", "-q").exit_code == 0
+    assert verify_run(open_run(run.path)) == []
+
+
+def test_list_of_inputs_that_was_changed_is_refused(run):
+    path = run.path / "inputs" / "part-00000.parquet"
+    table = run.listing()
+    parquet.write_table(table.set_column(1, "expnum", pa.array(range(N), pa.int64())), path, compression="zstd")
+    with pytest.raises(StoreError, match=r"inputs/part-00000.parquet: expected sha256"):
+        run.listing()
 
 
 @pytest.mark.parametrize("lost", [True, False])

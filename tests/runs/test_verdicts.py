@@ -28,6 +28,7 @@ from cascade.runs.verdicts import (
     subject,
     verdict_log,
 )
+from cascade.runs.verdicts.log_schema import SCHEMA
 from cascade.storage import open_storage
 
 SQUARE = ((20.0, 180.0), (60.0, 180.0), (60.0, 220.0), (20.0, 220.0))
@@ -292,7 +293,7 @@ def test_a_log_of_another_kind_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / "verdicts.sqlite") as connection:
         connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(StoreError, match="expected a log of version 1, got 7"):
+    with pytest.raises(StoreError, match="expected a log of version 2, got 7"):
         VerdictLog(tmp_path)
     (tmp_path / "verdicts.sqlite").write_bytes(b"no database at all, but long enough to be one" * 40)
     with pytest.raises(StoreError, match="expected a log of verdicts"):
@@ -303,6 +304,50 @@ def test_a_damaged_log_cannot_be_read(run):
     (run.storage.folder / "verdicts.sqlite").write_bytes(b"no database at all" * 99)
     with pytest.raises(StoreError, match="expected a log of verdicts"):
         read_verdicts(run.storage)
+
+
+def test_a_log_whose_bytes_were_changed_is_refused(storage):
+    VerdictLog(storage.folder).append(NewVerdict("l", "Bo", 2, "s", "reject"))
+    assert [verdict.reviewer for verdict in read_verdicts(storage)] == ["Ada", "Bo"]
+    never = "CREATE TRIGGER never_updated BEFORE UPDATE ON verdicts"
+    change(storage, "DROP TRIGGER never_updated", "UPDATE verdicts SET reviewer = 'Eda' WHERE id = 1",
+           f"{never} BEGIN SELECT RAISE(ABORT, 'verdicts are never changed'); END")  # fmt: skip
+    for read in readers(storage):
+        with pytest.raises(StoreError, match="expected verdict 1 as it was written, got another: the file was changed"):
+            read()
+
+
+def test_a_log_whose_text_is_none_is_refused(storage):
+    path = storage.folder / "verdicts.sqlite"
+    data = path.read_bytes()
+    for text in (b"never_updated", b"of_exposure"):
+        path.write_bytes(data.replace(text, b"\xff" + text[1:]))
+        for read in readers(storage):
+            with pytest.raises(StoreError, match=r"verdicts.sqlite: expected "):
+                read()
+
+
+def test_a_log_that_lost_a_verdict_is_refused(storage):
+    VerdictLog(storage.folder).append(NewVerdict("l", "Bo", 2, "s", "reject"))
+    never = "CREATE TRIGGER never_deleted BEFORE DELETE ON verdicts"
+    change(storage, "DROP TRIGGER never_deleted", "DELETE FROM verdicts WHERE id = 1",
+           f"{never} BEGIN SELECT RAISE(ABORT, 'verdicts are never deleted'); END")  # fmt: skip
+    with pytest.raises(StoreError, match="expected verdicts without gaps, got 1 of 2: the file is damaged"):
+        read_verdicts(storage)
+
+
+def test_a_log_of_version_1_is_read_and_written(tmp_path):
+    old = SCHEMA.replace(",\n    sha256 TEXT NOT NULL", "")
+    connection = sqlite3.connect(tmp_path / "verdicts.sqlite")
+    connection.executescript(f"{old} PRAGMA user_version = 1")
+    names = "key, time, reviewer, exposure, subject, action"
+    connection.execute(f"INSERT INTO verdicts ({names}) VALUES ('k', 't', 'Ada', 1, 's', 'accept')")
+    connection.commit()
+    connection.close()
+    log = VerdictLog(tmp_path)
+    assert log.append(NewVerdict("l", "Bo", 2, "s", "reject")) == 2
+    assert [verdict.reviewer for verdict in read_verdicts(open_storage(tmp_path))] == ["Ada", "Bo"]
+    assert log.undo("Bo", "m").id == 2
 
 
 @pytest.fixture

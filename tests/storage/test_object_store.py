@@ -1,6 +1,9 @@
 """Tests of object stores: retries, refusals, and how each kind is connected to."""
 
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from s3_server import BUCKET
@@ -71,6 +74,80 @@ def test_store_that_sends_writers_elsewhere_is_an_error_at_once(impatient, s3_fo
     with pytest.raises(ConfigError, match=r"expected the store itself, got that it is elsewhere; check"):
         open_storage(s3_folder).write("a", b"")
     assert impatient.n_requests.total() == 1
+
+
+@pytest.fixture
+def neighbour():
+    """A server of somebody else that would answer any request; and the requests that it got."""
+    got = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            got.append(self.path)
+            self.send_response(200)
+            for name, value in (
+                ("Content-Length", "4"),
+                ("ETag", '"x"'),
+                ("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT"),
+            ):
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"evil")
+
+        do_HEAD = do_GET  # noqa: N815 - of the library
+
+        def log_message(self, *_args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"localhost:{server.server_port}", got
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_redirect_to_another_host_is_refused_and_not_followed(impatient, s3_folder, neighbour, monkeypatch, scheme):
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    connect.cache_clear()
+    host, got = neighbour
+    storage = open_storage(s3_folder)
+    storage.write("a", b"ours")
+    monkeypatch.setattr(impatient, "elsewhere", f"{scheme}://{host}/latest/meta-data")
+    monkeypatch.setattr(impatient, "FAULTS", ("elsewhere",))
+    impatient.share = 1.0
+    impatient.n_requests.clear()
+    uses = [
+        lambda: storage.read("a"),
+        lambda: storage.download("a", Path(os.devnull), max_bytes=9),
+        storage.names,
+        lambda: list(storage.files_below()),
+        lambda: storage.write("a", b""),
+    ]
+    for use in uses:
+        with pytest.raises(
+            ConfigError, match=r"expected the store itself, got (that it is elsewhere|a redirect to another)"
+        ):
+            use()
+    assert got == []
+    assert impatient.n_requests.total() == len(uses)
+    impatient.share = 0.0
+    assert storage.read("a") == b"ours"
+
+
+def test_proxy_of_the_user_is_asked(monkeypatch, fresh):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://store.example:9000")
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    assert "proxy_url" not in connect("s3://survey").client_options
+    monkeypatch.setenv("no_proxy", "store.example")
+    connect.cache_clear()
+    options = connect("s3://survey").client_options
+    assert options["proxy_url"] == "http://127.0.0.1:1"
+    assert options["proxy_excludes"].startswith("store.example,sts.amazonaws.com,")
 
 
 def test_bucket_that_is_not_there_is_an_error_at_once(impatient):

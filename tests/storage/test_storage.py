@@ -85,7 +85,8 @@ def test_other_name_is_that_of_a_folder(name):
 )
 def test_url_of_another_form_is_refused(url, form):
     for opened in (open_storage, open_bucket):
-        with pytest.raises(ConfigError, match=f"^{url}: expected {form}, got an invalid name"):
+        shown = url.replace("\n", " ")
+        with pytest.raises(ConfigError, match=f"^{shown}: expected {form}, got an invalid name"):
             opened(url)
 
 

@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pyarrow as pa
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 from pyarrow import parquet
 
@@ -264,7 +265,7 @@ def test_lists_of_another_camera_name_its_ccds(tmp_path):
         ("a.txt", "# expnum ccdnum\n1 nan\n", "a.txt:2: ccdnum: expected a CCD, got none"),
         ("a.txt", "# expnum ccdnum\nnan 34\n", "a.txt:2: expnum: expected a number in every row, got none"),
         ("a.txt", "# expnum ccdnum\n1.5 34\n", "a.txt:2: expnum: expected a number .* got '1.5'"),
-        ("a.txt", f"{2**63} 34\n", f"a.txt:1: expnum: expected a number below {2**63}, got '{2**63}'"),
+        ("a.txt", f"{2**63} 34\n", f"a.txt:1: expnum: expected a number from 1 to {2**63 - 1}, got '{2**63}'"),
         ("a.txt", "# expnum ccdnum\n1 34 35\n", "a.txt:2: expected 'expnum ccdnum', got '1 34 35'"),
         ("a.txt", "870773-870847 Saturn\n", "1: expnum: expected one exposure, or one CCD of it, got '870773-870847'"),
         ("a.txt", "145507-S99 x\n", "a.txt:1: \\w+: DECam has no CCD S99"),
@@ -280,6 +281,10 @@ def test_lists_of_another_camera_name_its_ccds(tmp_path):
         ("a.csv", "expnum,ccdnum\n1,\n", "a.csv:2: ccdnum: expected a CCD, got none"),
         ("a.csv", "expnum,ccdnum,reason\n1,13\n", "a.csv:2: expected the 3 columns 'expnum,ccdnum,reason', got 2"),
         ("a.csv", "expnum,ccdnum,mjd_obs\n1,13,now\n", "a.csv:2: mjd_obs: expected a number, got 'now'"),
+        ("a.csv", "expnum,ccdnum,max_score\n1,13,1e999\n", "a.csv:2: max_score: expected a number, got '1e999'"),
+        ("a.csv", "expnum,ccdnum\n0,13\n", "a.csv:2: expnum: expected a number from 1 to .*, got '0'"),
+        ("a.csv", f"expnum,ccdnum\n{'1' * 5000},13\n", "a.csv:2: expnum: expected a number from 1 to"),
+        ("a.csv", f"expnum,ccdnum\n1,{'x' * 200_000}\n", "a.csv:2: expected the 2 columns .* larger than field limit"),
         ("a.csv", "other,ccdnum\n1,63\n", "a.csv:1: expected a CSV with a header that names expnum"),
         ("a.parquet", "rubbish", "a.parquet: expected a Parquet file"),
         ("a.fits", "rubbish", "a.fits: expected a FITS table"),
@@ -351,6 +356,25 @@ def test_tables_are_checked_row_by_row(tmp_path, name):
     write(pa.table({"expnum": [1, 1], "other": [8, 9]}))
     with pytest.raises(InputError, match=rf"{name}: expected columns expnum and ccdnum, got expnum, other"):
         open_list(tmp_path / name, CAMERA)
+
+
+def test_table_with_text_that_is_none_is_refused(tmp_path):
+    text = pa.Array.from_buffers(pa.string(), 1, [*pa.array(["ab"]).buffers()[:2], pa.py_buffer(b"\xeb\xff")])
+    parquet.write_table(pa.table({"expnum": [1], "ccdnum": [8], "reason": text}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a.parquet: expected a Parquet file: .*UTF8"):
+        open_list(tmp_path / "a.parquet", CAMERA)
+
+
+def test_fits_file_without_a_table_is_refused_in_one_line(tmp_path):
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.zeros((3, 3)))]).writeto(tmp_path / "a.fits")
+    with pytest.raises(InputError, match=r"^[^\n]*a.fits: expected a FITS table: .{5,100}$"):
+        open_list(tmp_path / "a.fits", CAMERA)
+
+
+@pytest.mark.parametrize("time", ["0", "-1", "20121101", "2456232.5"])
+def test_time_that_no_exposure_has_is_unknown(tmp_path, time):
+    (entry,) = read(tmp_path, f"expnum,ccdnum,mjd_obs\n1,13,{time}\n", "a.csv").entries
+    assert entry.mjd_obs is None
 
 
 def test_missing_or_huge_list_is_refused(tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 import json
 import re
+from csv import reader as csv_reader
+from csv import writer as csv_writer
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ from astropy.table import Table
 from pyarrow import csv, parquet
 
 from cascade.camera import Camera
+from cascade.core.csv_cells import without_formula
 from cascade.core.errors import ConfigError, InputError
 from cascade.veto import (
     FORMATS,
@@ -334,10 +337,10 @@ def test_strangers_are_not_overwritten(tmp_path):
         earlier_list(tmp_path / "thesis.txt", CAMERA, None)
     (tmp_path / "uniq.txt").write_text("# expnum ccdnum\n229287 34\n")
     for format_ in ("des", None):
-        with pytest.raises(InputError, match="to write anew, got a list of CCDs: expnum ccdnum; write another file"):
+        with pytest.raises(InputError, match="to rewrite, got a list of CCDs: expnum ccdnum; write another file"):
             earlier_list(tmp_path / "uniq.txt", CAMERA, format_)
     (tmp_path / "commas.txt").write_text("229287,ghosts\n")
-    with pytest.raises(InputError, match="expected a list of format legacy to write anew, got a list of bad exposures"):
+    with pytest.raises(InputError, match="expected a list of format legacy to rewrite, got a list of bad exposures"):
         earlier_list(tmp_path / "commas.txt", CAMERA, "legacy")
     update(tmp_path / "o.lst", [(1, 5)], [tmp_path / "commas.txt"], "legacy")
     assert "\n229287 ghosts\n" in (tmp_path / "o.lst").read_text()
@@ -457,3 +460,39 @@ def test_line_whose_name_another_line_has_is_merged_by_its_number(tmp_path):
     assert "20121103 146603 nan nan 9\n" in path.read_text()
     assert "S20   9" not in path.read_text()
     assert {entry[:2] for entry in of_others(path)} == {(694885, 46), (146603, 8), (146603, 9)}
+
+
+FORMULAS = ["=1+1", "+A1", "-2+3+cmd", "@SUM(A1)", "'=1", "'quoted", '=HYPERLINK("x","y")']
+
+
+def test_csv_holds_no_formula_and_gives_every_text_back(tmp_path):
+    other, out = tmp_path / "theirs.csv", tmp_path / "veto.csv"
+    with other.open("w", newline="") as file:
+        rows = [(158776 + k, 28, without_formula(text), f"{k}") for k, text in enumerate(FORMULAS)]
+        csv_writer(file).writerows([("expnum", "ccdnum", "reason", "=who"), *rows])
+    for _ in range(3):  # the second and third time, the list itself is read and written anew
+        update(out, [(145507, 13)], [other], "csv")
+        lines = out.read_text().splitlines()[1:]
+        cells = [cell for record in csv_reader(lines) for cell in record]
+        assert not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r"))]
+        assert lines[0].endswith(",'=who")
+        found = [entry for entry in open_list(out, CAMERA).entries if entry.analyst == "hand"]
+        assert [entry.reason for entry in found] == FORMULAS
+        assert [entry.extras for entry in found] == [(("=who", f"{k}"),) for k in range(len(FORMULAS))]
+
+
+@pytest.mark.parametrize("name", ["gr\xf6\xdfe", "a\x00b", "o\u2028p"])
+def test_columns_that_fits_cannot_name_are_written_as_escapes(tmp_path, name):
+    other, out = tmp_path / "theirs.csv", tmp_path / "veto.fits"
+    other.write_text(f"expnum,ccdnum,{name}\n158776,28,x y\n")
+    for _ in range(2):
+        update(out, [(145507, 13)], [other], "fits")
+        table = Table.read(out)
+        (column,) = [column for column in table.colnames if "\\" in column]
+        assert str(table[column][0]) == "x y"
+
+
+def test_column_whose_name_is_too_long_for_fits_is_refused(tmp_path):
+    (tmp_path / "theirs.csv").write_text(f"expnum,ccdnum,{'n' * 70}\n158776,28,x\n")
+    with pytest.raises(ConfigError, match="fits: expected columns with names of at most 60 characters, got"):
+        update(tmp_path / "veto.fits", [(145507, 13)], [tmp_path / "theirs.csv"], "fits")

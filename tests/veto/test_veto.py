@@ -179,6 +179,16 @@ def test_exposure_processed_twice_gives_one_row_with_the_larger_values():
     assert row["mjd_obs"] == 56232.03
 
 
+@pytest.mark.parametrize("senseless", [0.0, -1.0, 20121031.0, 2456232.5, float("nan")])
+def test_time_that_no_exposure_has_hides_no_good_one(senseless):
+    ccds = ccds_table(*((k, 158776, 13, 0.2, 0.2, 0, 0, 0.9) for k in range(3)))
+    times = (56232.04, senseless, 56232.03)
+    vetoes = vetoed(ccds, exposures=exposures_table(*((k, 158776, time) for k, time in enumerate(times))))
+    assert vetoes.table["mjd_obs"].to_pylist() == [56232.03]
+    vetoes = vetoed(ccds, exposures=exposures_table(*((k, 158776, senseless) for k in range(3))))
+    assert vetoes.table["mjd_obs"].to_pylist() == [None]
+
+
 def test_permuting_the_tables_changes_nothing():
     ccds = ccds_table(
         (1, 158777, 35, 0.5, 0, 0.5, 0, 0.9), (0, 158776, 14, 0.2, 0.2, 0, 0, 0.6), (0, 158776, 13, 0.1, 0, 0, 0.1, 0.8)
@@ -215,7 +225,7 @@ def test_des_list_is_written_as_des_wrote_it(tmp_path):
     assert (tmp_path / "list.txt").read_text().splitlines() == [
         "#date expnum ccd id ccdnum",
         f"# cascade veto min_area=0.05 classes={CLASSES} min_score=0 min_ccds=1 dead_ccds=out",
-        f"# the next 2 lines are cascade's (sha256 {DIGEST}): it writes them anew, and leaves all others as they are",
+        f"# the next 2 lines are cascade's (sha256 {DIGEST}): it rewrites them, and leaves all others as they are",
         "20121031 158776 nan S14 13",
         f"nan 158777 nan {CAMERA.detpos(38)} 38",
     ]

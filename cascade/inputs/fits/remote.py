@@ -13,6 +13,7 @@ from cascade.core.exposure import Exposure, UInt8Array
 from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.fits.ccds import mask_name
 from cascade.inputs.fits.reader import FitsReader, named_groups, record_groups
+from cascade.inputs.unreadable import unreadable
 from cascade.storage import ObjectError, open_storage
 
 _MAX_FILE_BYTES = 2**33  # as for what a local .gz may unpack to: 62 CCDs in 32 bits are 2.1 GB
@@ -61,13 +62,14 @@ class RemoteFitsReader(ListedReader):
 
     def _download(self, key: str, scratch: Path, path: str, *, optional: bool = False) -> None:
         """Copy one object; OutageError if the store is unavailable."""
+        folder = open_storage(self.folder)
         try:
-            open_storage(self.folder).download(key, scratch / PurePosixPath(key).name, max_bytes=_MAX_FILE_BYTES)
+            folder.download(key, scratch / PurePosixPath(key).name, max_bytes=_MAX_FILE_BYTES)
         except FileNotFoundError as error:
             if not optional:
                 raise input_error(path, f"no such object: {PurePosixPath(key).name}") from error
         except (PermissionError, ObjectError, ValueError) as error:
-            raise input_error(path, reason(error)) from error
+            raise unreadable(folder, key, path, error)  # noqa: B904 - which sets the cause
         except OSError as error:  # of this machine's disk: the exposure is not to blame
             msg = f"{path}: no place to copy it to: {reason(error)}"
             raise OutageError(msg) from error

@@ -2,11 +2,13 @@
 The log of reviewers' verdicts on the exposures of a run, ``RUN/verdicts.sqlite``.
 
 It is append-only. Every verdict is a row, written and synced before it is reported as saved; undoing one is another
-row. Two reviewers of the same exposure have two rows.
+row. Two reviewers of the same exposure have two rows. A row holds its hash, for SQLite would not notice a changed byte;
+logs of version 1 have none.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -23,6 +25,16 @@ from typing import Any
 from cascade.core.artifact import Artifact
 from cascade.core.errors import ConfigError, InputError, StoreError
 from cascade.core.exposure import PREVIEW_SHAPE
+from cascade.runs.verdicts.log_schema import (
+    SCHEMA,
+    VERSION,
+    WITHOUT_HASHES,
+    check_plain,
+    check_schema,
+    log_version,
+    objects_of,
+    restrict,
+)
 from cascade.storage import Storage
 
 FILE = "verdicts.sqlite"
@@ -34,31 +46,9 @@ MAX_CORNERS = 500
 MAX_NAME = 60
 
 _KEY = re.compile(r"[\w-]{1,60}", re.ASCII)
-_VERSION = 1
 _TIMEOUT_S = 30.0  # to wait for another process that writes
 _MIN_CORNERS = 3
-_MAX_VALUE_BYTES = 2**20  # of a row, which is a hundred times more than a polygon needs
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS verdicts (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    key TEXT NOT NULL UNIQUE,
-    time TEXT NOT NULL,
-    reviewer TEXT NOT NULL,
-    exposure INTEGER NOT NULL,
-    subject TEXT NOT NULL,
-    action TEXT NOT NULL,
-    artifact TEXT,
-    class TEXT,
-    polygon TEXT,
-    undoes INTEGER UNIQUE REFERENCES verdicts (id)
-);
-CREATE INDEX IF NOT EXISTS of_exposure ON verdicts (exposure);
-CREATE TRIGGER IF NOT EXISTS never_updated BEFORE UPDATE ON verdicts
-    BEGIN SELECT RAISE(ABORT, 'verdicts are never changed'); END;
-CREATE TRIGGER IF NOT EXISTS never_deleted BEFORE DELETE ON verdicts
-    BEGIN SELECT RAISE(ABORT, 'verdicts are never deleted'); END;
-"""
-_COLUMNS = "id, time, reviewer, exposure, subject, action, artifact, class, polygon, undoes"
+_COLUMNS = "id, key, time, reviewer, exposure, subject, action, artifact, class, polygon, undoes"
 
 Corners = tuple[tuple[float, float], ...]
 
@@ -155,15 +145,11 @@ class VerdictLog:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
         with self._connected() as connection:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, _VERSION):
-                msg = f"{self._path}: expected a log of version {_VERSION}, got {version}"
-                raise StoreError(msg)
-            check_schema(connection, self._path, empty=version == 0)
+            version = check_schema(connection, self._path)
             if version == 0:
                 connection.execute("PRAGMA journal_mode = WAL")
-                connection.executescript(_SCHEMA)
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
+                connection.executescript(SCHEMA)
+                connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def append(self, verdict: NewVerdict) -> int:
         """Append a verdict; it is on disk when this returns its number."""
@@ -201,8 +187,7 @@ class VerdictLog:
                 found = done[0]
             if found is None:
                 return None
-            one = connection.execute(f"SELECT {_COLUMNS} FROM verdicts WHERE id = ?", (found,)).fetchone()
-            undone = _verdict(one, self._path)
+            (undone,) = _selected(connection, self._path, "WHERE id = ?", (found,))
             row = (key, _now(), reviewer, undone.exposure, undone.subject, "undo", None, None, None, undone.id)
             self._insert(connection, row)
             return undone
@@ -211,18 +196,20 @@ class VerdictLog:
         """All verdicts, or those on one exposure, in the order they were given."""
         where, values = ("", ()) if exposure is None else ("WHERE exposure = ?", (exposure,))
         with self._connected() as connection:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM verdicts {where} ORDER BY id", values)
-            return [_verdict(row, self._path) for row in rows]
+            return _selected(connection, self._path, f"{where} ORDER BY id", values)
 
     def _insert(self, connection: sqlite3.Connection, row: tuple[object, ...]) -> int:
         """Add a row, unless one with its key exists."""
         found = connection.execute("SELECT id FROM verdicts WHERE key = ?", row[:1]).fetchone()
         if found is not None:
             return int(found[0])
-        names = "key, time, reviewer, exposure, subject, action, artifact, class, polygon, undoes"
+        number = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM verdicts").fetchone()[0]
+        names, row = _COLUMNS, (number, *row)
+        if log_version(connection) != WITHOUT_HASHES:
+            names, row = f"{names}, sha256", (*row, _sha256(row))
         places = ", ".join("?" * len(row))
-        cursor = connection.execute(f"INSERT INTO verdicts ({names}) VALUES ({places})", row)
-        return int(cursor.lastrowid or 0)
+        connection.execute(f"INSERT INTO verdicts ({names}) VALUES ({places})", row)
+        return int(number)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -255,62 +242,6 @@ def check_key(key: str) -> None:
     if not _KEY.fullmatch(key):
         msg = "key: expected 1 to 60 letters, digits or hyphens"
         raise InputError(msg)
-
-
-def check_plain(path: Path) -> None:
-    """
-    Refuse a log that is a link, a pipe or a device; one that is not there yet is all right.
-
-    Raises
-    ------
-    StoreError
-        If it, or one of the files that SQLite keeps beside it, is no plain file.
-    """
-    for name in ("", "-wal", "-shm", "-journal"):
-        file = path.with_name(path.name + name)
-        if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
-            msg = f"{file}: expected a plain file, got a link, a folder, a pipe or a device"
-            raise StoreError(msg)
-
-
-def restrict(connection: sqlite3.Connection) -> None:
-    """Have a database that somebody else may have made run nothing, and give no value that fills the memory."""
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
-
-
-def check_schema(connection: sqlite3.Connection, path: Path, *, empty: bool = False) -> None:
-    """
-    Refuse a database with other tables, views or triggers than a log has.
-
-    Parameters
-    ----------
-    connection : sqlite3.Connection
-    path : Path
-        For the error.
-    empty : bool
-        Whether it may lack some: nobody has written into it yet, or somebody just begins to.
-
-    Raises
-    ------
-    StoreError
-        If it has.
-    """
-    with closing(sqlite3.connect(":memory:")) as model:
-        model.executescript(_SCHEMA)
-        expected = _objects(model)
-    got = _objects(connection)
-    if got != expected and not (empty and got < expected):
-        others = sorted({f"{kind} {name}" for kind, name, _ in got ^ expected})
-        msg = f"{path}: expected the tables of a log of verdicts, got another {', '.join(others)[:200]}"
-        raise StoreError(msg)
-
-
-def _objects(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:
-    """Type, name and definition of all that a database holds."""
-    rows = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE name != 'sqlite_sequence'")
-    return {(str(kind), str(name), " ".join(str(sql).split())) for kind, name, sql in rows}
 
 
 def log_folder(storage: Storage) -> Path:
@@ -366,14 +297,40 @@ def _all_verdicts(path: Path) -> list[Verdict]:
     """The verdicts of a log, in the order they were given."""
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT_S)) as connection:
         restrict(connection)
-        check_schema(connection, path)
-        rows = connection.execute(f"SELECT {_COLUMNS} FROM verdicts ORDER BY id")
-        return [_verdict(row, path) for row in rows]
+        if not check_schema(connection, path) and not objects_of(connection):
+            msg = f"{path}: expected a log of verdicts, got an empty database"
+            raise StoreError(msg)
+        verdicts = _selected(connection, path, "ORDER BY id")
+    numbers = [verdict.id for verdict in verdicts]
+    if numbers != list(range(1, len(numbers) + 1)):
+        msg = f"{path}: expected verdicts without gaps, got {len(numbers)} of {numbers[-1]}: the file is damaged"
+        raise StoreError(msg)
+    return verdicts
+
+
+def _selected(
+    connection: sqlite3.Connection, path: Path, condition: str, values: tuple[object, ...] = ()
+) -> list[Verdict]:
+    """Verdicts of a log that have the hashes that they were written with."""
+    hashed = log_version(connection) != WITHOUT_HASHES
+    columns = f"{_COLUMNS}, sha256" if hashed else _COLUMNS
+    found = []
+    for row in connection.execute(f"SELECT {columns} FROM verdicts {condition}", values):
+        found.append(_verdict(row[:-1] if hashed else row, path))
+        if hashed and row[-1] != _sha256(row[:-1]):
+            msg = f"{path}: expected verdict {row[0]} as it was written, got another: the file was changed"
+            raise StoreError(msg)
+    return found
+
+
+def _sha256(row: tuple[object, ...]) -> str:
+    """Hash of a row, in hex."""
+    return hashlib.sha256(json.dumps(row, default=repr).encode()).hexdigest()
 
 
 def _verdict(row: tuple[Any, ...], path: Path) -> Verdict:
     """A row of the table; StoreError if it is none that this program writes."""
-    number, time, reviewer, exposure, known, action, artifact, class_, polygon, undoes = row
+    number, _, time, reviewer, exposure, known, action, artifact, class_, polygon, undoes = row
     try:
         texts = all(isinstance(value, str) for value in (time, reviewer, known, action, artifact or ""))
         if not texts or not all(isinstance(value, int) for value in (number, exposure, undoes or 0)):
