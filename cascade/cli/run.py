@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cascade.runs.run import Run
 
 _EVENTS = {
+    "suspect": "batch {batch}: an earlier call was killed at it, so it is processed in isolation",
     "cluster": "dashboard: {dashboard}",
     "retry": "batch {batch}: attempt {attempt} failed, retry in {pause_s:.0f} s: {cause}",
     "isolated": "batch {batch}: killed its workers, processed in isolation to find the exposure: {cause}",
@@ -59,6 +60,9 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Process batches again in which an exposure failed.")
     ] = False,
+    read_limit: Annotated[
+        float, typer.Option(min=0.001, metavar="SECONDS", help="CPU time that reading an exposure may take.")
+    ] = 600,
     models_dir: ModelsDir = None,
     camera: CameraName = "decam",
     stub: Annotated[
@@ -86,7 +90,7 @@ def run(
         msg = "--workers and --scheduler tcp://… exclude each other: a running scheduler has its own workers"
         raise typer.BadParameter(msg)
     common: dict[str, Any] = {"batch_size": batch, "n_workers": workers, "scheduler": scheduler, "fresh": fresh}
-    common["retry_failed"] = retry_failed
+    common |= {"retry_failed": retry_failed, "read_limit_s": read_limit}
     if stub:
         if no_screen or screen or segment or threshold is not None or recall is not None:
             msg = "--stub excludes --screen, --segment, --threshold, --recall and --no-screen"

@@ -108,9 +108,9 @@ def verify(
 def _verify_previews(path: Path) -> None:
     """Verify a store of previews."""
     from cascade.core.errors import StoreError
-    from cascade.inputs.preview_store import header_table, verify_library
+    from cascade.inputs.preview_store import header_table, verify_store
 
-    problems = verify_library(path)
+    problems = verify_store(path)
     for problem in problems:
         typer.echo(problem)
     if problems:

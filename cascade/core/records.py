@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cascade.core.errors import CascadeError, printable
+from cascade.core.text import decode_text
 
 T = TypeVar("T")
 _Key = TypeVar("_Key", str, int)
@@ -83,7 +84,7 @@ def read_record(kind: type[T], values: object, *, where: str, error: type[Cascad
 def parse_toml(data: bytes, *, where: str, error: type[CascadeError]) -> dict[str, Any]:
     """Parse TOML, or raise `error` about the file called `where`."""
     try:
-        return tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(decode_text(data))
     except (ValueError, RecursionError) as problem:  # the latter: too deeply nested
         msg = printable(f"{where}: expected TOML: {problem}")
         raise error(msg) from problem

@@ -81,15 +81,27 @@ def read_truth(paths: Sequence[Path]) -> Truth:
     listed = Counter(name for images in annotators.values() for name in images)
     shared = {name for name, n in listed.items() if n == len(annotators)}
     names = tuple(sorted(shared - incomplete))
+    problems = tuple((file.name, problem) for file, one in zip(files, read, strict=True) for problem in one.problems)
     if not names:
-        msg = f"{files[0]}: expected images that every annotator lists, got none of {len(listed)}"
-        raise ConfigError(msg)
+        raise ConfigError(_nothing_left(files, listed, len(shared & incomplete), problems))
     left_out = {
         "not by every annotator": tuple(sorted(set(listed) - shared - incomplete)),
         "with regions that are not known": tuple(sorted(incomplete)),
     }
-    problems = tuple((file.name, problem) for file, one in zip(files, read, strict=True) for problem in one.problems)
     return Truth(tuple(annotators), names, tuple(annotators.values()), problems, left_out)
+
+
+def _nothing_left(
+    files: Sequence[Path], listed: Mapping[str, int], n_unknown: int, problems: Sequence[tuple[str, Problem]]
+) -> str:
+    """Why no image can be used."""
+    if n_unknown:
+        first = next(f"{file}: {problem}" for file, problem in problems if problem.kind not in ("outside", "clipped"))
+        return f"{first}; {n_unknown} of {len(listed)} images have such regions, and no image is without"
+    if not listed:
+        return f"{files[0]}: expected images with a 'filename', got none"
+    few = f"{len(listed)} images in all, such as {min(listed)}"
+    return f"{', '.join(map(str, files))}: expected images that all {len(files)} files list, got none of {few}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +196,7 @@ def read_stack_labels(path: Path) -> BoolArray:
         raise InputError(msg)
     labels = read_whole(path, path)
     if labels.dtype.kind not in "biuf":
-        msg = f"{path}: expected a .npy array of numbers"
+        msg = f"{path}: expected a .npy array of numbers, got dtype {labels.dtype}"
         raise InputError(msg)
     labels = labels.reshape(-1)
     if not labels.size or not np.all((labels == 0) | (labels == 1)):

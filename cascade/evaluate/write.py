@@ -10,6 +10,7 @@ from typing import Any
 from cascade.camera import Camera
 from cascade.core.csv_cells import without_formula
 from cascade.core.errors import ConfigError, StoreError
+from cascade.core.made import mark_made
 from cascade.evaluate.agreement import AGREEMENT_FORMAT, Agreement
 from cascade.evaluate.bootstrap import f1_score
 from cascade.evaluate.ccd import GROUPS
@@ -108,6 +109,7 @@ def write_evaluation(
     _write_left_out(evaluation.left_out, out)
     if truth is not None:
         _write_problems(truth, out)
+    mark_made(out / "figures")
     figures = draw_figures(metrics, out / "figures")
     if draw_overlays(evaluation, run, camera, out / "figures" / "overlays", inputs):
         figures.append("overlays")
@@ -144,6 +146,7 @@ def write_agreement(agreement: Agreement, truth: Truth, camera: Camera, out: Pat
         _write_csv(out / "tables" / f"{name}.csv", header, rows)
     _write_left_out(truth.left_out, out)
     _write_problems(truth, out)
+    mark_made(out / "figures")
     figures = draw_agreement(agreement, camera, out / "figures", image=image)
     _write_pages("Inter-annotator agreement", agreement_sections(agreement.metrics, figures), out)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cascade.camera import Camera
 from cascade.core.errors import ConfigError
+from cascade.core.made import mark_made
 from cascade.export.annotations import write_coco, write_via
 from cascade.export.ds9 import write_regions
 from cascade.export.fits_masks import GHOST_BIT, GHOST_CODE, bit_format, lsst_format, write_masks, write_onto
@@ -90,6 +91,8 @@ def export_run(
             raise ConfigError(msg)
     out = local_path(out)
     out.mkdir(parents=True, exist_ok=True)
+    if format in ("fits-mask", "lsst") and not any(out.iterdir()):
+        mark_made(out)
     if onto:
         return write_onto(run, out, onto, bit=bit, code=code)
     places = InputPlaces.of(run, inputs)

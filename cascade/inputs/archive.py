@@ -15,7 +15,8 @@ from cascade.core.errors import input_error, printable, reason
 from cascade.core.exposure import UInt8Array
 from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.decode import MAX_BYTES, decode_image
-from cascade.inputs.images import IMAGE_SUFFIXES, in_hidden, is_image_name, name_array
+from cascade.inputs.images import IMAGE_SUFFIXES, is_image_name, name_array
+from cascade.inputs.left_out import exposures_among
 
 _UTF_8 = 0x800  # of the flags: how the name is encoded
 _ENCRYPTED = 1  # general purpose flag (APPNOTE.TXT, section 4.4.4)
@@ -100,10 +101,9 @@ def open_archive(name: str) -> ZipReader:
     """
     try:
         with zipfile.ZipFile(name) as archive:
+            taken = set(exposures_among(archive.namelist(), name))
             members = [
-                member
-                for member in archive.infolist()
-                if is_image_name(member.filename) and not in_hidden(member.filename)
+                member for member in archive.infolist() if is_image_name(member.filename) and member.filename in taken
             ]
         members.sort(key=lambda member: member.filename)
         rows = pa.record_batch(

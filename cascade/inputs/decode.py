@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from cascade.core.errors import input_error, reason
 from cascade.core.exposure import PREVIEW_SHAPE, UInt8Array
+from cascade.core.made import DISPLAY_NOTE
 
 MAX_BYTES = 64 * 2**20
 """Most bytes that one image, archive member or chunk may have: 400 times a raw preview."""
@@ -97,6 +98,8 @@ def decode_image(data: bytes, path: str) -> UInt8Array:
         image = opener(BytesIO(data))
     except Exception as error:  # Pillow raises nearly anything on hostile bytes
         raise input_error(path, f"truncated or damaged {format_}: {reason(error)}") from error
+    if _is_for_display(image):
+        raise input_error(path, f"expected a preview, got one {DISPLAY_NOTE}, in other grey levels")
     height, width = PREVIEW_SHAPE
     if image.size != (width, height):
         got = f"{image.size[0]}x{image.size[1]}"
@@ -152,6 +155,12 @@ def _format(data: bytes, path: str) -> tuple[str, type[ImageFile]]:
             return found
     got = f"a file that starts with {data[:8]!r}" if data else "an empty file"
     raise input_error(path, f"expected a JPEG or PNG image, got {got}")
+
+
+def _is_for_display(image: ImageFile) -> bool:
+    """Whether an image says that cascade drew it for a page."""
+    note = image.info.get("comment", "")
+    return (note.decode("latin-1") if isinstance(note, bytes) else note) == DISPLAY_NOTE
 
 
 def _check_chunks(data: bytes, path: str) -> None:

@@ -36,7 +36,7 @@ HEADER_SCHEMA = pa.schema(
 
 def header_columns(columns: Mapping[str, pa.Array], path: str | Path) -> dict[str, pa.Array]:
     """
-    Convert the columns that are header fields; one warning says what was made of the others and of odd values.
+    Convert the columns that are header fields; one warning tells of the others, and of values that cannot be used.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def header_columns(columns: Mapping[str, pa.Array], path: str | Path) -> dict[st
         if note:
             notes.append(note)
     if notes:
-        logger.warning("%s: %s", path, printable("; ".join(notes)))
+        logger.warning("%s", printable(f"{path}: {'; '.join(notes)}"))
     return converted
 
 

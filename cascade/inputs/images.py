@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
-from logging import getLogger
 from pathlib import Path, PurePath, PurePosixPath
 
 import pyarrow as pa
@@ -18,15 +17,13 @@ import pyarrow.compute as pc
 
 from cascade.core.errors import input_error, printable, reason
 from cascade.core.exposure import UInt8Array
+from cascade.core.made import MADE
 from cascade.inputs.base import ListedReader, Row
 from cascade.inputs.decode import decode_image, read_file
-
-logger = getLogger(__name__)
+from cascade.inputs.left_out import is_hidden, made_folder, made_pictures, say_left_out
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
-# Folders of pictures made of exposures, by files in them.
-_MADE = {"run": {"run.json"}, "Zarr store": {"zarr.json"}, "report": {"index.html", "data.js"}}
 _MAGIC = re.compile(r"[*?\[]")
 
 _BATCH = 65536  # names held as Python objects at a time
@@ -121,9 +118,8 @@ def walk(folder: str) -> Iterator[str]:
     """
     Paths below a folder of the files in it, each once; one directory is open at a time.
 
-    Links to folders are followed, after the real ones and to no folder twice. Left out are hidden files and folders,
-    such as ``.ipynb_checkpoints``, what macOS leaves, and runs and Zarr stores of previews, which hold pictures made of
-    exposures.
+    Links to folders are followed, after the real ones and to no folder twice. Hidden files and folders, such as
+    ``.ipynb_checkpoints``, and what cascade made of exposures are left out, see `cascade.inputs.left_out`.
 
     Raises
     ------
@@ -145,11 +141,15 @@ def walk(folder: str) -> Iterator[str]:
         except OSError as error:
             raise input_error(place, reason(error)) from error
         names = {entry.name for entry in found}
-        if below and (made := next((what for what, marks in _MADE.items() if marks <= names), None)):
+        if (below or MADE in names) and (made := made_folder(names)) is not None:
             left_out[made] += 1
             continue
+        drawn = made_pictures(names)
+        left_out["picture that cascade drew"] += len(drawn)
         for entry in found:
             name = f"{below}{entry.name}"
+            if entry.name in drawn:
+                continue
             if is_hidden(entry.name):
                 left_out["hidden"] += is_image_name(entry.name.lstrip(".")) or entry.is_dir()
             elif entry.is_dir():
@@ -159,8 +159,7 @@ def walk(folder: str) -> Iterator[str]:
             else:
                 yield name
     yield from _others(folder, sorted(file_links), seen)
-    if said := ", ".join(f"{number} {what}" for what, number in left_out.items() if number):
-        logger.warning("%s: left out of the files and folders in it: %s", printable(folder), said)
+    say_left_out(folder, left_out)
 
 
 def _others(folder: str, links: list[str], listed: set[str]) -> Iterator[str]:
@@ -174,23 +173,13 @@ def _others(folder: str, links: list[str], listed: set[str]) -> Iterator[str]:
             yield name
 
 
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden, by its name, or one that macOS leaves."""
-    return (name.startswith(".") and name != "..") or name == "__MACOSX"
-
-
-def in_hidden(name: str) -> bool:
-    """Whether one of the folders of a name in an archive or on a store is hidden."""
-    return any(map(is_hidden, PurePosixPath(name).parts[:-1]))
-
-
 def matches(pattern: str) -> Iterator[str]:
     """The files that a glob pattern matches, each once; ``**`` stands for any folders, as `walk` goes through them."""
     parts = PurePath(pattern).parts
-    if "**" not in parts:
-        yield from filter(_is_visible, glob.iglob(pattern))  # noqa: PTH207 - lazy, and takes absolute patterns
-        return
     tree = fixed_part(pattern)
+    if "**" not in parts:
+        yield from _not_made(glob.iglob(pattern), tree)  # noqa: PTH207 - lazy, and takes absolute patterns
+        return
     first = 0 if tree == "." else len(PurePath(tree).parts)
     wanted = re.compile(_parts_regex(parts[first:]))
     if Path(tree).is_dir():
@@ -215,6 +204,31 @@ def _part_regex(part: str) -> str:
     return fnmatch.translate(part).replace(".*", "[^/]*").removeprefix("(?s:").removesuffix(r")\Z")
 
 
-def _is_visible(name: str) -> bool:
-    """Whether a match of a pattern is a file that is not hidden."""
-    return not is_hidden(PurePath(name).name)
+def _names_in(folder: Path) -> set[str]:
+    """Names of the files in a folder; none if it may not be listed."""
+    try:
+        return {entry.name for entry in folder.iterdir()}
+    except OSError:
+        return set()
+
+
+def _not_made(found: Iterable[str], tree: str) -> Iterator[str]:
+    """The matches of a pattern that are not hidden, nor below a folder in `tree` that cascade made."""
+    names: dict[Path, set[str]] = {}
+    left_out: Counter[str] = Counter()
+    for name in found:
+        path = Path(name)
+        if is_hidden(path.name):
+            continue
+        for folder in path.parents:
+            if folder not in names:
+                names[folder] = _names_in(folder)
+            made = made_folder(names[folder]) if folder != Path(tree) or MADE in names[folder] else None
+            if made is not None or folder == Path(tree):
+                break
+        drawn = path.name in made_pictures(names[path.parent])
+        if made is None and not drawn:
+            yield name
+        else:
+            left_out["match in what cascade made"] += 1
+    say_left_out(tree, left_out)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cascade.core.errors import input_error, reason
+from cascade.core.plain_files import read_plain
 from cascade.inputs.base import Reader
 from cascade.inputs.fields import columns_of_fields, plain_name
 from cascade.inputs.headers import header_columns
@@ -39,7 +40,8 @@ def open_manifest(name: str) -> Reader:
     file = Path(name)
     read = _read_parquet if file.suffix.lower() == ".parquet" else _read_csv
     try:
-        table = read(_download(name) if is_url(name) else file)
+        # Held in memory, for Arrow opens no file with a name that is not UTF-8.
+        table = read(pa.BufferReader(_download(name) if is_url(name) else read_plain(file)))
         table.validate(full=True)  # a Parquet file may hold text that is none
         columns = {column: table[column].combine_chunks() for column in table.column_names}
         path = _path_column(table.column_names)
@@ -67,26 +69,25 @@ def open_manifest(name: str) -> Reader:
     return RemoteReader(rows, "")
 
 
-def _download(url: str) -> pa.BufferReader:
+def _download(url: str) -> bytes:
     """A manifest from an object store."""
     bucket, key = open_bucket(url)
-    return pa.BufferReader(bucket.read(key, max_bytes=_MAX_BYTES))
+    return bucket.read(key, max_bytes=_MAX_BYTES)
 
 
-def _read_csv(file: Path | pa.BufferReader) -> pa.Table:
+def _read_csv(file: pa.BufferReader) -> pa.Table:
     """Read the columns that a manifest may have, as text: a path of digits is a path."""
     import pyarrow.csv  # here and below, since a run without a manifest needs neither
 
     with pyarrow.csv.open_csv(file) as start:
         schema = start.schema
-    if isinstance(file, pa.BufferReader):
-        file.seek(0)
+    file.seek(0)
     types = {column: pa.large_string() for column in _known(schema)}
     options = pyarrow.csv.ConvertOptions(column_types=types, include_columns=list(types))
     return _named(pyarrow.csv.read_csv(file, convert_options=options) if types else schema.empty_table(), schema)
 
 
-def _read_parquet(file: Path | pa.BufferReader) -> pa.Table:
+def _read_parquet(file: pa.BufferReader) -> pa.Table:
     """Read the columns that a manifest may have."""
     import pyarrow.parquet
 

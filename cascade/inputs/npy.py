@@ -1,8 +1,8 @@
 """
 Arrays in .npy files, read piece by piece.
 
-Never mapped: a mapped file that somebody truncates ends the process (SIGBUS). Nothing is read before the header is
-found to be short, of plain values and within the size of the file.
+Never mapped: a mapped file that is truncated ends the process (SIGBUS). Nothing is read before the header is found
+to be short, of plain values and within the size of the file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cascade.core.errors import InputError, input_error, reason
+from cascade.inputs.time_limit import check_time
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER_BYTES = 2**16  # NumPy writes 128, and some more for many fields
@@ -114,6 +115,7 @@ def read_one(file: Path, header: NpyHeader, index: int, path: str) -> npt.NDArra
                 piece = np.frombuffer(_exactly(stream, step * length * itemsize), header.dtype)
                 values[done : done + step] = piece[index::length]
                 done += step
+                check_time(path)
             return values.reshape(shape, order="F")
     except OSError as error:
         raise input_error(path, reason(error)) from error

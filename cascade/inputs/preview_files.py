@@ -15,6 +15,7 @@ from cascade.core.errors import StoreError
 from cascade.inputs.fits.sky_patches import PATCHES
 from cascade.inputs.headers import HEADER_SCHEMA
 from cascade.storage import open_storage
+from cascade.storage.atomic import parse_json, write_json
 
 SHARD = 64
 """Exposures a shard."""
@@ -31,6 +32,7 @@ HEADERS = pa.schema(
 )
 """Columns of the header table: one row an exposure, in the order of the previews."""
 
+_EXTENT = "extent.json"
 _PART = re.compile(r"part-(\d{5}|[1-9]\d{5,})\.parquet")
 # Of the arrays beside the previews, by type of column: what they hold, and what stands for null.
 STORED: dict[pa.DataType, tuple[Any, Any]] = {
@@ -75,6 +77,33 @@ def read_parts(path: Path) -> dict[int, pa.Table]:
             msg = f"{folder.url}/{part_name(number)}: expected a part of a header table, got {error}"
             raise StoreError(msg) from error
     return parts
+
+
+def read_extent(path: Path) -> tuple[int, int]:
+    """
+    How many parts the header table beside a store has at least, and how many exposures they describe.
+
+    Raises
+    ------
+    StoreError
+        If the file that says so is damaged; zeros if there is none, as in stores of older versions.
+    """
+    folder = open_storage(headers_folder(path))
+    name = f"{folder.url}/{_EXTENT}"
+    try:
+        content = parse_json(folder.read(_EXTENT), name)
+    except FileNotFoundError:
+        return 0, 0
+    found = content.get("parts"), content.get("exposures")
+    if not all(isinstance(number, int) and number >= 0 for number in found):
+        msg = f"{name}: expected numbers of parts and exposures, got {content}; delete it"
+        raise StoreError(msg)
+    return found  # type: ignore[return-value]
+
+
+def write_extent(path: Path, n_parts: int, n_exposures: int) -> None:
+    """Write what `read_extent` reads."""
+    write_json(headers_folder(path) / _EXTENT, {"parts": n_parts, "exposures": n_exposures})
 
 
 def stored_values(table: pa.Table, name: str) -> Any:  # noqa: ANN401 - of any type of NumPy

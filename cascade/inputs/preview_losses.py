@@ -19,6 +19,7 @@ from cascade.inputs.preview_files import (
     headers_folder,
     open_array,
     part_name,
+    read_extent,
     read_parts,
     shard_file,
     stored_values,
@@ -78,6 +79,7 @@ def find_losses(path: Path, group: zarr.Group) -> Losses:
         If a part is damaged, or lost together with what would say which rows it described.
     """
     parts = read_parts(path)
+    n_parts, n_exposures = read_extent(path)
     expnums = np.asarray(open_array(group, "expnum")[:])
     n_previews = open_array(group, "preview").shape[0]
     start = 0
@@ -94,6 +96,12 @@ def find_losses(path: Path, group: zarr.Group) -> Losses:
             start, gap = begin, []
         row_of += range(start, start + len(parts[number]))
         start += len(parts[number])
+    last = range(max(parts, default=-1) + 1, n_parts)  # no part follows on these, so the extent says where they end
+    if last:
+        first = gap[0] if gap else last[0]
+        stop = max(start, n_exposures)
+        lost |= {first: (start, stop), **dict.fromkeys(range(first + 1, n_parts), (stop, stop))}
+        start = stop
     table = pa.concat_tables([HEADERS.empty_table(), *(parts[number] for number in sorted(parts))])
     if n_previews < start:
         msg = f"{headers_folder(path)}: expected {start} previews in the store, got {n_previews} in 'preview'"
@@ -110,7 +118,7 @@ def _find(values: Any, expnums: Any, start: int, path: Path, part: int) -> int: 
             return begin
     msg = (
         f"{headers_folder(path)}/{part_name(part)}: expected a part of the header table, got none, and the exposure "
-        "numbers do not say which previews it described; make the store anew from the FITS exposures"
+        "numbers do not say which previews it described; make a new store from the FITS exposures"
     )
     raise StoreError(msg)
 

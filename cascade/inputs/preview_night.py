@@ -15,12 +15,13 @@ from time import perf_counter
 from threadpoolctl import threadpool_limits
 
 from cascade.camera import Camera
-from cascade.core.errors import InputError, StoreError
+from cascade.core.errors import InputError, OutageError, StoreError, printable
 from cascade.core.log_records import REPORTED_ELSEWHERE
 from cascade.core.processes import process_pool
 from cascade.inputs.fits.entry import Entry
 from cascade.inputs.fits.reader import FitsReader, find_fits, open_fits
-from cascade.inputs.preview_store import PreviewLibrary, open_library
+from cascade.inputs.preview_store import PreviewStore, open_store
+from cascade.inputs.time_limit import READ_LIMIT_S, time_limit
 from cascade.storage import local_path
 
 logger = getLogger(__name__)
@@ -91,16 +92,16 @@ def preview_night(
         If an input is no FITS, the store cannot be used, or the camera is unknown; a bad exposure is no error.
     """
     started = perf_counter()
-    store = local_path(out)
+    path = local_path(out)
     reader = open_fits(find_fits(inputs), camera=camera, cutouts=cutouts)
     on_start(len(reader))
     n_added = n_failed = 0
-    with open_library(store, Camera.load(camera).name) as library:
-        _restore(library, reader, store)
-        new = [index for index in range(len(reader)) if not _is_known(reader, index, library)]
+    with open_store(path, Camera.load(camera).name) as store:
+        _restore(store, reader, path)
+        new = [index for index in range(len(reader)) if not _is_known(reader, index, store)]
         for index in set(range(len(reader))) - set(new):
             on_exposure(reader.source(index).path, None)
-        known = set(library.expnums)
+        known = set(store.expnums)
         seen: set[tuple[int, float]] = set()
         waiting: list[Entry] = []
         for name, made in _made(reader, new, n_workers):
@@ -116,19 +117,19 @@ def preview_night(
                 if expnum is not None and time is not None:
                     seen.add((expnum, time))
             if len(waiting) == COMMIT:
-                library.append(waiting)
+                store.append(waiting)
                 n_added, waiting = n_added + len(waiting), []
             on_exposure(name, None)
-        library.append(waiting)
+        store.append(waiting)
         n_added += len(waiting)
     n_known = len(reader) - n_added - n_failed
     n_bytes = sum(reader.n_bytes(index) for index in new)
     return NightSummary(n_added, n_known, n_failed, n_bytes, perf_counter() - started)
 
 
-def _restore(library: PreviewLibrary, reader: FitsReader, store: Path) -> None:
+def _restore(store: PreviewStore, reader: FitsReader, path: Path) -> None:
     """Make again what the store has lost, or raise StoreError: new previews in its place would take its rows."""
-    wanted = library.lost_exposures()
+    wanted = store.lost_exposures()
     made: dict[int, Entry] = {}
     for index in range(len(reader)) if wanted else ():
         try:
@@ -140,21 +141,21 @@ def _restore(library: PreviewLibrary, reader: FitsReader, store: Path) -> None:
     missing = sorted(expnum for expnum, row in wanted.items() if row not in made)
     if missing:
         msg = (
-            f"{store}: has lost previews or headers of {len(wanted)} exposures: expected their FITS among the inputs, "
-            f"got none of {len(missing)}, such as {missing[0]}; `cascade verify {store}` names the files"
+            f"{path}: has lost previews or headers of {len(wanted)} exposures: expected their FITS among the inputs, "
+            f"got none of {len(missing)}, such as {missing[0]}; `cascade verify {path}` names the files"
         )
         raise StoreError(msg)
     if made:
-        library.restore(made)
-        logger.warning("%s: made %d previews again that were lost", store, len(made))
+        store.restore(made)
+        logger.warning("%s: made %d previews again that were lost", printable(str(path)), len(made))
 
 
-def _is_known(reader: FitsReader, index: int, library: PreviewLibrary) -> bool:
+def _is_known(reader: FitsReader, index: int, store: PreviewStore) -> bool:
     """Whether the store has an exposure, by its path or by the expnum in its first header."""
-    if reader.source(index).path in library.paths:
+    if reader.source(index).path in store.paths:
         return True
     try:
-        return reader.peek(index).expnum in library.expnums
+        return reader.peek(index).expnum in store.expnums
     except Exception:  # one exposure must not stop a night; it will fail, and say why, when it is read
         return False
 
@@ -201,9 +202,9 @@ def _make(reader: FitsReader, index: int) -> Entry | str:
     """The preview of an exposure, or what is wrong with it."""
     try:
         # Matrices are small: more threads only get in the way of other processes.
-        with threadpool_limits(1):
+        with threadpool_limits(1), time_limit(READ_LIMIT_S):
             return reader.entry(index)
-    except InputError as error:
+    except (InputError, OutageError) as error:  # one that could not be made is tried again by the next call
         return str(error)
     except Exception as error:  # as in a run, one exposure must not stop a night
         logger.warning("%s: reading failed", reader.source(index).path, exc_info=True, extra=REPORTED_ELSEWHERE)

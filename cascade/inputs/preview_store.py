@@ -7,8 +7,10 @@ A store of previews: made once from FITS, appended to night by night, an input o
       preview                        (exposure, y, x) uint8, one chunk an exposure, 64 a shard, zstd
       expnum, band, mjd_obs, ra, dec, exptime
     PREVIEWS.headers/part-00000.parquet     what the headers say of the same exposures, the WCS of every CCD among it
+    PREVIEWS.headers/extent.json            how many parts and exposures there are
 
-A part is written after the previews it describes, so a batch that was killed is cut off again on the next opening.
+A part is written after the previews it describes, so a batch that was killed is cut off again on the next opening; the
+extent comes last, so a part that is lost is told from one that was never written.
 """
 
 from __future__ import annotations
@@ -37,9 +39,11 @@ from cascade.inputs.preview_files import (
     headers_folder,
     open_array,
     part_name,
+    read_extent,
     read_parts,
     shard_file,
     stored_values,
+    write_extent,
 )
 from cascade.inputs.preview_losses import Losses, find_losses
 from cascade.storage.atomic import written_aside
@@ -47,9 +51,9 @@ from cascade.storage.atomic import written_aside
 _ZSTD_LEVEL = 3
 
 
-class PreviewLibrary:
+class PreviewStore:
     """
-    A store of previews, open for appending by this process alone; see `open_library`.
+    A store of previews, open for appending by this process alone; see `open_store`.
 
     Parameters
     ----------
@@ -60,6 +64,7 @@ class PreviewLibrary:
 
     def __init__(self, path: Path, group: zarr.Group) -> None:
         self._group = group
+        self._path = path
         self._headers = headers_folder(path)
         self.lost = find_losses(path, group)
         known = self.lost.table
@@ -83,7 +88,7 @@ class PreviewLibrary:
         Raises
         ------
         StoreError
-            If a number is missing or there twice: nobody can say which exposure it was.
+            If a number is missing or there twice, so that the exposures cannot be told.
         """
         rows = self.lost.rows
         numbers = np.asarray(open_array(self._group, "expnum")[:])[rows].tolist()
@@ -91,7 +96,7 @@ class PreviewLibrary:
         if len(found) < len(rows):
             msg = (
                 f"{self._headers}: expected the number of each of {len(rows)} exposures whose previews or headers are "
-                f"lost, got {len(found)}; make the store anew from the FITS exposures"
+                f"lost, got {len(found)}; make a new store from the FITS exposures"
             )
             raise StoreError(msg)
         return found
@@ -113,6 +118,7 @@ class PreviewLibrary:
             for name in HEADER_SCHEMA.names:
                 open_array(self._group, name)[start:stop] = stored_values(table, name)
             self._write_part(part, table)
+        write_extent(self._path, self._n_parts, self._length)
         self.paths.update(entry.source.path for entry in made.values())
         self.expnums.update(entry.source.expnum for entry in made.values() if entry.source.expnum is not None)
 
@@ -131,6 +137,7 @@ class PreviewLibrary:
         self._write_part(self._n_parts, table)
         self._n_parts += 1
         self._length = stop
+        write_extent(self._path, self._n_parts, self._length)
         self.paths.update(e.source.path for e in entries)
         self.expnums.update(e.source.expnum for e in entries if e.source.expnum is not None)
 
@@ -159,7 +166,7 @@ def _header_rows(entries: Sequence[Entry]) -> pa.Table:
 
 
 @contextmanager
-def open_library(path: Path, camera: str) -> Iterator[PreviewLibrary]:
+def open_store(path: Path, camera: str) -> Iterator[PreviewStore]:
     """
     Make a store of previews, or open one to append to.
 
@@ -172,7 +179,7 @@ def open_library(path: Path, camera: str) -> Iterator[PreviewLibrary]:
 
     Yields
     ------
-    PreviewLibrary
+    PreviewStore
 
     Raises
     ------
@@ -193,7 +200,7 @@ def open_library(path: Path, camera: str) -> Iterator[PreviewLibrary]:
         except OSError as error:
             msg = f"{path}: another process is writing to it"
             raise StoreError(msg) from error
-        yield PreviewLibrary(path, _open_group(path, camera))
+        yield PreviewStore(path, _open_group(path, camera))
 
 
 def header_table(path: Path | str) -> pa.Table:
@@ -211,7 +218,7 @@ def header_table(path: Path | str) -> pa.Table:
         If a part is damaged or lost.
     """
     parts = read_parts(Path(path))
-    for number in range(max(parts, default=-1) + 1):
+    for number in range(max(max(parts, default=-1) + 1, read_extent(Path(path))[0])):
         if number not in parts:
             msg = (
                 f"{headers_folder(Path(path))}/{part_name(number)}: expected a part of the header table, got none; "
@@ -221,7 +228,7 @@ def header_table(path: Path | str) -> pa.Table:
     return pa.concat_tables([HEADERS.empty_table(), *parts.values()])
 
 
-def verify_library(path: Path) -> list[str]:
+def verify_store(path: Path) -> list[str]:
     """
     Read a store of previews back: header table, columns, and every preview.
 
@@ -233,7 +240,7 @@ def verify_library(path: Path) -> list[str]:
     Raises
     ------
     StoreError
-        If it is no store of previews, or so damaged that it must be made anew.
+        If it is no store of previews, or so damaged that a new one must be made.
     """
     if not headers_folder(path).is_dir():
         msg = f"{path}: expected a store with its header table {headers_folder(path).name} beside it, got none"

@@ -17,7 +17,8 @@ from cascade.inputs.base import ListedReader, Reader, Row, chain
 from cascade.inputs.decode import MAX_BYTES, decode_image
 from cascade.inputs.fits.reader import fits_names, is_exposure_name, is_fits_name
 from cascade.inputs.fits.remote import open_remote_fits
-from cascade.inputs.images import IMAGE_SUFFIXES, in_hidden, is_image_name, name_array
+from cascade.inputs.images import IMAGE_SUFFIXES, is_image_name, name_array
+from cascade.inputs.left_out import exposures_among
 from cascade.inputs.unreadable import unreadable
 from cascade.storage import open_bucket, open_storage
 from cascade.storage.stores import split_url, without_password
@@ -117,7 +118,7 @@ def _open_one(name: str, camera: str) -> Reader:
 
 def _listed(name: str, folder: str, wanted: Callable[[str], bool], camera: str) -> Reader:
     """The images and the FITS exposures below a prefix, each sorted by key; nothing that is hidden."""
-    keys = [key for key in open_storage(folder).files_below() if wanted(key) and not in_hidden(key)]
+    keys = [key for key in exposures_among(open_storage(folder).files_below(), name) if wanted(key)]
     images = sorted(filter(is_image_name, keys))
     files = fits_names(keys)
     readers: list[Reader] = []

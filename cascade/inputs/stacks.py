@@ -21,6 +21,7 @@ from cascade.inputs.decode import check_lit, grey_levels
 from cascade.inputs.fields import columns_of_fields, plain_name
 from cascade.inputs.headers import HEADER_SCHEMA, header_columns, to_arrow
 from cascade.inputs.npy import NpyHeader, read_header, read_one, read_whole
+from cascade.inputs.time_limit import check_time
 from cascade.storage import open_storage
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class ZarrReader(ListedReader):
             raise input_error(path, f"expected a preview, got none or a part: its chunk {missing} is missing") from (
                 FileNotFoundError(ENOENT, "no such chunk")
             )
+        check_time(path)
         check_lit(preview, path)
         return preview
 
@@ -267,7 +269,7 @@ def _identities(stack: Path, length: int) -> dict[str, pa.Array]:
         raise input_error(beside, problem + ", ".join(table.dtype.names))
     found = {"expnum": texts.get(expnum, columns[expnum])}
     if "expnum" not in named:
-        logger.warning("%s: field %s read as expnum", beside, printable(repr(expnum)))
+        logger.warning("%s", printable(f"{beside}: field {expnum!r} read as expnum"))
     if band is not None:
         found["band"] = texts[band]
     return header_columns(found, beside)

@@ -92,7 +92,7 @@ def check_array(array: zarr.Array[Any], name: str) -> None:
     """
     for codec in _codec_names(array.metadata):
         if codec.removeprefix("numcodecs.") not in _FORMATS:
-            raise input_error(name, f"expected a codec among {', '.join(_FORMATS)}, got {codec!r}: write it anew")
+            raise input_error(name, f"expected a codec among {', '.join(_FORMATS)}, got {codec!r}")
     itemsize = array.dtype.itemsize
     for what, shape, largest in (
         ("chunks", array.chunks, MAX_BYTES),

@@ -34,6 +34,7 @@ MAX_DATASETS = 5000
 _MARK_OF_R101 = "res4g_branch2a"  # stage 4 of ResNet-50 ends at block f
 _RPN_LAYERS = ("rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred")
 _RPN_GROUP = "rpn_model"
+_MODEL_WEIGHTS = "/model_weights/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,9 @@ def _read(path: Path) -> dict[str, dict[str, FloatArray]]:
             if len(datasets) > MAX_DATASETS:
                 msg = f"{path}: expected at most {MAX_DATASETS} weights, got more"
                 raise ModelError(msg)
+            # A whole model, as `model.save()` writes it, has the state of its optimizer beside its weights.
+            in_model = [dataset for dataset in datasets if dataset.name.startswith(_MODEL_WEIGHTS)]
+            datasets = in_model or datasets
             stored: dict[str, dict[str, FloatArray]] = {}
             n_values = 0
             for dataset in datasets:
@@ -192,7 +196,7 @@ def _layer_and_weight(path: str) -> tuple[str, str]:
     The group has the layer's name; the name within it gets a numeric suffix if Keras had built the network before. Only
     the three layers of the proposal network share a group.
     """
-    *folders, name = path.strip("/").removeprefix("model_weights/").split("/")
+    *folders, name = path.removeprefix(_MODEL_WEIGHTS).strip("/").split("/")
     layer = folders[0] if folders else ""
     if layer == _RPN_GROUP:
         layer = next((known for known in _RPN_LAYERS if folders[-1].startswith(known)), folders[-1])

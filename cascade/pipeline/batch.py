@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from logging import getLogger
@@ -20,13 +20,15 @@ from typing import TypeVar
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.core.errors import ConfigError, InputError, ModelError, OutageError, input_error
+from cascade.core.errors import CascadeError, ConfigError, InputError, ModelError, OutageError, input_error, printable
 from cascade.core.exposure import UInt8Array
 from cascade.core.log_records import REPORTED_ELSEWHERE
+from cascade.core.machine import machine_fault
 from cascade.inputs import Reader
 from cascade.inputs.focal_plane import check_focal_plane
 from cascade.networks.screen import Screener
 from cascade.networks.segment import Segmenter
+from cascade.runs.begun import begun, mark_begun, unmark_begun
 from cascade.runs.config import Batch
 from cascade.runs.rows import Finding, Outcome, batch_counts, batch_tables, check_finite, finding_of, mask_planes
 from cascade.runs.run import Run
@@ -202,10 +204,11 @@ def run_serial(
         If the reader or the screener is not what the run's configuration says.
     """
     check_reader(reader, run)
-    with closing(_read_ahead(reader, run.pending(), camera)) as ahead:
+    with closing(_read_ahead(reader, run, camera)) as ahead:
         for batch, readings in ahead:
             result = process_readings(readings, screener, segmenter, camera, run.config.threshold)
             counts = run.commit(batch, result)
+            unmark_begun(run.storage, batch.index)
             if on_batch is not None:
                 on_batch(counts)
     return run.finish()
@@ -230,13 +233,14 @@ def check_reader(reader: Reader, run: Run) -> None:
         raise ConfigError(msg)
 
 
-def _read_ahead(reader: Reader, batches: list[Batch], camera: Camera) -> Generator[tuple[Batch, Readings], None, None]:
-    """Batches with their readings; while one is in use, the next is being read."""
+def _read_ahead(reader: Reader, run: Run, camera: Camera) -> Generator[tuple[Batch, Readings], None, None]:
+    """Pending batches with their readings; while one is in use, the next is being read."""
     ahead: deque[tuple[Batch, Future[Readings]]] = deque()
     pool, ended = ThreadPoolExecutor(1, "read"), Event()
     try:
-        for batch in batches:
+        for batch in run.pending():
             part = part_of(reader, batch)
+            mark_begun(run.storage, batch.index)
             ahead.append((batch, pool.submit(read_batch, part, batch, camera, ended=ended.is_set)))
             if len(ahead) > 1:
                 current, readings = ahead.popleft()
@@ -247,6 +251,9 @@ def _read_ahead(reader: Reader, batches: list[Batch], camera: Camera) -> Generat
         # Nobody waits for a batch of minutes when a signal ends the run: one exposure is read to its end at most.
         ended.set()
         pool.shutdown(wait=False, cancel_futures=True)
+        with suppress(OSError, CascadeError):  # the store may be what ended it
+            for index in begun(run.storage):
+                unmark_begun(run.storage, index)
 
 
 def _read(part: Reader, batch: Batch, index: int, camera: Camera) -> Outcome:
@@ -262,7 +269,8 @@ def _read(part: Reader, batch: Batch, index: int, camera: Camera) -> Outcome:
     except (OutageError, ConfigError):  # not the exposure's fault
         raise
     except InputError as error:
-        logger.warning("%s", error, extra=REPORTED_ELSEWHERE)
+        _check_machine(error, outcome.source.path)
+        logger.warning("%s", printable(str(error)), extra=REPORTED_ELSEWHERE)
         cause = error.__cause__
         lost = isinstance(cause, OSError) and cause.errno is not None  # decoders raise OSError without a number
         return replace(outcome.failed("read", error), lost=lost or isinstance(cause, MemoryError))
@@ -271,9 +279,18 @@ def _read(part: Reader, batch: Batch, index: int, camera: Camera) -> Outcome:
         return replace(outcome.failed("read", input_error(outcome.source.path, "no memory was left")), lost=True)
     except Exception as error:
         # Decoders raise all sorts on damaged files, and one exposure must not stop a season.
-        logger.warning("%s: reading failed: %r", outcome.source.path, error, exc_info=True, extra=REPORTED_ELSEWHERE)
+        _check_machine(error, outcome.source.path)
+        path = printable(outcome.source.path)
+        logger.warning("%s: reading failed: %r", path, error, exc_info=True, extra=REPORTED_ELSEWHERE)
         return outcome.failed("read", error)
     return replace(outcome, source=exposure.source, image=exposure.image)
+
+
+def _check_machine(error: Exception, path: str) -> None:
+    """Raise OutageError where a machine short of memory or disk space is to blame, and not the exposure."""
+    if (fault := machine_fault(error)) is not None:
+        msg = printable(f"{path}: {fault}; the run can be resumed")
+        raise OutageError(msg) from error
 
 
 def _check_reachable(outcomes: list[Outcome], read_again: Callable[[int], Outcome]) -> None:
@@ -339,6 +356,7 @@ def _each(network: Callable[[UInt8Array], Sequence[T]], images: UInt8Array) -> l
             msg = f"expected {len(images)} results, got {len(results)}"
             raise InputError(msg)
     except Exception as error:
+        _check_machine(error, "the network")
         if len(images) == 1:
             logger.warning("network failed on an exposure", exc_info=True, extra=REPORTED_ELSEWHERE)
             return [error]

@@ -10,6 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Any, Self
 
@@ -17,13 +18,16 @@ import cloudpickle
 
 from cascade.camera import Camera
 from cascade.core.errors import CascadeError, InputError, ModelError, OutageError
+from cascade.core.machine import machine_fault
 from cascade.core.processes import exit_reason
 from cascade.inputs import Reader
-from cascade.pipeline.batch import process_batch
+from cascade.pipeline.batch import part_of, process_batch
 from cascade.pipeline.loader import Loader
+from cascade.runs.begun import begun, unmark_begun
 from cascade.runs.config import Batch
 from cascade.runs.rows import Outcome, batch_counts, batch_tables, joined
-from cascade.runs.tables import BatchResult
+from cascade.runs.run import Run
+from cascade.runs.tables import BatchCounts, BatchResult
 
 _N_DEATHS = 2  # of an exposure alone, before it is blamed: the first may have another cause
 _START = "from cascade.pipeline.isolated import work; work()"
@@ -84,6 +88,46 @@ def process_isolated(
         msg = f"each of {blamed} exposures killed the process of the networks: {process.death()}"
         raise ModelError(msg)
     return joined([results[start] for start in sorted(results)])
+
+
+def process_suspects(
+    reader: Reader,
+    run: Run,
+    loader: Loader,
+    camera: Camera,
+    *,
+    on_batch: Callable[[BatchCounts], None],
+    on_event: Callable[..., None],
+) -> None:
+    """
+    Process in isolation the batches at which an earlier call was killed, and commit them; see `cascade.runs.begun`.
+
+    Parameters
+    ----------
+    reader : Reader
+        All exposures of the run.
+    run : Run
+        Where results go.
+    loader, camera
+        As `process_isolated` takes them.
+    on_batch : callable
+        Called after each committed batch.
+    on_event : callable
+        Called with ``"suspect"`` and the number of each batch.
+
+    Raises
+    ------
+    ModelError, OutageError
+        As `process_isolated`.
+    """
+    suspects = begun(run.storage)
+    for batch in run.pending() if suspects else ():
+        if batch.index in suspects:
+            on_event("suspect", batch=batch.index)
+            result = process_isolated(part_of(reader, batch), batch, loader, camera, run.config.threshold)
+            counts = run.commit(batch, result)
+            unmark_begun(run.storage, batch.index)
+            on_batch(counts)
 
 
 def _blame(part: Reader, index: int, piece: Batch, death: str) -> BatchResult:
@@ -195,5 +239,7 @@ def _send(message: object, pipe: IO[bytes]) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """An error that can be pickled; not all can."""
+    """An error that can be pickled, as not all can; lack of memory and the like as an outage."""
+    if (fault := machine_fault(error)) is not None:
+        return OutageError(f"{fault}; the run can be resumed")
     return error if isinstance(error, CascadeError | OSError) else RuntimeError(repr(error))

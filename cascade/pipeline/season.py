@@ -13,10 +13,12 @@ from cascade.core.errors import ConfigError
 from cascade.inputs import Reader, open_inputs
 from cascade.inputs.listing import list_inputs
 from cascade.inputs.order import reordered
+from cascade.inputs.time_limit import READ_LIMIT_S, limited
 from cascade.networks.engines import check_engine
 from cascade.networks.models import DEFAULT_MODELS
 from cascade.networks.stub import STUB, THRESHOLD, StubLoader
 from cascade.pipeline.batch import run_serial
+from cascade.pipeline.isolated import process_suspects
 from cascade.pipeline.loader import Loader, NetworkLoader, promised_threshold, verified_model
 from cascade.pipeline.session import Callbacks, Plan, open_session
 from cascade.pipeline.workers import Workers
@@ -58,6 +60,7 @@ def run_season(
     scheduler: str | None = None,
     fresh: bool = False,
     retry_failed: bool = False,
+    read_limit_s: float = READ_LIMIT_S,
     models_dir: PathLike | None = None,
     camera: str = "decam",
     on_start: Callable[[Run], None] | None = None,
@@ -94,6 +97,9 @@ def run_season(
         Start over in a run directory of another configuration.
     retry_failed : bool
         Process the batches again in which an exposure failed, say because a disk was away.
+    read_limit_s : float
+        Seconds of CPU that reading an exposure may take; one that takes longer has failed. Waiting for a disk or a
+        store does not count.
     models_dir : path or None
         Folder searched for models before the others.
     camera : str
@@ -133,7 +139,7 @@ def run_season(
     layout = Camera.load(camera)
     if layout.name != "decam":
         logger.warning("the networks were trained on DECam; expect lower performance on %s", layout.instrument)
-    reader = open_inputs(inputs, camera=layout.name)
+    reader = limited(open_inputs(inputs, camera=layout.name), read_limit_s)
     season = _Season(
         reader,
         layout,
@@ -164,6 +170,7 @@ def run_stub(
     scheduler: str | None = None,
     fresh: bool = False,
     retry_failed: bool = False,
+    read_limit_s: float = READ_LIMIT_S,
     pause_s: float = 0.0,
     on_start: Callable[[Run], None] | None = None,
     on_batch: Callable[[BatchCounts], None] | None = None,
@@ -175,7 +182,7 @@ def run_stub(
     ``run.json`` names the models ``stub``, so no real run can be mistaken for one, or resumed as one. The stand-ins
     sleep `pause_s` seconds an exposure, as if the networks computed on another device.
     """
-    reader = open_inputs(inputs)
+    reader = limited(open_inputs(inputs), read_limit_s)
     season = _Season(
         reader,
         Camera.decam(),
@@ -201,6 +208,8 @@ def _run(
     with open_session(storage, plan, callbacks, workers=names) as session:
         run, reader = session.run, reordered(season.reader, session.order)
         if session.is_pending and workers is None:
+            process_suspects(reader, run, season.loader, season.camera,
+                             on_batch=session.batch_done, on_event=session.event)  # fmt: skip
             run_serial(reader, run, *(networks or season.loader()), season.camera, on_batch=session.batch_done)
         elif session.is_pending and workers is not None:
             from cascade.pipeline.dask import run_dask

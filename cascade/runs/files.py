@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 from cascade.core.errors import StoreError
 from cascade.core.records import read_record
+from cascade.runs import begun
 from cascade.runs.classes import PAPER_RUN_CLASSES
 from cascade.runs.config import RunConfig
 from cascade.runs.masks import FOLDER
@@ -308,3 +309,4 @@ def delete_contents(storage: Storage) -> None:
             if pattern.fullmatch(name) or is_aside(name):
                 storage.delete(f"{folder}/{name}")
     storage.delete_below(FOLDER)
+    storage.delete_below(begun.FOLDER)

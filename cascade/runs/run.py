@@ -30,7 +30,7 @@ import zarr
 from cascade.core.errors import StoreError
 from cascade.core.exposure import UInt8Array
 from cascade.core.versions import installed_versions
-from cascade.runs import views
+from cascade.runs import begun, views
 from cascade.runs.commit import commit
 from cascade.runs.config import Batch, RunConfig, batches
 from cascade.runs.create import create_or_resume
@@ -193,6 +193,7 @@ class Run:
             msg = f"{self.path}: expected every batch to be done, got {n_pending} pending; resume the run"
             raise StoreError(msg)
         clear_half_written(self.storage)
+        self.storage.delete_below(begun.FOLDER)
         summary = replace(self.summary(), status=COMPLETE)
         counts = asdict(summary.counts)
         outcome = {"status": COMPLETE, "finished": now(), "seconds": counts.pop("seconds"), "counts": counts}

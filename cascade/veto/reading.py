@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow as pa
 from cascade.camera import Camera
 from cascade.core.errors import ConfigError, InputError, input_error, reason
 from cascade.core.plain_files import open_plain
+from cascade.core.text import decode_text
 from cascade.veto.entries import HAND, Entry, ReadList, is_ours
 from cascade.veto.layouts import DES_HEADER, FORMS, columns_of
 from cascade.veto.rules import REASON
@@ -78,9 +80,9 @@ def open_list(spec: Path | str, camera: Camera, form: str | None = None) -> Read
     if form in ("parquet", "fits") or (form is None and table in ("parquet", "fits")):
         return _read_table(data, path, form or str(table), camera)
     try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise input_error(path, f"expected text, got {error}") from error
+        text = decode_text(data, keep_mark=True)
+    except ValueError as error:
+        raise input_error(path, str(error)) from error
     return read_text(text, path, camera, form or ("csv" if table == "csv" else None))
 
 
@@ -135,9 +137,9 @@ def read_des(path: Path | str) -> pa.Table:
     """
     path = Path(path)
     try:
-        text = _content(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise input_error(path, f"expected text, got {error}") from error
+        text = decode_text(_content(path))
+    except ValueError as error:
+        raise input_error(path, str(error)) from error
     rows = []
     for number, line in enumerate(text.splitlines(), start=1):
         values = line.partition("#")[0].split()
@@ -221,15 +223,16 @@ def _parse_des(values: list[str], where: str) -> dict[str, object]:
 
 def _day(text: str) -> date:
     """A date written YYYYMMDD, or ValueError."""
-    if len(text) != 8 or not text.isdecimal():
-        msg = f"{text} is not a date"
-        raise ValueError(msg)
-    return date.fromisoformat(text)
+    if len(text) == 8 and text.isdecimal():
+        with suppress(ValueError):
+            return date.fromisoformat(text)
+    msg = f"expected a date YYYYMMDD, got {text!r}"
+    raise ValueError(msg)
 
 
 def _number(text: str | None, limit: int) -> int:
     """A whole number in [0, limit), or ValueError."""
     if text is None or not text.isdecimal() or int(text) >= limit:
-        msg = f"{text} is not a number below {limit}"
+        msg = f"expected a number below {limit}, got {text or 'nan'!r}"
         raise ValueError(msg)
     return int(text)

@@ -124,7 +124,7 @@ def _parsed(raw: Sequence[str], layout: Layout, parser: RowParser, path: Path) -
     for problem in problems:
         ccdnum = settled[problem.at].entries[0].ccdnum
         where, said = printable(f"{path}:{problem.number}"), problem.text.partition(";")[0]
-        logger.warning("%s: %s; read as CCD %d: another line lists the other", where, said, ccdnum)
+        logger.warning("%s: %s; read as CCD %d: another line lists the other", printable(where), said, ccdnum)
     return [settled.get(k, line) for k, line in enumerate(lines)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -70,13 +71,15 @@ class RowParser:
             If a value makes no sense, or two of them name different CCDs.
         """
         expnum, joined = self._exposure(values.get("expnum"))
-        said = {name: self._ccd(values.get(name)) for name in ("ccdnum", "detpos")}
+        said = {name: self._ccd(name, values.get(name)) for name in ("ccdnum", "detpos")}
         known = [ccd for ccd in (joined, *said.values()) if ccd is not None]
         if len(set(known)) > 1:
-            msg = f"expected number and name of one CCD, got {_both(known)}; correct it, or write nan for the wrong one"
+            columns = "/".join(name for name, ccd in (("expnum", joined), *said.items()) if ccd is not None)
+            problem = f"expected number and name of one CCD, got {_both(known)}"
+            msg = f"{columns}: {problem}; correct it, or write nan for the wrong one"
             raise ValueError(msg)
         if not known and not whole:
-            msg = "expected a CCD, got none"
+            msg = "ccdnum: expected a CCD, got none"
             raise ValueError(msg)
         floats = {name: _float(name, values[name]) for name in _FLOATS if name in values}
         if not is_unknown(values.get("date")):
@@ -99,21 +102,21 @@ class RowParser:
     def _exposure(self, value: object) -> tuple[int, Ccd | None]:
         """An exposure number, and the CCD that may be joined to it."""
         if is_unknown(value):
-            msg = "expected an expnum in every row, got none"
+            msg = "expnum: expected a number in every row, got none"
             raise ValueError(msg)
         text = str(value).strip()
         joined = JOINED.fullmatch(text)
         found = joined or EXPOSURE.fullmatch(text)
         if found is None or len(found[1]) > _MAX_DIGITS or not 0 < int(found[1]) < _MAX_EXPNUM:
-            msg = f"expected an expnum, a number from 1 to {_MAX_EXPNUM - 1}, got {text!r}"
+            msg = f"expnum: expected a number from 1 to {_MAX_EXPNUM - 1}, got {text!r}"
             raise ValueError(msg)
         if joined and joined[2].isdecimal() and int(joined[2]) > self.camera.ccds[-1].ccdnum:
-            msg = f"expected one exposure, or one CCD of it, got {text!r}; write a range as a line for each"
+            msg = f"expnum: expected one exposure, or one CCD of it, got {text!r}; write a range as a line for each"
             raise ValueError(msg)
-        return int(found[1]), self._ccd(joined[2]) if joined else None
+        return int(found[1]), self._ccd("expnum", joined[2]) if joined else None
 
-    def _ccd(self, value: object) -> Ccd | None:
-        """A CCD by number or name, None if it is unknown."""
+    def _ccd(self, column: str, value: object) -> Ccd | None:
+        """A CCD by number or name, None if it is unknown; errors name the column."""
         if is_unknown(value):
             return None
         text = str(value).strip().lower()
@@ -122,7 +125,7 @@ class RowParser:
         if text not in self.ccds:
             names = f"{self.camera.ccds[0].detpos} to {self.camera.ccds[-1].detpos}"
             numbers = f"{self.camera.ccds[0].ccdnum} to {self.camera.ccds[-1].ccdnum}"
-            msg = f"{self.camera.instrument} has no CCD {value}: expected {numbers}, or {names}"
+            msg = f"{column}: {self.camera.instrument} has no CCD {value}: expected {numbers}, or {names}"
             raise ValueError(msg)
         return self.ccds[text]
 
@@ -142,10 +145,11 @@ def words(value: object) -> str:
 def day_of(text: str) -> date:
     """A date written YYYYMMDD or YYYY-MM-DD, or ValueError."""
     digits = text.strip().replace("-", "")
-    if len(digits) != 8 or not digits.isdecimal():
-        msg = f"{text} is not a date"
-        raise ValueError(msg)
-    return date.fromisoformat(digits)
+    if len(digits) == 8 and digits.isdecimal():
+        with suppress(ValueError):
+            return date.fromisoformat(digits)
+    msg = f"date: expected YYYYMMDD, got {text!r}"
+    raise ValueError(msg)
 
 
 def _float(name: str, value: object) -> float | None:
@@ -157,7 +161,7 @@ def _float(name: str, value: object) -> float | None:
     except ValueError:
         number = math.inf
     if not abs(number) <= _MAX_FLOAT:
-        msg = f"expected a number as {name}, got {str(value)!r}"
+        msg = f"{name}: expected a number, got {str(value)!r}"
         raise ValueError(msg)
     return number if name != "mjd_obs" or is_mjd(number) else None
 

@@ -14,6 +14,7 @@ from cascade.core.plain_files import NotPlainError, open_plain, read_plain
 from cascade.core.via import read_annotations
 from cascade.evaluate.agreement import read_human_line
 from cascade.evaluate.truth import read_stack_labels
+from cascade.inputs import open_inputs
 from cascade.networks.convert import _read
 from cascade.networks.model_info import DESCRIPTION, read_model
 from cascade.training.calibrate import read_labels
@@ -56,5 +57,31 @@ def test_what_is_no_plain_file_is_refused_without_waiting(tmp_path):
 def test_pipe_that_a_user_names_is_refused(tmp_path, reader):
     path = tmp_path / (DESCRIPTION if reader == "model" else "pipe")
     os.mkfifo(path)
-    with pytest.raises(CascadeError, match="expected a plain file, got a pipe"):
+    with pytest.raises(CascadeError, match=r"expected a plain file, got a pipe|: not a file"):
         READERS[reader](path)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("camera.toml", lambda path: Camera.load(str(path))),
+        ("manifest.csv", open_inputs),
+        ("manifest.parquet", open_inputs),
+        ("x.npy", open_inputs),
+        ("set.zip", open_inputs),
+        ("store.zarr", open_inputs),
+        ("a.fits", open_inputs),
+        ("a.fits.gz", open_inputs),
+    ],
+)
+def test_pipe_among_inputs_is_refused(tmp_path, name, read):
+    """A test that hangs has failed."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(CascadeError, match=name.partition(".")[0]):
+        read(tmp_path / name)
+
+
+def test_pipe_among_images_fails_alone(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(CascadeError, match=r"a\.png: not a file"):
+        open_inputs([tmp_path]).read(0)

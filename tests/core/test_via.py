@@ -84,7 +84,10 @@ def test_shape_over_the_border_is_clipped_not_wrapped():
     [
         (_region({"name": "point", "cx": 1, "cy": 1}), "a point has no area"),
         (_region(POLYGON, "Comet"), "artifact class: expected one of bright, faint, rays"),
-        ({"shape_attributes": POLYGON, "region_attributes": {}}, "no 'Type'"),
+        (
+            {"shape_attributes": POLYGON, "region_attributes": {}},
+            "expected its class in one attribute of type, class, ",
+        ),
         (_region({"name": "polygon", "all_points_x": [1, 2], "all_points_y": [1, 2]}), "three or more points"),
         (_region({"name": "circle", "cx": float("nan"), "cy": 1, "r": 1}), "expected finite coordinates"),
         ("nonsense", "string indices"),
@@ -96,6 +99,34 @@ def test_unusable_region_is_left_out_with_a_warning(tmp_path, caplog, region, re
         assert len(read_via(path)["a.jpg"]) == 1
     assert "a.jpg: region 0 left out" in caplog.text
     assert reason in caplog.text
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"Type": "Faint"},
+        {"type": "faint"},
+        {"TYPE ": " Faint "},
+        {"class": "Faint", "seen by": "me"},
+        {"name": "Faint"},
+        {"type": "", "label": "Faint"},
+        {"type": {"Faint": True}},
+        {"type": {"Bright": False, "Faint": True, "Rays": False}},
+    ],
+)
+def test_class_is_found_whatever_its_attribute_is_called(tmp_path, attributes):
+    record = {"filename": "a.jpg", "regions": [{"shape_attributes": POLYGON, "region_attributes": attributes}]}
+    (region,) = read_via(_write(tmp_path / "a.json", {"k": record}))["a.jpg"]
+    assert region.artifact is Artifact.FAINT
+
+
+@pytest.mark.parametrize("ticked", [{}, {"Bright": False}, {"Bright": True, "Faint": True}])
+def test_no_class_and_two_classes_are_no_class(tmp_path, ticked):
+    record = {
+        "filename": "a.jpg",
+        "regions": [{"shape_attributes": POLYGON, "region_attributes": {"type": ticked}}],
+    }
+    assert read_annotations(_write(tmp_path / "a.json", {"k": record})).incomplete == {"a.jpg"}
 
 
 @pytest.mark.parametrize(
@@ -152,9 +183,9 @@ def _problems(tmp_path, *records: dict[str, object]):
     ("region", "kind", "message", "n_kept", "incomplete"),
     [
         (_region({"name": "point", "cx": 1, "cy": 1}), "no area", "a point has no area", 0, False),
-        (_region(POLYGON, ""), "unclassed", "no 'Type'", 0, True),
+        (_region(POLYGON, ""), "unclassed", "expected its class in one attribute of type, class, ", 0, True),
         (_region(POLYGON, "Comet"), "unclassed", "got 'Comet'", 0, True),
-        ({"shape_attributes": POLYGON}, "unclassed", "no 'Type', got None", 0, True),
+        ({"shape_attributes": POLYGON}, "unclassed", "name, category, got None", 0, True),
         (_region({"name": "star"}), "malformed", "expected a shape of VIA that has an area, got 'star'", 0, True),
         (_region({"name": "circle", "cx": 5, "cy": 5}), "malformed", "no 'r'", 0, True),
         (_region({"name": "circle", "cx": 5, "cy": 5, "r": None}), "malformed", "expected numbers as", 0, True),

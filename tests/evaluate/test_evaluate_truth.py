@@ -63,8 +63,22 @@ def test_bad_sets_of_files_are_refused(tmp_path):
         read_truth([one, other])
     empty = tmp_path / "empty.json"
     empty.write_text("[]")
-    with pytest.raises(ConfigError, match="expected images that every annotator lists, got none of 0"):
+    with pytest.raises(ConfigError, match=r"empty.json: expected images with a 'filename', got none"):
         read_truth([empty])
+
+
+def test_why_no_image_is_left_is_said(tmp_path):
+    path = write_via(tmp_path / "one.json", {"a.jpg": [BRIGHT_28]})
+    records = json.loads(path.read_text())
+    records[0]["regions"][0]["region_attributes"] = {"kind": "Bright"}
+    path.write_text(json.dumps(records))
+    with pytest.raises(ConfigError, match=r"one.json: a.jpg: region 0 left out: expected its class .*, got {'kind': "):
+        read_truth([path])
+    two = write_via(tmp_path / "two.json", {"b.jpg": [], "c.jpg": []})
+    three = write_via(tmp_path / "three.json", {"b.jpg": [], "d.jpg": []})
+    four = write_via(tmp_path / "four.json", {"d.jpg": []})
+    with pytest.raises(ConfigError, match=r"all 3 files list, got none of 3 images in all, such as b.jpg"):
+        read_truth([two, three, four])
 
 
 def test_images_are_found_by_name_else_by_exposure_number(tmp_path):

@@ -234,7 +234,7 @@ def test_images_and_weights_beside_the_masks_are_not_marked(marked_run, tmp_path
         other.write_bytes(source.read_bytes())
     written = export_run(marked_run, "fits-mask", tmp_path / "out", onto=[str(path) for path in (source, *others)])
     assert written.n_files == 1
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["c4d_121101_000000_ood_g_v1_ghost.fits"]
+    assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["c4d_121101_000000_ood_g_v1_ghost.fits"]
 
 
 def test_band_that_fits_cannot_hold_is_spelt_out(tmp_path):
@@ -285,7 +285,7 @@ def test_exposure_processed_twice_and_one_without_a_number_get_files_of_their_ow
     run = run_of(tmp_path / "run", [*items, (Source("d.jpg", 9), Instances.empty())])
     written = export_run(run, "fits-mask", tmp_path / "out")
     assert written.n_files == 3
-    names = {path.name for path in (tmp_path / "out").iterdir()}
+    names = {path.name for path in (tmp_path / "out").glob("[!.]*")}
     assert names == {"D00000005_ghost.fits.fz", "D00000005_2_ghost.fits.fz", "exposure000002_ghost.fits.fz"}
 
 

@@ -128,6 +128,7 @@ def test_planes_beside_the_image_and_guide_ccds_are_no_ccds(tmp_path):
         (0, {"OBSTYPE": "zero"}, "expected an exposure of the sky, OBSTYPE 'object', got 'zero'"),
         (0, {"OBSTYPE": "dome flat"}, "got 'dome flat'"),
         (0, {"PRODTYPE": "dqmask"}, "expected an image, got PRODTYPE 'dqmask'"),
+        (0, {"PROCTYPE": "Stacked"}, "expected a raw or calibrated image of CCDs, got PROCTYPE 'Stacked'"),
         (0, {"INSTRUME": "LSSTCam"}, "expected an exposure of DECam, got one of LSSTCam"),
         (2, {"CCDNUM": 28, "DETPOS": "S4"}, r"two images of CCD 28 \(S4\): HDU 1 \(S4\) and HDU 2"),
         (2, {"CCDNUM": None, "DETPOS": None, "EXTNAME": "image"}, r"HDU 2 \(image\): expected CCDNUM or DETPOS"),

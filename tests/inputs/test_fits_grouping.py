@@ -84,9 +84,30 @@ def test_products_that_are_no_images_are_left_out_and_said(tmp_path, caplog):
         ccd_file(tmp_path / f"D00890123_z_c28_r1p01_{kind}.fits", 28, "S4")
     ccd_file(tmp_path / "DECam_00890123_28_bkg.fits", 28, "S4")
     assert [files for _, files in groups(tmp_path)] == [["D00890123_z_c28_r1p01_immasked.fits"]]
-    assert "left out 7 of 8 files that are no images of the sky by their names, such as " in caplog.text
-    with pytest.raises(InputError, match="expected FITS images, got masks and weights only"):
+    assert "left out 7 of 8 files: a mask, weight, background or catalogue by their names, such as " in caplog.text
+    with pytest.raises(InputError, match=r"bkg.fits: expected FITS images of CCDs .*, got a mask, weight, background"):
         groups(tmp_path, [str(tmp_path / "DECam_00890123_28_bkg.fits")])
+
+
+@pytest.mark.parametrize(
+    ("product", "got"),
+    [
+        ("opi", "opi, resampled or stacked onto the sky, which shows no CCDs"),
+        ("osi", "osi, resampled or stacked onto the sky, which shows no CCDs"),
+        ("opd", "opd, resampled or stacked onto the sky, which shows no CCDs"),
+        ("ood", "ood, a mask"),
+        ("oow", "oow of the Community Pipeline"),
+        ("fci", "fci of the Community Pipeline"),
+    ],
+)
+def test_products_of_the_community_pipeline_are_named(tmp_path, caplog, product, got):
+    files = [tmp_path / f"c4d_170316_062107_{kind}_z_v1.fits" for kind in (product, "ooi")]
+    names = [ccd_file(file, 28, "S4") for file in files]
+    with pytest.raises(InputError, match=f"_{product}_z_v1.fits: expected FITS images .*, got {got}"):
+        groups(tmp_path, names[:1])
+    groups(tmp_path, names)
+    said = f"left out 1 of 2 files: {got} by their names, such as {names[0]}"
+    assert (said in caplog.text) is (product != "ood")
 
 
 def test_files_that_cannot_be_read_are_exposures_that_fail(tmp_path):

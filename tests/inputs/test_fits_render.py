@@ -140,11 +140,32 @@ def test_mask_that_holds_no_whole_numbers_is_refused(tmp_path):
         preview_of(file)
 
 
-def test_wrong_checksum_of_a_ccd_is_refused(tmp_path):
-    (file,) = night(tmp_path, compress=True)
-    change(file, 1, DATASUM="12345")
-    with pytest.raises(InputError, match="expected the checksum 12345 of its data"):
+def test_damaged_ccd_is_refused(tmp_path):
+    (file,) = night(tmp_path, ccdnums=(28,))
+    content = bytearray(file.read_bytes())
+    content[60000] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=r"HDU 1 \(S4\): expected DATASUM \d+, got \d+: its data are damaged"):
         preview_of(file)
+
+
+def test_corrected_image_with_its_old_checksum_is_read_and_said(tmp_path, caplog):
+    (file,) = night(tmp_path)
+    before = preview_of(file).image
+    with fits.open(file) as opened:
+        header, data = opened[1].header.copy(), opened[1].data - 3
+        header["HISTORY"] = "pupil ghost subtracted"
+        corrected = fits.HDUList([opened[0].copy(), fits.ImageHDU(data, header), opened[2].copy()])
+        corrected.writeto(tmp_path / "corrected.fits")
+    with (tmp_path / "corrected.fits").open("ab") as padded:
+        padded.write(bytes(2880))
+    made = preview_of(tmp_path / "corrected.fits")
+    np.testing.assert_allclose(made.image.astype(int), before, atol=1)
+    assert made.remarks == (
+        "2880 zeros after HDU 2: taken for padding",
+        "CHECKSUM of 1 of 2 CCDs, such as S4: it is of an earlier header, so the data cannot be checked",
+    )
+    assert "corrected.fits: CHECKSUM of 1 of 2 CCDs" in caplog.text
 
 
 def test_damaged_tiles_are_refused(tmp_path):

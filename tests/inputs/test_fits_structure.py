@@ -47,15 +47,51 @@ def test_changed_byte_of_the_data_is_noticed(three_hdus, hdu):
     content = bytearray(three_hdus.read_bytes())
     content[place] ^= 4
     three_hdus.write_bytes(content)
-    with pytest.raises(InputError, match=rf"x: HDU {hdu} \(N\d\): expected the checksum \d+ of its data, got \d+"):
+    with pytest.raises(InputError, match=rf"x: HDU {hdu} \(N\d\): expected DATASUM \d+, got \d+: its data"):
         read_bytes(three_hdus, read_structure(three_hdus, "x")[hdu], "x")
 
 
-def test_changed_header_is_noticed(three_hdus):
-    content = three_hdus.read_bytes()
-    three_hdus.write_bytes(content.replace(b"EXTNAME = 'N2      '", b"EXTNAME = 'N4      '"))
-    with pytest.raises(InputError, match=r"HDU 1 \(N4\): its checksum is not that of its bytes"):
-        read_bytes(three_hdus, read_structure(three_hdus, "x")[1], "x")
+def test_checksums_of_an_earlier_header_count_for_nothing(three_hdus):
+    with fits.open(three_hdus) as opened:
+        header, data = opened["N2"].header.copy(), opened["N2"].data - 3
+    header["OBJECT"] = "corrected"
+    corrected = three_hdus.with_name("corrected.fits")
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(data, header)]).writeto(corrected)
+    hdu = read_structure(corrected, "x")[1]
+    assert "CHECKSUM" in hdu.header
+    assert hdu.is_edited
+    read_bytes(corrected, hdu, "x")
+    assert not any(hdu.is_edited for hdu in read_structure(three_hdus, "x"))
+
+
+def test_checksum_without_the_sum_of_the_data_is_checked(tmp_path):
+    path = tmp_path / "a.fits"
+    hdu = fits.ImageHDU(np.zeros((9, 9), np.int16), name="N2")
+    hdu.add_checksum()
+    del hdu.header["DATASUM"]
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    with pytest.raises(InputError, match=r"HDU 1 \(N2\): expected its bytes to add up to 0, got 0x\w+ with CHECKSUM"):
+        read_bytes(path, read_structure(path, "x")[1], "x")
+
+
+@pytest.mark.parametrize("n_zeros", [1, BLOCK, 3 * BLOCK + 7])
+def test_zeros_after_the_last_hdu_are_passed_over(three_hdus, n_zeros):
+    before = read_structure(three_hdus, "x")
+    with three_hdus.open("ab") as file:
+        file.write(bytes(n_zeros))
+    after = read_structure(three_hdus, "x")
+    assert [(hdu.start, hdu.data_bytes) for hdu in after] == [(hdu.start, hdu.data_bytes) for hdu in before]
+
+
+def test_zeros_in_place_of_announced_hdus_are_a_truncated_file(three_hdus):
+    with fits.open(three_hdus, mode="update", disable_image_compression=True) as opened:
+        opened[0].header["NEXTEND"] = 2
+    start, size = read_structure(three_hdus, "x")[2].start, three_hdus.stat().st_size
+    with three_hdus.open("r+b") as file:
+        file.truncate(start)
+        file.truncate(size)
+    with pytest.raises(InputError, match="x: truncated: expected 2 extensions, as NEXTEND says, got 1, then zeros"):
+        read_structure(three_hdus, "x")
 
 
 @pytest.mark.parametrize(

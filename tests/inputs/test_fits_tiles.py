@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from cascade.core.errors import InputError
+from cascade.core.errors import InputError, OutageError
 from cascade.inputs.fits import isolated_image
+from cascade.inputs.fits.isolated_image import read_isolated
 from cascade.inputs.fits.structure import hdu_alone, read_structure
+from cascade.inputs.time_limit import time_limit
 
 IMAGE = np.random.default_rng(0).integers(0, 3000, (50, 70)).astype(np.int32)
 FLOATS = np.random.default_rng(1).normal(0, 1e9, (50, 70)).astype(np.float32)  # which only gzip takes as they are
@@ -120,26 +123,102 @@ def test_table_that_makes_no_sense_is_refused(tmp_path, card, other, problem):
         read(path)
 
 
-def test_hcompress_is_unpacked_by_another_process(tmp_path):
-    path = compressed(tmp_path / "x.fits", "HCOMPRESS_1")
+@pytest.fixture
+def fresh_processes():
+    """No process from before, and none left."""
+    isolated_image._end_all()
+    yield
+    isolated_image._end_all()
+
+
+@pytest.mark.parametrize("method", ["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1", "NOCOMPRESS"])
+def test_images_are_unpacked_by_one_other_process(tmp_path, fresh_processes, method):
+    path = compressed(tmp_path / "x.fits", method)
     hdu = read_structure(path, "x")[1]
-    assert isolated_image.is_risky(hdu)
-    np.testing.assert_array_equal(isolated_image.read_isolated(path, hdu, "x"), IMAGE)
-    assert not isolated_image.is_risky(read_structure(compressed(tmp_path / "y.fits", "RICE_1"), "y")[1])
+    np.testing.assert_array_equal(read_isolated(path, hdu, "x"), IMAGE)
+    (process,) = isolated_image._IDLE
+    np.testing.assert_array_equal(read_isolated(path, hdu, "x"), IMAGE)
+    (same,) = isolated_image._IDLE
+    assert same is process
+
+
+def test_threads_have_a_process_each(tmp_path, fresh_processes):
+    path = compressed(tmp_path / "x.fits", "RICE_1", np.arange(4_000_000, dtype=np.int32).reshape(2000, 2000))
+    hdu = read_structure(path, "x")[1]
+    with ThreadPoolExecutor(2) as pool:
+        images = list(pool.map(lambda _: read_isolated(path, hdu, "x"), range(6)))
+    assert all(np.array_equal(image, images[0]) for image in images)
+    assert 1 <= len(isolated_image._IDLE) <= 2
+
+
+def spoilt(line: str) -> str:
+    """The code of the process, that does something else than unpack."""
+    code = isolated_image._UNPACK.replace("values = numpy.ascontiguousarray(hdus[1].data)", line)
+    assert code != isolated_image._UNPACK
+    return code
 
 
 @pytest.mark.parametrize(
-    ("code", "problem"),
+    ("line", "problem"),
     [
-        ("import os; os.kill(os.getpid(), 11)", "cannot read its pixels: the process .* was killed by SIGSEGV$"),
-        ("raise ValueError('bad code')", "cannot read its pixels: ValueError: bad code$"),
-        ("raise SystemExit(3)", "cannot read its pixels: status 3$"),
-        ("import time; time.sleep(60)", "expected to unpack it within 0.5 s, got no image$"),
+        ("os.kill(os.getpid(), 11)", "cannot read its pixels: the process that unpacked it was killed by SIGSEGV$"),
+        ("os.kill(os.getpid(), 7)", "cannot read its pixels: the process that unpacked it was killed by SIGBUS$"),
+        ("raise ValueError('bad\\ncode')", r"cannot read its pixels: bad\\ncode$"),
+        ("os._exit(3)", "cannot read its pixels: the process that unpacked it ended with status 3$"),
     ],
 )
-def test_image_that_ends_the_process_that_unpacks_it_costs_its_exposure(tmp_path, monkeypatch, code, problem):
-    monkeypatch.setattr(isolated_image, "_UNPACK", code)
-    monkeypatch.setattr(isolated_image, "_LIMIT_S", 0.5 if "sleep" in code else 60.0)
-    path = compressed(tmp_path / "x.fits", "HCOMPRESS_1")
-    with pytest.raises(InputError, match=rf"^x: HDU 1 \(COMPRESSED_IMAGE\): {problem}"):
-        isolated_image.read_isolated(path, read_structure(path, "x")[1], "x")
+def test_image_that_ends_the_process_that_unpacks_it_costs_its_exposure(
+    tmp_path, monkeypatch, fresh_processes, line, problem
+):
+    path = compressed(tmp_path / "x.fits", "RICE_1")
+    hdu = read_structure(path, "x")[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(isolated_image, "_UNPACK", spoilt(line))
+        with pytest.raises(InputError, match=rf"^x: HDU 1 \(COMPRESSED_IMAGE\): {problem}"):
+            read_isolated(path, hdu, "x")
+    isolated_image._end_all()
+    np.testing.assert_array_equal(read_isolated(path, hdu, "x"), IMAGE)
+
+
+def test_image_that_takes_too_long_costs_its_exposure(tmp_path, monkeypatch, fresh_processes):
+    monkeypatch.setattr(isolated_image, "_UNPACK", spoilt("[None for _ in iter(int, 1)]"))
+    path = compressed(tmp_path / "x.fits", "RICE_1")
+    with time_limit(0.2), pytest.raises(InputError, match=r"expected to unpack it in 1 s of CPU, got no end of it$"):
+        read_isolated(path, read_structure(path, "x")[1], "x")
+
+
+def test_time_of_the_other_process_counts(tmp_path, monkeypatch, fresh_processes):
+    line = "values = [numpy.sort(numpy.arange(10)) for _ in range(100000)][0]"
+    monkeypatch.setattr(isolated_image, "_UNPACK", spoilt(line))
+    path = compressed(tmp_path / "x.fits", "RICE_1")
+    with time_limit(0.05), pytest.raises(InputError, match=r"x: expected to read it in 0\.05 s of CPU, got no end"):
+        read_isolated(path, read_structure(path, "x")[1], "x")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("raise MemoryError", "HDU 1 .*: expected 256 MiB of memory beside the networks, got less; the run can be"),
+        ("os.kill(os.getpid(), 9)", "the process that unpacked it was killed by SIGKILL: expected 256 MiB"),
+    ],
+)
+def test_lack_of_memory_is_no_fault_of_the_exposure(tmp_path, monkeypatch, fresh_processes, line, problem):
+    monkeypatch.setattr(isolated_image, "_UNPACK", spoilt(line))
+    path = compressed(tmp_path / "x.fits", "RICE_1")
+    with pytest.raises(OutageError, match=problem):
+        read_isolated(path, read_structure(path, "x")[1], "x")
+
+
+def test_large_image_is_to_blame_for_lack_of_memory(tmp_path, monkeypatch, fresh_processes):
+    monkeypatch.setattr(isolated_image, "_UNPACK", spoilt("raise MemoryError"))
+    monkeypatch.setattr(isolated_image, "USUAL_BYTES", 20_000)
+    path = compressed(tmp_path / "x.fits", "RICE_1")
+    with pytest.raises(InputError, match=r"expected an image that fits into memory, got \(50, 70\)"):
+        read_isolated(path, read_structure(path, "x")[1], "x")
+
+
+def test_process_that_cannot_start_is_no_fault_of_the_exposure(tmp_path, monkeypatch, fresh_processes):
+    path = compressed(tmp_path / "x.fits", "RICE_1")
+    monkeypatch.setattr(isolated_image, "_UNPACK", "raise SystemExit(1)")
+    with pytest.raises(OutageError, match="a process that unpacks images ended with status 1 as it started"):
+        read_isolated(path, read_structure(path, "x")[1], "x")

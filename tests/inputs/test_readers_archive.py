@@ -30,6 +30,13 @@ def test_zip_lists_its_images_sorted_without_shadows(tmp_path):
     assert expnums(reader) == [None, 2]
 
 
+def test_pictures_in_what_cascade_made_are_left_out(tmp_path, caplog):
+    names = ["D1.png", "RUN/run.json", "RUN/a/b/1.png", "p/.cascade-made", "p/2.png", "season.json", "gallery.png"]
+    archive = write_zip(tmp_path / "set.zip", dict.fromkeys(names, b""))
+    assert paths(open_inputs(archive)) == [f"{archive}!D1.png"]
+    assert "set.zip: left out of the files and folders in it: 1 folder that cascade made, 1 picture" in caplog.text
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_zip_member_is_read_stored_or_deflated(tmp_path, method):
     archive = write_zip(tmp_path / "set.zip", {"a.png": encode(preview(4))}, method)

@@ -15,6 +15,7 @@ from reader_files import encode, expnums, paths, preview, write
 from cascade.core.errors import InputError
 from cascade.inputs import open_inputs
 from cascade.inputs.decode import MAX_BYTES, decode_image
+from cascade.pages.report.previews import preview_jpeg, preview_png
 
 
 def png_of_size(width: int, height: int) -> bytes:
@@ -185,6 +186,13 @@ def test_image_is_turned_as_viewers_show_it(orientation, format_, mode):
 def test_damaged_orientation_turns_nothing(exif):
     image = decode_image(encode(flags_of_a_corner(1), "JPEG", exif=exif), "a.jpg")
     assert np.abs(image.astype(int) - flags_of_a_corner(1)).max() <= 2
+
+
+@pytest.mark.parametrize("draw", [preview_jpeg, preview_png])
+def test_preview_drawn_for_a_page_is_refused(draw):
+    """Its grey levels are stretched for the eye."""
+    with pytest.raises(InputError, match="x: expected a preview, got one drawn by ghost-cascade for display"):
+        decode_image(draw(preview()), "x")
 
 
 def test_progressive_jpeg_is_read():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,15 @@ def test_manifest_of_a_missing_image_spoils_that_exposure_only(tmp_path):
     with pytest.raises(InputError, match=r"a\.png: no such file"):
         reader.read(0)
     reader.read(1)
+
+
+def test_warning_about_a_manifest_whose_name_is_no_text_is_escaped(tmp_path, caplog):
+    write(tmp_path / "7.png", preview())
+    manifest = tmp_path / os.fsdecode(b"m\xe9.csv")
+    manifest.write_text("path,note\n7.png,x\n")
+    assert len(open_inputs(manifest)) == 1
+    assert r"m\udce9.csv: 'note' not used" in caplog.text
+    caplog.text.encode()
 
 
 def test_name_with_a_zero_byte_costs_its_row(tmp_path):

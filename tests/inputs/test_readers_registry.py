@@ -6,6 +6,7 @@ import pytest
 from reader_files import expnums, one_of_each, paths, preview, write
 
 from cascade.core.errors import InputError
+from cascade.core.made import mark_made
 from cascade.inputs import open_inputs
 
 
@@ -60,6 +61,39 @@ def test_hidden_files_and_what_was_made_of_exposures_are_left_out_and_said(tmp_p
     assert "3 hidden" in caplog.text
     assert "1 run" in caplog.text
     assert "1 report" in caplog.text
+
+
+@pytest.mark.parametrize("marks", [("index.html", "data.js"), (".cascade-made",), ("run.json",), ("zarr.json",)])
+@pytest.mark.parametrize("given", ["", "/", "/**/*.png", "/*/*.png", "/*/*/*.png"])
+def test_pictures_in_what_cascade_made_are_left_out_however_inputs_are_named(tmp_path, caplog, marks, given):
+    season = tmp_path / "season"
+    for name in ("n1/D00158776.png", "n1/p/D00158777.png", "made/ghost.png", "made/previews/ghost.png"):
+        write(season / name, preview())
+    for mark in marks:
+        write(season / "made" / mark, b"{}")
+    found = expnums(open_inputs(f"{season}{given}"))
+    assert found == {"/*/*.png": [158776], "/*/*/*.png": [158777]}.get(given, [158776, 158777])
+    assert "left out of the files and folders in it: 1 " in caplog.text
+
+
+def test_marked_folder_is_no_input_itself(tmp_path):
+    write(tmp_path / "previews" / "7.png", preview())
+    mark_made(tmp_path / "previews")
+    for given in (tmp_path / "previews", f"{tmp_path}/previews/*.png"):
+        with pytest.raises(InputError, match=r"found none|matches no image"):
+            open_inputs(given)
+
+
+@pytest.mark.parametrize(("mark", "picture"), [("season.json", "gallery.png"), (".cascade-demo", "overview.png")])
+def test_overviews_that_cascade_draws_beside_exposures_are_left_out(tmp_path, caplog, mark, picture):
+    for name in ("previews/D00158776.png", picture):
+        write(tmp_path / name, preview())
+    write(tmp_path / mark, b"{}")
+    for given in (tmp_path, f"{tmp_path}/**"):
+        assert expnums(open_inputs(given)) == [158776]
+    assert "1 picture that cascade drew" in caplog.text
+    (tmp_path / mark).unlink()
+    assert len(open_inputs(tmp_path)) == 2
 
 
 def test_each_file_is_taken_once_whatever_links_lead_to_it(tmp_path, caplog):

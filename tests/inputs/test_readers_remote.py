@@ -46,6 +46,21 @@ def test_images_of_a_pattern_and_single_ones_are_read(night):
     assert_previews(open_inputs([f"{night}/{k}/D{k:08d}.png" for k in range(3)]))
 
 
+def test_pictures_in_what_cascade_made_are_left_out(night, s3_folder, caplog):
+    storage = open_storage(s3_folder)
+    for name in (
+        "report/index.html",
+        "report/data.js",
+        "report/previews/0.jpg",
+        "figures/.cascade-made",
+        "figures/1.png",
+    ):
+        storage.write(f"night/{name}", b"{}")
+    for given in (night, f"{night}/*g"):
+        assert_previews(open_inputs(given))
+    assert "night/*g: left out of the files and folders in it: 1 folder that cascade made, 1 report" in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["csv", "zarr"])
 def test_uploaded_input_is_read(kind, s3_folder, tmp_path):
     one_of_each(tmp_path)
@@ -75,7 +90,7 @@ def test_local_manifest_may_list_urls(night, tmp_path):
     [
         ("a.zip", "expected a local .zip file: copy it"),
         ("x.npy", "expected a local .npy file"),
-        ("c4d_180908_000426_ood_g_v1.fits.fz", "expected FITS images, got masks and weights only"),
+        ("c4d_180908_000426_ood_g_v1.fits.fz", "expected FITS images of CCDs .*, got ood, a mask"),
         ("nothing", "expected images .* there, found none"),
         ("*.png", "expected images .* there, found none"),
         ("none.zarr", "expected a Zarr store of previews"),

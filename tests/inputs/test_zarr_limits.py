@@ -85,7 +85,7 @@ def test_chunk_in_a_shard_that_unpacks_to_more_is_refused(tmp_path):
     [
         ("zstd", bytes(numcodecs.Zstd().encode(bytes(1000)))),
         ("zstd", zstd_without_size(bytes(1000))),
-        ("deflate", gzip.compress(bytes(500)) + gzip.compress(bytes(500))),
+        ("deflate", 2 * gzip.compress(bytes(500), mtime=0)),
         ("deflate", zlib.compress(bytes(1000))),
         ("blosc", bytes(numcodecs.Blosc().encode(bytes(1000)))),
         ("lz4", bytes(numcodecs.LZ4().encode(bytes(1000)))),
@@ -152,7 +152,7 @@ def test_codec_of_previews_outside_the_list_is_refused(tmp_path):
         tmp_path / "s.zarr", shape=(1, 400, 400), chunks=(1, 400, 400), dtype="uint8", zarr_format=2,
         compressors=numcodecs.BZ2(),
     )  # fmt: skip
-    with pytest.raises(InputError, match=r"s\.zarr: expected a codec among bytes, .*, got 'bz2': write it anew"):
+    with pytest.raises(InputError, match=r"s\.zarr: expected a codec among bytes, .*, got 'bz2'$"):
         open_inputs(tmp_path / "s.zarr")
 
 

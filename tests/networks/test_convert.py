@@ -141,6 +141,8 @@ def test_a_whole_saved_model_is_read_too(exported, tmp_path):
         file.create_group("model_weights")
         for name in names:
             file.move(name, f"model_weights/{name}")
+        file["optimizer_weights/training/SGD/iterations:0"] = np.int64(1000)
+        file["optimizer_weights/training/SGD/conv1/kernel:0"] = np.zeros((7, 7, 3, WIDTH), np.float32)
 
     path = edited(exported[1], tmp_path, wrap)
     assert convert_matterport(path, tmp_path / "model", size=SIZE).n_layers == 133

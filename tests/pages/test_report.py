@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 
 import cascade.camera
 from cascade.cli.app import app
-from cascade.core.errors import ConfigError
+from cascade.core.errors import ConfigError, InputError
 from cascade.core.exposure import HeaderFields, Source
+from cascade.inputs import open_inputs
 from cascade.networks.model_id import ModelId
 from cascade.pages.report import page as page_module
 from cascade.pages.report import write_report
@@ -189,7 +190,10 @@ def test_a_single_file_names_its_scripts_by_their_hashes(run, tmp_path):
 def test_previews_go_to_the_largest_and_the_most_doubtful(run, tmp_path):
     write_report(run, tmp_path / "report", n_previews=2)
     # The largest artifact is that of 2; most in doubt is 3, in which nothing was found.
-    assert sorted(path.stem for path in (tmp_path / "report" / "previews").iterdir()) == ["2", "3"]
+    assert sorted(path.stem for path in (tmp_path / "report" / "previews").glob("*.jpg")) == ["2", "3"]
+    for folder in (tmp_path / "report", tmp_path / "report" / "previews"):
+        with pytest.raises(InputError, match="found none"):
+            open_inputs(folder)
 
 
 def test_hostile_names_stay_text(tmp_path):

@@ -1,12 +1,11 @@
 """Tests of cascade.pipeline.batch and cascade.runs.rows."""
 
 import json
-import logging
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from errno import ENOENT
+from errno import ENOENT, ENOMEM, ENOSPC
 from pathlib import Path
 
 import fakes
@@ -35,7 +34,7 @@ from pycocotools import mask as coco_mask
 
 from cascade.camera import Camera
 from cascade.core.errors import ConfigError, InputError, ModelError, OutageError
-from cascade.core.exposure import Instances
+from cascade.core.exposure import Instances, Source
 from cascade.pipeline import batch as pipeline
 from cascade.pipeline.batch import process_batch, read_batch, run_serial
 from cascade.runs.config import Batch
@@ -192,6 +191,45 @@ def test_unexpected_error_of_a_reader_is_logged_with_its_traceback(caplog):
     assert record.exc_info[0] is ZeroDivisionError
 
 
+def test_path_that_is_no_text_is_logged_escaped(caplog):
+    class Latin(FakeReader):
+        def source(self, index):
+            return Source("night/\udce9\n.jpg")
+
+    read_batch(Latin(((None, READ_CRASH),)), Batch(0, 0, 1), CAMERA)
+    assert r"night/\udce9\n.jpg: reading failed: ZeroDivisionError" in caplog.text
+    caplog.text.encode()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(ENOSPC, "No space left on device"), "night/1-0\\.jpg: No space left on device; the run can be res"),
+        (OSError(ENOMEM, "Cannot allocate memory"), "night/1-0\\.jpg: expected 256 MiB of memory"),
+        (ImportError("no room", name="sep"), "night/1-0\\.jpg: expected the module sep, got no room; the run can be"),
+    ],
+)
+@pytest.mark.parametrize("told", [True, False])
+def test_what_the_machine_lacks_is_no_failed_exposure(error, message, told):
+    class Poor(FakeReader):
+        def read(self, index):
+            if told:
+                raise InputError(self.source(index).path) from error
+            raise error
+
+    with pytest.raises(OutageError, match=message):
+        read_batch(Poor(((1, CLEAN), (2, CLEAN))), Batch(0, 0, 2), CAMERA)
+
+
+def test_networks_without_memory_fail_no_exposure():
+    class Poor(FakeScreener):
+        def score(self, images):
+            raise OSError(ENOMEM, "Cannot allocate memory")
+
+    with pytest.raises(OutageError, match="the network: expected 256 MiB of memory"):
+        processed(BRIGHT, screener=Poor())
+
+
 def test_error_without_a_message_is_recorded_by_its_type():
     class Silent(FakeScreener):
         def score(self, images):
@@ -241,8 +279,6 @@ def test_many_flagged_exposures_are_segmented_a_few_at_a_time(monkeypatch):
 
 
 def test_file_name_that_is_no_utf8_can_be_stored(caplog):
-    caplog.set_level(logging.CRITICAL, "cascade.pipeline.batch")  # pytest-xdist could not send this name in a log
-
     class Latin(FakeReader):
         def source(self, index):
             return fakes.replace(super().source(index), path="nuit/\udce9toile.jpg")
@@ -250,6 +286,7 @@ def test_file_name_that_is_no_utf8_can_be_stored(caplog):
     reader = Latin(((1, UNREADABLE),))
     result = process_batch(reader, Batch(0, 0, 1), FakeScreener(), FakeSegmenter(), CAMERA, 0.5)
     assert column(result, "path") == column(result, "path", "failures") == ["nuit/\\udce9toile.jpg"]
+    assert r"nuit/\udce9toile.jpg: not an image" in caplog.text
 
 
 def test_counts_and_seconds_describe_the_batch():

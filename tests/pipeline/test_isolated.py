@@ -1,17 +1,23 @@
 """Tests of cascade.pipeline.isolated."""
 
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import BRIGHT, CLEAN, DEADLY, OVERLAP, SEASON, FakeLoader, FakeReader, FakeScreener, FakeSegmenter
+from fakes import BRIGHT, CLEAN, DEADLY, OVERLAP, SEASON, FakeLoader, FakeReader, FakeScreener, FakeSegmenter, new_run
 
 from cascade.camera import Camera
 from cascade.core.errors import ModelError, OutageError
 from cascade.pipeline import isolated as isolated
-from cascade.pipeline.batch import process_batch
-from cascade.pipeline.isolated import process_isolated
+from cascade.pipeline.batch import process_batch, run_serial
+from cascade.pipeline.isolated import process_isolated, process_suspects
+from cascade.runs.begun import begun
 from cascade.runs.config import Batch
+from cascade.runs.run import open_run
 from cascade.runs.tables import SCHEMAS
 
 pytestmark = pytest.mark.slow
@@ -51,6 +57,56 @@ def test_nothing_is_imported_from_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert processed(BRIGHT).tables["exposures"]["status"].to_pylist() == ["ghosted"]
     assert not (tmp_path / "TRACE").exists()
+
+
+DEADLY_RUN = """
+import sys
+sys.path.insert(0, {tests!r})
+from fakes import *
+from cascade.camera import Camera
+from cascade.pipeline.batch import run_serial
+reader = FakeReader({items!r})
+run_serial(reader, new_run({path!r}, reader, batch_size=2), FakeScreener(), FakeSegmenter(), Camera.decam())
+"""
+
+
+def test_serial_run_that_an_exposure_killed_meets_it_once_more(tmp_path):
+    kinds = (CLEAN, BRIGHT, CLEAN, CLEAN, BRIGHT, DEADLY, CLEAN, OVERLAP)
+    reader = FakeReader(tuple(enumerate(kinds, start=100)))
+    path = tmp_path / "run"
+    script = DEADLY_RUN.format(tests=str(Path(__file__).parents[1]), items=reader.items, path=str(path))
+    killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    run = open_run(path)
+    suspects = begun(run.storage)
+    assert 2 in suspects
+    assert len(suspects) <= 2
+    done, events = [], []
+    process_suspects(
+        reader,
+        run,
+        FakeLoader(),
+        CAMERA,
+        on_batch=done.append,
+        on_event=lambda name, batch: events.append((name, batch)),
+    )
+    assert events == [("suspect", index) for index in sorted(suspects & {batch.index for batch in run.batches()})]
+    assert not begun(run.storage)
+    run_serial(reader, run, FakeScreener(), FakeSegmenter(), CAMERA)
+    statuses = run.table("exposures")["status"].to_pylist()
+    assert statuses == ["clean", "ghosted", "clean", "clean", "ghosted", "failed", "clean", "ghosted"]
+    assert run.table("failures")["stage"].to_pylist() == ["worker"]
+    assert not (path / "begun").exists()
+
+
+def test_serial_run_that_ends_by_an_error_leaves_no_suspects(tmp_path):
+    def stop(_counts):
+        raise KeyboardInterrupt
+
+    run = new_run(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_serial(FakeReader(), run, FakeScreener(), FakeSegmenter(), CAMERA, on_batch=stop)
+    assert not begun(run.storage)
 
 
 def test_single_exposure_that_kills_fails():

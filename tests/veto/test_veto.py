@@ -257,11 +257,11 @@ def test_real_exclude_lists_with_hand_added_rows_and_comments_can_be_read(tmp_pa
     ("line", "message"),
     [
         ("20121101 145507 66 S14", "list.txt:2: expected 'date expnum ccd id ccdnum', got '20121101 145507 66 S14'"),
-        ("20121341 145507 66 S14 13", r"list.txt:2: .*month must be in"),
-        ("121101 145507 66 S14 13", r"list.txt:2: .*\(121101 is not a date"),
-        ("20121101 nan 66 S14 13", r"list.txt:2: .*\(None is not a number"),
-        ("20121101 145507 66 S14 40000", r"list.txt:2: .*\(40000 is not a number below 32768"),
-        ("20121101 145507 x S14 13", r"list.txt:2: .*\(x is not a number"),
+        ("20121341 145507 66 S14 13", r"list.txt:2: .*\(expected a date YYYYMMDD, got '20121341'"),
+        ("121101 145507 66 S14 13", r"list.txt:2: .*\(expected a date YYYYMMDD, got '121101'"),
+        ("20121101 nan 66 S14 13", r"list.txt:2: .*\(expected a number below 9\d+, got 'nan'"),
+        ("20121101 145507 66 S14 40000", r"list.txt:2: .*\(expected a number below 32768, got '40000'"),
+        ("20121101 145507 x S14 13", r"list.txt:2: .*\(expected a number below 9\d+, got 'x'"),
     ],
 )
 def test_malformed_line_of_an_exclude_list_is_named(tmp_path, line, message):

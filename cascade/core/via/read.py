@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from cascade.core.artifact import Artifact
-from cascade.core.errors import InputError
+from cascade.core.errors import InputError, printable
 from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.core.plain_files import open_plain
+from cascade.core.text import decode_text
 from cascade.core.via.region import Region
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ _CONSEQUENCE = {
     "clipped": "clipped at the border",
     "repeated": "used once",
 }
+# Names of the attribute that holds the class, in any case; the first that is there counts.
+_CLASS_ATTRIBUTES = ("type", "class", "label", "name", "category")
 _LOSSES = ("unclassed", "malformed", "duplicate")
 
 
@@ -148,7 +151,7 @@ def read_checked(path: str | Path) -> Annotations:
             msg = f"{path}: image {problem.image!r} is listed twice"
             raise InputError(msg)
         if problem.kind not in ("outside", "clipped"):
-            logger.warning("%s: %s", path, problem)
+            logger.warning("%s", printable(f"{path}: {problem}"))
     return annotations
 
 
@@ -220,7 +223,7 @@ def _read_document(path: Path) -> Any:  # noqa: ANN401
             if size > MAX_VIA_BYTES:
                 msg = f"{path}: expected annotations of at most {MAX_VIA_BYTES} bytes, got {size}"
                 raise InputError(msg)
-            return json.loads(file.read().decode("utf-8"))
+            return json.loads(decode_text(file.read()))
     except OSError as error:
         msg = f"{path}: cannot read annotations: {error.strerror}"
         raise InputError(msg) from error
@@ -294,10 +297,15 @@ def _region(region: Mapping[str, Any]) -> Region:
 
 
 def _class(attributes: Any) -> Artifact:  # noqa: ANN401
-    """The class of a region."""
-    label = attributes.get("Type") if isinstance(attributes, Mapping) else None
+    """The class of a region: text, a choice of a list, or the one box that is ticked."""
+    given = attributes if isinstance(attributes, Mapping) else {}
+    found = {str(name).strip().lower(): value for name, value in given.items()}
+    label = next((found[name] for name in _CLASS_ATTRIBUTES if found.get(name)), None)
+    if isinstance(label, Mapping):
+        ticked = [box for box, is_ticked in label.items() if is_ticked]
+        label = ticked[0] if len(ticked) == 1 else None
     if not isinstance(label, str) or not label.strip():
-        msg = f"no 'Type', got {str(attributes)[:60]}"
+        msg = f"expected its class in one attribute of {', '.join(_CLASS_ATTRIBUTES)}, got {str(attributes)[:80]}"
         raise _NoClassError(msg)
     try:
         return Artifact.from_label(label)

@@ -20,6 +20,7 @@ MASK_PLANES = ("MSK", "MASK")
 
 _SCIENCE = ("object", "science", "standard")  # OBSTYPE; 'standard' are fields of standard stars
 _PRODUCTS = ("image", "")  # PRODTYPE; else dqmask, wtmap and the like
+_RESAMPLED = ("resampled", "stacked")  # PROCTYPE of what the Community Pipeline puts onto the sky
 _PLANES = re.compile(r"MSK|MASK|WGT|WEIGHT|VAR\w*|DQ|BPM", re.ASCII)  # EXTNAMEs of planes that go with an image
 _WHOLE = 0.01  # by how much a whole CCD may differ from its nominal size: trims, and vendors of LSST's CCDs
 _SECTION = re.compile(r"\[(\d{1,6}):(\d{1,6}),(\d{1,6}):(\d{1,6})\]", re.ASCII)
@@ -97,7 +98,8 @@ class FitsExposure:
     ccds
         Its CCDs, by rising ccdnum.
     remarks
-        One clause for each value of the first header that cannot be used.
+        One clause for each value of the first header that cannot be used, for zeros after the last HDU of a file, and
+        for CCDs whose checksums are out of date.
     """
 
     name: str
@@ -135,10 +137,14 @@ def open_exposure(files: Sequence[Path], name: str, camera: Camera, *, cutouts: 
     with ExitStack() as stack:
         ccds: dict[int, CcdImage] = {}
         primaries = []
+        remarks: list[str] = []
         for file in files:
             where = name if len(files) == 1 else str(file)
             plain = stack.enter_context(plain_file(file, where))
             hdus = read_structure(plain, where)
+            if n_zeros := plain.stat().st_size - hdus[-1].data_start - hdus[-1].padded_bytes:
+                of = "" if len(files) == 1 else f" of {file.name}"
+                remarks.append(f"{n_zeros} zeros after HDU {hdus[-1].index}{of}: taken for padding")
             primaries.append(_facts_header(hdus))
             _check_science(primaries[-1], camera, where)
             masks = _masks(stack, file, plain, hdus, camera)
@@ -154,7 +160,11 @@ def open_exposure(files: Sequence[Path], name: str, camera: Camera, *, cutouts: 
         expnums = {said.expnum for said in facts}
         if len(expnums) > 1:
             raise input_error(name, f"expected files of one exposure, got {sorted(expnums, key=str)}")
-        yield FitsExposure(name, expnums.pop(), facts[0].header, tuple(ccds[n] for n in sorted(ccds)), facts[0].remarks)
+        if edited := [image.ccd.detpos for image in ccds.values() if image.hdu.is_edited]:
+            few = f"{len(edited)} of {len(ccds)} CCDs, such as {edited[0]}"
+            remarks.append(f"CHECKSUM of {few}: it is of an earlier header, so the data cannot be checked")
+        ordered = tuple(ccds[n] for n in sorted(ccds))
+        yield FitsExposure(name, expnums.pop(), facts[0].header, ordered, (*facts[0].remarks, *remarks))
 
 
 def peek(file: Path, name: str) -> tuple[int | None, HeaderFields]:
@@ -244,6 +254,9 @@ def _check_science(header: Mapping[str, Any], camera: Camera, name: str) -> None
     product = str(header.get("PRODTYPE", "")).strip()
     if product.lower() not in _PRODUCTS:
         raise input_error(name, f"expected an image, got PRODTYPE {product!r}")
+    processing = str(header.get("PROCTYPE", "")).strip()
+    if processing.lower() in _RESAMPLED:
+        raise input_error(name, f"expected a raw or calibrated image of CCDs, got PROCTYPE {processing!r}")
 
 
 def _ccd_images(file: Path, hdus: list[Hdu], camera: Camera, name: str, *, cutouts: bool) -> Iterator[CcdImage]:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade.core.errors import InputError, input_error, reason
+from cascade.core.errors import InputError, OutageError, input_error, reason
 from cascade.core.exposure import BoolArray, Float32Array
 from cascade.inputs.fields import parse_gain
 from cascade.inputs.fits.ccds import CcdImage, MaskPlane, section
-from cascade.inputs.fits.isolated_image import is_risky, read_isolated
+from cascade.inputs.fits.isolated_image import read_isolated
 from cascade.inputs.fits.structure import hdu_alone
 
 _SEAM_ROWS = 4  # every so many rows are compared
@@ -34,7 +34,7 @@ class CcdPixels:
     bad
         (ny, nx) bool of pixels to ignore, or None.
     remarks
-        What was odd about its header.
+        What its header lacks.
     """
 
     values: Float32Array
@@ -81,13 +81,13 @@ def _bad_pixels(mask: MaskPlane, name: str) -> BoolArray:
 def _read(file: Any, hdu: Any, name: str) -> npt.NDArray[Any]:  # noqa: ANN401
     """The image of an HDU in native byte order."""
     try:
-        if is_risky(hdu):
+        if hdu.is_compressed:
             data = read_isolated(file, hdu, name)
         else:
             with hdu_alone(file, hdu, name) as alone:
                 data = np.asarray(alone.data)
         data = data.astype(data.dtype.newbyteorder("="), copy=False)
-    except InputError:
+    except (InputError, OutageError):
         raise
     except Exception as error:  # astropy and its decompressors raise nearly anything on damaged data
         raise input_error(name, f"{hdu.name}: cannot read its pixels: {reason(error)}") from error

@@ -36,6 +36,8 @@ _DES_PRODUCT = re.compile(
 )
 _IMAGES = ("ori", "ooi")
 _MASK = "ood"
+_CP_MASK = "ood, a mask"
+_RESAMPLED = re.compile("o[ps][a-z]")
 _IMMASKED = re.compile(
     r"(?P<start>D(?P<expnum>\d{8})_[a-zA-Z]+_c)\d{2}(?P<end>_r\w+_immasked\.fits(\.fz|\.gz)?)", re.ASCII
 )
@@ -97,7 +99,7 @@ class FitsReader(ListedReader):
         row = self._row(index)
         path = self.path(row)
         expnum, header = peek(self._files(row)[0], path)
-        return self._told(row, expnum, header)
+        return self._with_header(row, expnum, header)
 
     def n_bytes(self, index: int) -> int:
         """Size of the files of an exposure."""
@@ -109,10 +111,10 @@ class FitsReader(ListedReader):
         with open_exposure(self._files(row), path, camera, cutouts=self.cutouts) as exposure:
             made = render(exposure, camera)
             patches = tuple(patch for image in exposure.ccds if (patch := sky_patch(image)) is not None)
-            source = self._told(row, exposure.expnum, exposure.header)
+            source = self._with_header(row, exposure.expnum, exposure.header)
         return Entry(source, made.image, made.noise, made.n_ccds, made.remarks, patches)
 
-    def _told(self, row: Row, expnum: int | None, header: HeaderFields) -> Source:
+    def _with_header(self, row: Row, expnum: int | None, header: HeaderFields) -> Source:
         """The source with what the header says; the name gives the expnum where the header has none."""
         listed = self._source(row)
         return Source(listed.path, listed.expnum if expnum is None else expnum, header)
@@ -185,21 +187,33 @@ def named_groups(names: Sequence[str], camera: str) -> Groups:
             key = str(Path(name).with_name(f"{match['start']}*{match['end']}"))
             groups.setdefault(key, (int(match["expnum"]), []))[1].append(name)
     if not groups:
-        raise input_error(names[0], "expected FITS images, got masks and weights only")
-    if others := [name for name in others if not _is_cp_mask(name)]:
+        expected = "expected FITS images of CCDs (of the Community Pipeline ori or ooi)"
+        raise input_error(names[0], f"{expected}, got {_product(names[0])}")
+    left_out: dict[str, list[str]] = {}
+    for name in others:
+        if (what := _product(name)) != _CP_MASK:  # which goes with the image beside it
+            left_out.setdefault(what, []).append(name)
+    for what, some in left_out.items():
         logger.warning(
-            "FITS: left out %d of %d files that are no images of the sky by their names, such as %s",
-            len(others),
+            "FITS: left out %d of %d files: %s by their names, such as %s",
+            len(some),
             len(names),
-            printable(others[0]),
+            what,
+            printable(some[0]),
         )
     return groups
 
 
-def _is_cp_mask(name: str) -> bool:
-    """Whether a file is a mask of the Community Pipeline, which goes with the image beside it."""
+def _product(name: str) -> str:
+    """What a file holds that is no image of CCDs, by its name."""
     product = _PRODUCT.match(Path(name).name)
-    return product is not None and product[1] == _MASK
+    if product is None:
+        return "a mask, weight, background or catalogue"
+    if product[1] == _MASK:
+        return _CP_MASK
+    if _RESAMPLED.fullmatch(product[1]):
+        return f"{product[1]}, resampled or stacked onto the sky, which shows no CCDs"
+    return f"{product[1]} of the Community Pipeline"
 
 
 def record_groups(groups: Groups) -> pa.RecordBatch:

@@ -53,14 +53,14 @@ class RemoteFitsReader(ListedReader):
         with TemporaryDirectory(prefix="cascade-fits-") as scratch:
             keys = [os.fsdecode(file) for file in row["files"]]
             for key in keys:
-                self._fetch(key, Path(scratch), path)
+                self._download(key, Path(scratch), path)
                 mask = mask_name(PurePosixPath(key).name)
                 if mask is not None:
-                    self._fetch(str(PurePosixPath(key).with_name(mask)), Path(scratch), path, optional=True)
+                    self._download(str(PurePosixPath(key).with_name(mask)), Path(scratch), path, optional=True)
             rows = record_groups({path: (row["expnum"], [PurePosixPath(key).name for key in keys])})
             return FitsReader(rows, Path(scratch), self.camera, cutouts=False).read(0)
 
-    def _fetch(self, key: str, scratch: Path, path: str, *, optional: bool = False) -> None:
+    def _download(self, key: str, scratch: Path, path: str, *, optional: bool = False) -> None:
         """Copy one object; OutageError if the store is unavailable."""
         folder = open_storage(self.folder)
         try:

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from cascade.camera import Camera
-from cascade.core.errors import input_error
+from cascade.core.errors import input_error, printable
 from cascade.core.exposure import Float32Array, UInt8Array
 from cascade.inputs.fits.binning import BLOCK_PX, Blocks, blocks_of
 from cascade.inputs.fits.ccds import CcdImage, FitsExposure
 from cascade.inputs.fits.pixels import read_ccd
+from cascade.inputs.time_limit import check_time
 
 logger = getLogger(__name__)
 
@@ -98,6 +99,7 @@ def render(exposure: FitsExposure, camera: Camera) -> Preview:
         if image.ccd.ccdnum in dead:
             continue
         pixels = read_ccd(image, exposure.name)
+        check_time(exposure.name)
         remarks += [f"{image.ccd.detpos}: {remark}" for remark in pixels.remarks]
         blocks = blocks_of(pixels)
         if blocks is None:
@@ -118,7 +120,7 @@ def render(exposure: FitsExposure, camera: Camera) -> Preview:
         levels[tile.rows, tile.columns] += tile.share * np.clip(lit, -GAP_LEVEL, 255 - GAP_LEVEL)
     levels[camera.dark_pixels(exposure.expnum)] = 0
     for remark in remarks:
-        logger.warning("%s: %s", exposure.name, remark)
+        logger.warning("%s", printable(f"{exposure.name}: {remark}"))
     grey = np.clip(np.rint(levels + GAP_LEVEL), 0, 255).astype(np.uint8)
     return Preview(grey, noise, n_ccds, tuple(remarks))
 

@@ -19,7 +19,10 @@ from typing import IO, Any
 import numpy as np
 
 from cascade.core.errors import InputError, input_error, reason
+from cascade.inputs.fields import whole_number
+from cascade.inputs.fits.checksums import find_damage, is_edited
 from cascade.inputs.fits.tiles import check_tiles
+from cascade.inputs.time_limit import check_time
 
 BLOCK = 2880
 """Bytes of a FITS block (FITS standard 4.0, section 3.1)."""
@@ -32,7 +35,6 @@ _MAX_HEADER_BLOCKS = 512  # 18,000 cards; a primary header of DECam has 220
 _MAX_UNPACKED_BYTES = 2**33  # of a .gz: 62 CCDs in 32 bits are 2.1 GB
 _CHUNK = 2**22
 _DAMAGED = (OSError, EOFError, ValueError, zlib.error)  # what reading a gzip raises
-_ALL_ONES = 0xFFFFFFFF
 _EMPTY_PRIMARY = (
     "".join(card.ljust(80) for card in ("SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 0", "EXTEND  = T", "END"))
     .ljust(BLOCK)
@@ -95,6 +97,9 @@ class Hdu:
         Its cards.
     start, data_start, data_bytes
         First byte of the header and of the data, and the length of the data without padding.
+    is_edited
+        Whether its CHECKSUM and DATASUM are those of an earlier header: it was changed since, and they say nothing of
+        the data.
     """
 
     index: int
@@ -102,6 +107,7 @@ class Hdu:
     start: int
     data_start: int
     data_bytes: int
+    is_edited: bool = False
 
     @property
     def name(self) -> str:
@@ -159,6 +165,7 @@ def plain_file(path: Path, name: str) -> Iterator[Path]:
             with gzip.open(path) as packed:
                 while chunk := packed.read(_CHUNK):
                     unpacked.write(chunk)
+                    check_time(name)
                     if unpacked.tell() > _MAX_UNPACKED_BYTES:
                         raise input_error(name, f"expected at most {_MAX_UNPACKED_BYTES} bytes when unpacked")
         except _DAMAGED as error:
@@ -169,7 +176,7 @@ def plain_file(path: Path, name: str) -> Iterator[Path]:
 
 def read_structure(path: Path, name: str) -> list[Hdu]:
     """
-    Read all headers of a FITS file; no data is read.
+    Read all headers of a FITS file; no data is read. Zeros after the last HDU, as of a tape, are passed over.
 
     Parameters
     ----------
@@ -185,20 +192,28 @@ def read_structure(path: Path, name: str) -> list[Hdu]:
     Raises
     ------
     InputError
-        If it is no FITS file, is truncated, or a header makes no sense.
+        If it is no FITS file, is truncated, or a header makes no sense; also if zeros take the place of HDUs that the
+        first header announces, as in a file that was only partly copied.
     """
     hdus: list[Hdu] = []
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
             start = 0
-            while start < size and len(hdus) < _MAX_HDUS:
+            while start < size and len(hdus) < _MAX_HDUS and not (hdus and _is_zero(stream, start)):
                 hdus.append(_read_hdu(stream, len(hdus), start, size, name))
                 start = hdus[-1].data_start + hdus[-1].padded_bytes
+            is_padded = start < size and _is_zero(stream, start)
     except OSError as error:
         raise input_error(name, reason(error)) from error
     if not hdus:
         raise input_error(name, "expected a FITS file, got an empty one")
+    if is_padded:
+        announced = whole_number(hdus[0].header.get("NEXTEND"))
+        if announced is not None and announced >= len(hdus):
+            got = f"got {len(hdus) - 1}, then zeros to its end"
+            raise input_error(name, f"truncated: expected {announced} extensions, as NEXTEND says, {got}")
+        return hdus
     if start < size:
         raise input_error(name, f"expected at most {_MAX_HDUS} HDUs, got more")
     return hdus
@@ -235,10 +250,12 @@ def read_bytes(path: Path, hdu: Hdu, name: str) -> bytes:
     """
     Read an HDU as it stands in its file, header and padded data, and check it against the checksums that it carries.
 
+    Those of an edited HDU count for nothing, see `cascade.inputs.fits.checksums.is_edited`.
+
     Raises
     ------
     InputError
-        If they differ, or the file cannot be read.
+        If they do not fit, or the file cannot be read.
     """
     try:
         with path.open("rb") as stream:
@@ -246,16 +263,10 @@ def read_bytes(path: Path, hdu: Hdu, name: str) -> bytes:
             content = stream.read(hdu.data_start - hdu.start + hdu.padded_bytes)
     except OSError as error:
         raise input_error(name, reason(error)) from error
-    datasum, checksum = (str(hdu.header.get(key, "")).strip() for key in ("DATASUM", "CHECKSUM"))
-    data = memoryview(content)[hdu.data_start - hdu.start :]
-    if datasum or checksum:
-        got = _ones_complement(data)
-        if datasum.isdecimal() and got != int(datasum) & _ALL_ONES:
-            raise input_error(name, f"{hdu.name}: expected the checksum {datasum} of its data, got {got}: damaged")
-        whole = _folded(got + _ones_complement(memoryview(content)[: hdu.data_start - hdu.start]))
-        # All bits set, or none, say that nothing changed (FITS standard 4.0, appendix J).
-        if checksum and whole not in (0, _ALL_ONES):
-            raise input_error(name, f"{hdu.name}: its checksum is not that of its bytes: damaged")
+    n = hdu.data_start - hdu.start
+    damage = None if hdu.is_edited else find_damage(memoryview(content)[:n], memoryview(content)[n:], hdu.header)
+    if damage is not None:
+        raise input_error(name, f"{hdu.name}: {damage}")
     return content
 
 
@@ -304,7 +315,8 @@ def hdu_alone(path: Path, hdu: Hdu, name: str) -> Iterator[Any]:
 def _read_hdu(stream: IO[bytes], index: int, start: int, size: int, name: str) -> Hdu:
     """One header, and the room that its data take."""
     stream.seek(start)
-    header = _header(_header_text(stream, f"HDU {index}", name), f"HDU {index}", name)
+    text = _header_text(stream, f"HDU {index}", name)
+    header = _header(text, f"HDU {index}", name)
     data_start = stream.tell()
     hdu = Hdu(index, header, start, data_start, 0)
     try:
@@ -327,7 +339,16 @@ def _read_hdu(stream: IO[bytes], index: int, start: int, size: int, name: str) -
         )
     if np.prod(shape, dtype=object) > MAX_PIXELS:
         raise input_error(name, f"{hdu.name}: expected an image of at most {MAX_PIXELS} pixels, got {shape}")
-    return Hdu(index, header, start, data_start, n_bytes)
+    return Hdu(index, header, start, data_start, n_bytes, is_edited(text, header))
+
+
+def _is_zero(stream: IO[bytes], start: int) -> bool:
+    """Whether a file holds zeros only, from a byte to its end."""
+    stream.seek(start)
+    while chunk := stream.read(_CHUNK):
+        if any(chunk):
+            return False
+    return True
 
 
 def _header_text(stream: IO[bytes] | gzip.GzipFile, where: str, name: str) -> bytes:
@@ -353,19 +374,6 @@ def _header(text: bytes, where: str, name: str) -> Cards:
         return Cards(text)
     except Exception as error:  # astropy raises nearly anything on hostile bytes
         raise input_error(name, f"{where}: cannot read its header: {reason(error)}") from error
-
-
-def _ones_complement(data: memoryview) -> int:
-    """Ones-complement sum of 32-bit words (FITS standard 4.0, appendix J)."""
-    words = np.frombuffer(data[: len(data) // 4 * 4], ">u4")
-    return _folded(int(words.sum(dtype=np.uint64)))
-
-
-def _folded(total: int) -> int:
-    """A sum with what it carries beyond 32 bits added in again."""
-    while total > _ALL_ONES:
-        total = (total & _ALL_ONES) + (total >> 32)
-    return total
 
 
 def require_fits_extra() -> None:

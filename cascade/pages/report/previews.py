@@ -7,8 +7,10 @@ import io
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from cascade.core.exposure import UInt8Array
+from cascade.core.made import DISPLAY_NOTE
 
 WHITE_LEVEL = 140.0
 """Grey level displayed as white; the sky is at ~50, 99 % of all pixels lie below 190."""
@@ -22,12 +24,14 @@ def preview_jpeg(image: UInt8Array, *, small: bool = False) -> bytes:
     picture = Image.fromarray(_stretched(image))
     if small:
         picture = picture.resize(_SMALL, Image.Resampling.BOX)
-    return _encoded(picture, "JPEG", quality=_JPEG_QUALITY)
+    return _encoded(picture, "JPEG", quality=_JPEG_QUALITY, comment=DISPLAY_NOTE)
 
 
 def preview_png(image: UInt8Array) -> bytes:
     """A preview, scaled for display, as lossless PNG."""
-    return _encoded(Image.fromarray(_stretched(image)), "PNG", compress_level=1)
+    note = PngInfo()
+    note.add_text("comment", DISPLAY_NOTE)
+    return _encoded(Image.fromarray(_stretched(image)), "PNG", compress_level=1, pnginfo=note)
 
 
 def data_uri(data: bytes, media_type: str) -> str:
@@ -41,7 +45,7 @@ def _stretched(image: UInt8Array) -> UInt8Array:
     return stretched
 
 
-def _encoded(picture: Image.Image, format: str, **options: int) -> bytes:
+def _encoded(picture: Image.Image, format: str, **options: int | str | PngInfo) -> bytes:
     """An image, encoded."""
     stream = io.BytesIO()
     picture.save(stream, format, **options)

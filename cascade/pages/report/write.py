@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from cascade.core.csv_cells import without_formula
 from cascade.core.errors import ConfigError
+from cascade.core.made import mark_made
 from cascade.pages.report.classes import STYLE, classes_css, classes_js
 from cascade.pages.report.columns import detail_parts, script_json, season_columns
 from cascade.pages.report.page import Assets, Download, report_page, static_text
@@ -113,6 +114,8 @@ def _write_folder(
         shutil.rmtree(out / name, ignore_errors=True)
         (out / name).mkdir(parents=True)
     (out / MARK).touch()
+    for folder in (out, out / "previews"):
+        mark_made(folder)
     drawn = []
     for exposure, picture in pictures:
         (out / "previews" / f"{exposure}.jpg").write_bytes(picture)
