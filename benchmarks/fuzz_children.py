@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import json
 import os
 import resource
@@ -82,6 +83,7 @@ def _one_child(cases: Sequence[Case], start: int) -> Iterator[tuple[int, str, st
 
 def _child(cases: Sequence[Case], start: int, writing: int) -> None:
     """Try cases and write a line about each; never returns."""
+    faulthandler.disable()  # the parent tells
     ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)  # else each thread takes address space
     used_mb = _kilobytes("VmSize") >> 10
     resource.setrlimit(resource.RLIMIT_AS, ((used_mb + LIMIT_MB) << 20, resource.RLIM_INFINITY))

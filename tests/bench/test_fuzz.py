@@ -48,7 +48,7 @@ def fails():
 
 def test_children_tell_what_went_wrong_and_go_on(monkeypatch):
     fuzz_children = pytest.importorskip("fuzz_children")
-    monkeypatch.setattr(fuzz_children, "LIMIT_S", 2.0)
+    monkeypatch.setattr(fuzz_children, "LIMIT_S", 5.0)
     monkeypatch.setattr(fuzz_children, "PEAK_MB", 300)
     cases = [lambda: ("right", "a"), crashes, fails, hangs, takes_memory, takes_all_memory, lambda: ("refused", "b")]
     found = {number: outcome for number, outcome, _ in fuzz_children.tried(cases)}
@@ -56,7 +56,7 @@ def test_children_tell_what_went_wrong_and_go_on(monkeypatch):
         0: "right",
         1: "crash: the process ended with -11",
         2: "exception KeyError at test_fuzz.py:fails",
-        3: "hangs longer than 2 s",
+        3: "hangs longer than 5 s",
         4: "memory",
         5: "exception MemoryError at test_fuzz.py:takes_all_memory",
         6: "refused",
