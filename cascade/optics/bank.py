@@ -142,12 +142,19 @@ class OpticsBank:
             If there is no such pair.
         """
         if pair not in self._density:
-            self._density[pair] = self.arrays["facts"][self._rows(pair)][..., 1].max(axis=(0, 1))
+            self._density[pair] = self.arrays["facts"][self.rows(pair)][..., 1].max(axis=(0, 1))
         angle, _ = _between(np.asarray(self.description["angles_deg"]), angle_deg)
         return float(self._density[pair][angle].max())
 
-    def _rows(self, pair: str) -> npt.NDArray[np.intp]:
-        """Rows of a pair."""
+    def rows(self, pair: str) -> npt.NDArray[np.intp]:
+        """
+        Rows of the arrays that belong to a pair, by rising filter offset.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such pair.
+        """
         if pair not in self.pairs:
             msg = f"surface pair: expected one of {', '.join(self.pairs)}, got {pair!r}"
             raise ConfigError(msg)
@@ -172,7 +179,7 @@ class OpticsBank:
         GhostMap or None
             None if the pair is fully vignetted.
         """
-        rows = self._rows(pair)
+        rows = self.rows(pair)
         row, at_row = _between(self.arrays["row_offset_mm"][rows], offset_mm)
         angle, at_angle = _between(np.asarray(self.description["angles_deg"]), angle_deg)
         state = np.ix_(rows[row], np.arange(2), np.array(angle))
