@@ -6,8 +6,8 @@ import numpy as np
 
 from cascade.core.artifact import Artifact
 
-SKY_MAG = {"g": 22.1, "r": 21.1, "i": 20.1, "z": 18.8, "Y": 18.0}
-"""Dark sky at Cerro Tololo, mag/arcsec² (Neilsen et al. 2016, rounded)."""
+SKY_MAG = {"u": 22.6, "g": 22.1, "r": 21.1, "i": 20.1, "z": 18.8, "Y": 18.0, "VR": 21.5}
+"""Dark sky at Cerro Tololo, mag/arcsec² (g to Y: Neilsen et al. 2016, rounded; u and VR assumed)."""
 
 PIXEL_ARCSEC2 = 18.58**2
 """Area of a preview pixel: 17.585 arcsec/mm over 0.9465 px/mm, squared."""

@@ -90,6 +90,11 @@ class BrightStars:
         moved = self._position[stars] + years * self._motion[stars]
         return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), np.float64)
 
+    def places(self, stars: npt.NDArray[np.intp], mjd: float | None) -> tuple[Floats, Floats]:
+        """Right ascensions in [0, 360) and declinations of stars, degrees, ICRS; see `positions`."""
+        x, y, z = self.positions(stars, mjd).T
+        return np.rad2deg(np.arctan2(y, x)) % 360, np.rad2deg(np.arcsin(np.clip(z, -1, 1)))
+
     def magnitudes(self, stars: npt.NDArray[np.intp], band: str) -> Floats:
         """
         AB magnitudes in a band of DECam, from Hp and two colours.

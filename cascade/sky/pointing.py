@@ -12,6 +12,9 @@ from cascade.sky.catalogue import unit_vectors
 
 Floats = npt.NDArray[np.float64]
 
+FIRST_LIGHT_MJD = 56182.0
+"""12 September 2012."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pointing:
@@ -32,7 +35,7 @@ class Pointing:
     Raises
     ------
     ConfigError
-        If a number is not finite or the declination is out of range.
+        If a number is not finite or out of range, or the date is before the camera's first light.
     """
 
     ra: float
@@ -46,8 +49,14 @@ class Pointing:
         if not np.all(np.isfinite(numbers)):
             msg = f"pointing: expected finite ra, dec, rotation and date, got {numbers}"
             raise ConfigError(msg)
+        if not -180 <= self.ra <= 360:
+            msg = f"pointing: expected a right ascension in [-180, 360] degrees, got {self.ra}"
+            raise ConfigError(msg)
         if not -90 <= self.dec <= 90:
             msg = f"pointing: expected a declination in [-90, 90] degrees, got {self.dec}"
+            raise ConfigError(msg)
+        if self.mjd_obs is not None and not self.mjd_obs >= FIRST_LIGHT_MJD:
+            msg = f"pointing: expected a date since DECam's first light, MJD {FIRST_LIGHT_MJD:g}, got {self.mjd_obs:g}"
             raise ConfigError(msg)
 
     def project(self, stars: Floats) -> tuple[Floats, Floats]:
