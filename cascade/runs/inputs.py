@@ -23,9 +23,23 @@ _ENDS = ("", "/", "[", "!")  # what follows the name of an input in the path of 
 
 def input_details(names: Sequence[str]) -> dict[str, Any]:
     """What ``run.json`` says of inputs: absolute names, and the folder from which their paths in the tables go."""
-    folder = Path.cwd()
-    absolute = [name if is_url(name) else str(folder / normal_name(name)) for name in names]
-    return {"inputs": absolute, "folder": str(folder)}
+    absolute = [_absolute(name) for name in names]
+    try:
+        return {"inputs": absolute, "folder": str(Path.cwd())}
+    except FileNotFoundError:  # it was deleted, and no name needs it
+        return {"inputs": absolute}
+
+
+def _absolute(name: str) -> str:
+    """A name that does not depend on the working folder; InputError if it does, and that folder was deleted."""
+    if is_url(name):
+        return name
+    name = normal_name(name)
+    try:
+        return name if Path(name).is_absolute() else str(Path.cwd() / name)
+    except FileNotFoundError as error:
+        msg = f"{printable(name)}: expected a working folder that exists, got one that was deleted"
+        raise InputError(msg) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +86,7 @@ class InputPlaces:
         if not inputs:
             return cls(tuple(names), folder)
         given = [os.fspath(name) for name in inputs]
-        places = [name if is_url(name) else str(Path.cwd() / normal_name(name)) for name in given]
+        places = [_absolute(name) for name in given]
         now = {name: found for name in names if (found := _found(name, places, is_only=len(names) == 1)) is not None}
         where = ", ".join(map(printable, places))
         if not now:

@@ -224,3 +224,12 @@ def test_commands_take_where_the_inputs_are(tmp_path, monkeypatch):
     assert sizes == [(tmp_path / "moved" / f"D{700000 + k:08d}.png").stat().st_size for k in (0, 4)]
     result = CliRunner().invoke(app, ["report", "RUN", "--inputs", "nowhere", "-q"])
     assert (result.exit_code, "nowhere: expected the inputs of RUN, such as " in result.output) == (1, True)
+
+
+def test_working_folder_that_was_deleted_matters_to_relative_names_alone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert input_details(["/data/night/", "s3://bucket/night"]) == {"inputs": ["/data/night", "s3://bucket/night"]}
+    with pytest.raises(InputError, match="night: expected a working folder that exists, got one that was deleted"):
+        input_details(["night"])
