@@ -1,4 +1,4 @@
-"""`cascade raytrace`: pointings and a bright-star catalogue in, predicted ghosts out."""
+"""`cascade raytrace`: pointings and a bright-star catalogue in, predicted ghosts and Rays out."""
 
 from __future__ import annotations
 
@@ -12,63 +12,71 @@ from cascade.cli.progress import progress
 from cascade.cli.run import Quiet
 
 if TYPE_CHECKING:
-    from cascade.core.exposure import Source
+    from cascade.inputs.pointings import Pointings
     from cascade.runs.run import Run
 
 
 def raytrace(
-    run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Run directory whose exposures have ra, dec and band.")
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN|TABLE]", help="Run directory, or table of pointings: CSV, Parquet, FITS, ECSV."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory to write; needed with RUN.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory to write; needed with RUN and TABLE.")] = None,
     ra: Annotated[float | None, typer.Option(help="Of a single pointing, degrees.")] = None,
     dec: Annotated[float | None, typer.Option(help="Of a single pointing, degrees.")] = None,
     band: Annotated[str | None, typer.Option(help="u, g, r, i, z, Y or VR.")] = None,
-    date: Annotated[
-        str | None, typer.Option(help="Night of a single pointing, YYYY-MM-DD, for proper motions.")
-    ] = None,
+    date: Annotated[str | None, typer.Option(help="Night of a single pointing, YYYY-MM-DD.")] = None,
     mjd: Annotated[float | None, typer.Option(help="Time of a single pointing, MJD.")] = None,
     expnum: Annotated[int | None, typer.Option(help="Exposure number of a single pointing.")] = None,
-    rotation: Annotated[float, typer.Option(help="Rotation of the camera from north to east, degrees.")] = 0.0,
-    min_contrast: Annotated[
-        float, typer.Option(help="Minimum surface brightness of a ghost, as a fraction of the sky's.")
-    ] = 0.03,
-    filter_offset: Annotated[
-        float, typer.Option(help="Shift of the filter from its position in batoid's model, mm, in [-200, 50].")
+    rotation: Annotated[
+        float, typer.Option(help="Rotation of the camera from north to east, degrees, of a single pointing.")
     ] = 0.0,
+    min_probability: Annotated[
+        float | None,
+        typer.Option(help="Probability from which on ghosts and Rays are predicted; default: of the highest CCD F1."),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Smallest sky score of exposures of which anything is predicted.")
+    ] = 0.01,
     des: Annotated[Path | None, typer.Option(help="DES exclude list to write, too.")] = None,
     min_area: Annotated[float, typer.Option(min=0, max=1, help="Smallest covered share of a CCD in that list.")] = 0.05,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that predict.")] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in --out and start over.")] = False,
     max_failed: MaxFailedOption = None,
     quiet: Quiet = False,
 ) -> None:
     """
-    Predict ghosts from the positions of bright stars, without pixels.
+    Predict ghosts and Rays from the bright stars around pointings, without pixels.
 
-    Example: cascade raytrace --ra 84.05 --dec -1.2 --band g --date 2013-11-20
+    A table has the columns ra, dec and band, and if known expnum, mjd_obs, exptime and rotation.
+
+    Example: cascade raytrace pointings.csv --out PREDICTED --des exclude.txt
     """
     from tempfile import TemporaryDirectory
 
     from cascade.pipeline.predict import Predictor, predict_run
-    from cascade.sky.raytrace import RaytraceRule
 
-    sources = _sources(run, out, (ra, dec, band), _mjd(date, mjd), expnum)
-    predictor = Predictor.load(RaytraceRule(min_contrast=min_contrast, filter_offset_mm=filter_offset), rotation)
+    exposures = _exposures(source, out, (ra, dec, band), _mjd(date, mjd), expnum, rotation)
+    predictor = Predictor.load(min_probability, threshold)
     with TemporaryDirectory() as aside:
-        with progress("exposures", done=0, total=len(sources), quiet=quiet or run is None) as advance:
+        with progress("exposures", done=0, total=len(exposures.sources), quiet=quiet or source is None) as advance:
             predicted = predict_run(
-                sources,
+                exposures.sources,
                 aside if out is None else out,
                 predictor,
+                rotations_deg=exposures.rotations_deg,
+                n_workers=workers,
                 fresh=fresh,
                 on_batch=lambda counts: advance(counts.n_exposures, f"{counts.n_ghosted} ghosted"),
             )
-        if run is None:
+        if source is None:
             _print_pointing(predicted)
         counts = predicted.summary().counts
-        remarks = [f"{counts.n_ghosted} of {counts.n_exposures} exposures with {counts.n_artifacts} predicted ghosts"]
+        remarks = [
+            f"{counts.n_ghosted} of {counts.n_exposures} exposures with {counts.n_artifacts} predicted ghosts and Rays"
+        ]
         if counts.n_failed:
-            remarks.append(f"{counts.n_failed} failed, without ra, dec or band")
+            remarks.append(f"{counts.n_failed} failed")
         if des is not None:
             remarks.append(f"{_write_list(predicted, des, min_area, out)} CCDs in {des}")
         typer.echo(f"{'raytrace' if out is None else out}: " + "; ".join(remarks))
@@ -92,43 +100,52 @@ def _mjd(date: str | None, mjd: float | None) -> float | None:
         raise typer.BadParameter(msg, param_hint="--date") from error
 
 
-def _sources(
-    run: Path | None,
+def _exposures(
+    source: str | None,
     out: Path | None,
     pointing: tuple[float | None, float | None, str | None],
     mjd: float | None,
     expnum: int | None,
-) -> list[Source]:
-    """What to predict: the exposures of a run, or one pointing."""
+    rotation: float,
+) -> Pointings:
+    """What to predict: the exposures of a run or of a table, or one pointing."""
     from cascade.core.exposure import HeaderFields, Source
+    from cascade.inputs.pointings import Pointings, is_pointing_table, read_pointings
     from cascade.pipeline.predict import sources_of
     from cascade.runs.run import open_run
 
     ra, dec, band = pointing
-    if run is not None:
-        if pointing != (None, None, None) or mjd is not None or expnum is not None:
-            msg = "RUN excludes --ra, --dec, --band, --date, --mjd and --expnum"
+    if source is not None:
+        if pointing != (None, None, None) or mjd is not None or expnum is not None or rotation:
+            msg = "RUN and TABLE exclude --ra, --dec, --band, --date, --mjd, --expnum and --rotation"
             raise typer.BadParameter(msg)
-        if out is None or out.absolute() == run.absolute():
-            msg = "RUN: expected another directory to write, --out"
-            raise typer.BadParameter(msg)
-        return sources_of(open_run(run).table("exposures"))
+        if out is None or out.absolute() == Path(source).absolute():
+            msg = "expected another directory to write, --out"
+            raise typer.BadParameter(msg, param_hint="[RUN|TABLE]")
+        if is_pointing_table(source):
+            return read_pointings(source)
+        sources = sources_of(open_run(source).table("exposures"))
+        return Pointings(sources, [0.0] * len(sources))
     if ra is None or dec is None or band is None:
-        msg = "expected RUN, or --ra, --dec and --band"
+        msg = "expected RUN or TABLE, or --ra, --dec and --band"
         raise typer.BadParameter(msg)
-    return [Source(f"ra={ra:g} dec={dec:g} {band}", expnum, HeaderFields(band, mjd, ra, dec))]
+    return Pointings([Source(f"ra={ra:g} dec={dec:g} {band}", expnum, HeaderFields(band, mjd, ra, dec))], [rotation])
 
 
 def _print_pointing(predicted: Run) -> None:
     """The ghosts of a single pointing, and the affected CCDs."""
     from cascade.core.errors import InputError
+    from cascade.core.star_names import star_name
 
     for row in predicted.table("failures").to_pylist():
         raise InputError(row["error"])
-    typer.echo("class   score  rows      columns   area_px")
+    (exposure,) = predicted.table("exposures").to_pylist()
+    typer.echo(f"sky score: {exposure['sky_score']:.3f}, the probability that an exposure of a survey is ghosted")
+    typer.echo("class   probability  rows      columns   area_px  magnitude  star")
     for row in predicted.table("artifacts").to_pylist():
         rows, columns = f"{row['y0']}-{row['y1']}", f"{row['x0']}-{row['x1']}"
-        typer.echo(f"{row['class']:7} {row['score']:.2f}   {rows:9} {columns:9} {row['area_px']}")
+        star = f"{row['star_mag']:9.2f}  {star_name(row['hip'])}" + (f", surfaces {row['pair']}" if row["pair"] else "")
+        typer.echo(f"{row['class']:7} {row['score']:11.2f}  {rows:9} {columns:9} {row['area_px']:7}  {star}")
     ccds = predicted.table("ccds").to_pylist()
     typer.echo("CCDs: " + (" ".join(f"{row['detpos']}({row['area_fraction']:.0%})" for row in ccds) or "none"))
 

@@ -9,6 +9,9 @@ from cascade.core.errors import ConfigError
 from cascade.networks.model_id import ModelId
 from cascade.runs.classes import RunClass
 
+PREDICTOR = "raytrace"
+"""Name of the segmenting model in the ``run.json`` of a run of predictions."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
@@ -76,6 +79,11 @@ class RunConfig:
     def n_positions(self) -> int:
         """Mask planes, with those that hold no exposure; see `batches`."""
         return batches(self.n_exposures, self.batch_size, self.additions)[-1].stop
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether its artifacts are predictions of the sky, not findings."""
+        return self.segment is not None and self.segment.name == PREDICTOR
 
     @property
     def labels(self) -> tuple[str, ...]:

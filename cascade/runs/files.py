@@ -87,10 +87,18 @@ def read_part(data: bytes, schema: pa.Schema | None, name: str) -> pa.Table:
     try:
         table = parquet.ParquetFile(pa.BufferReader(data)).read()
         table.validate(full=True)  # text may be none
-        return table if schema is None else table.cast(schema)
+        return table if schema is None else _with_later_columns(table, schema).cast(schema)
     except (OSError, ValueError, pa.ArrowException) as error:
         msg = f"{name}: expected a part of the run, got {error}; run `cascade verify`"
         raise StoreError(msg) from error
+
+
+def _with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A part with nulls in columns that older code did not write."""
+    for place, field in enumerate(schema):
+        if field.nullable and field.name not in table.column_names:
+            table = table.add_column(place, field, pa.nulls(len(table), field.type))
+    return table
 
 
 def entry_key(index: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -36,6 +36,7 @@ class Outcome:
     source: Source
     image: UInt8Array | None = None
     score: float | None = None
+    sky_score: float | None = None
     flagged: bool = False
     finding: Finding | None = None
     failure: tuple[str, str] | None = None
@@ -46,13 +47,26 @@ class Outcome:
         return replace(self, image=None, failure=(stage, str(error) or repr(error)))
 
 
-def finding_of(instances: Instances, camera: Camera) -> Finding:
-    """Reduce instances to rows and a mask plane; those that cover no pixel are dropped."""
+def finding_of(instances: Instances, camera: Camera, stars: Sequence[Mapping[str, Any]] = ()) -> Finding:
+    """
+    Reduce instances to rows and a mask plane; those that cover no pixel are dropped.
+
+    Parameters
+    ----------
+    instances : Instances
+    camera : Camera
+    stars : sequence of mapping
+        What `STAR_COLUMNS` says of each instance, or nothing.
+    """
     check_finite(instances.scores)
-    instances = instances.select(np.flatnonzero(instances.masks.any(axis=(1, 2))))
+    kept = np.flatnonzero(instances.masks.any(axis=(1, 2)))
+    instances = instances.select(kept)
     plane = instances.bit_mask()
     return Finding(
-        artifacts=_artifact_rows(instances),
+        artifacts=[
+            row | dict(stars[n] if stars else {})
+            for row, n in zip(_artifact_rows(instances), kept.tolist(), strict=True)
+        ],
         ccds=ccd_rows(instances, camera),
         plane=plane,
         area=float(np.count_nonzero(plane[camera.labels > 0]) / np.count_nonzero(camera.labels)),
@@ -143,6 +157,7 @@ def _exposure_row(outcome: Outcome) -> dict[str, Any]:
         "path": _text(outcome.source.path),
         **asdict(outcome.source.header),
         "screen_score": outcome.score,
+        "sky_score": outcome.sky_score,
         "flagged": outcome.flagged,
         "n_artifacts": len(finding.artifacts),
         "artifact_area": None if outcome.failure else finding.area,

@@ -26,6 +26,13 @@ _CLASS = _column("class", pa.string(), "one of those of the run")
 _ANY_CLASS = _column(ANY_CLASS, pa.float32(), "fraction of the CCD that any artifact covers")
 _PATH = _column("path", pa.string(), "the input, as a person would name it")
 
+SKY_SCORE = _column(
+    "sky_score",
+    pa.float32(),
+    "probability of ghosts or Rays, told from the stars around the pointing alone; null if nobody asked",
+    nullable=True,
+)
+
 EXPOSURES = pa.schema(
     [
         _EXPOSURE,
@@ -33,6 +40,7 @@ EXPOSURES = pa.schema(
         _PATH,
         *_HEADER,
         _column("screen_score", pa.float32(), "score in [0, 1]; null if the screen gave none", nullable=True),
+        SKY_SCORE,
         _column("flagged", pa.bool_(), "went to the segmenter"),
         _column("n_artifacts", pa.int32(), "artifacts found"),
         _column(
@@ -45,6 +53,15 @@ EXPOSURES = pa.schema(
     ],
     metadata={"table": "exposures", "rows": "one per input, good or bad"},
 )
+
+STAR_COLUMNS = (
+    _column("hip", pa.int32(), "Hipparcos number of the star behind it; null if unknown", nullable=True),
+    _column("star_mag", pa.float32(), "magnitude of the star in the band, AB", nullable=True),
+    _column("star_ra", pa.float64(), "place of the star at the date, degrees, ICRS", nullable=True),
+    _column("star_dec", pa.float64(), "place of the star at the date, degrees, ICRS", nullable=True),
+    _column("pair", pa.string(), "surfaces between which its light was reflected; null for Rays", nullable=True),
+)
+"""Columns of the artifacts table about the star behind one; runs of older code do not have them."""
 
 _ARTIFACTS = pa.schema(
     [
@@ -59,6 +76,7 @@ _ARTIFACTS = pa.schema(
         _column("x1", pa.int32(), "column after the last, px"),
         _column("area_px", pa.int32(), "pixels of the mask"),
         _column("rle", pa.string(), "counts of the mask's COCO run-length encoding, compressed"),
+        *STAR_COLUMNS,
     ],
     metadata={"table": "artifacts", "rows": "one per instance; instances may overlap"},
 )

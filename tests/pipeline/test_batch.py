@@ -39,7 +39,7 @@ from cascade.pipeline import batch as pipeline
 from cascade.pipeline.batch import process_batch, read_batch, run_serial
 from cascade.runs.config import Batch
 from cascade.runs.run import Run
-from cascade.runs.tables import SCHEMAS
+from cascade.runs.tables import SCHEMAS, STAR_COLUMNS
 
 CAMERA = Camera.decam()
 
@@ -93,6 +93,7 @@ def test_facts_of_the_header_are_kept_where_the_exposure_could_be_read():
 def test_artifact_rows_hold_tight_boxes_areas_and_coco_masks():
     first, second = processed(OVERLAP).tables["artifacts"].to_pylist()
     rle = {"size": [400, 400], "counts": second.pop("rle").encode()}
+    assert [second.pop(field.name) for field in STAR_COLUMNS] == [None] * 5
     assert second == {
         "exposure": 50,
         "expnum": 100,
