@@ -10,6 +10,7 @@ import typer
 from cascade.cli.run import Quiet, show_run
 
 if TYPE_CHECKING:
+    from cascade.camera import Camera
     from cascade.runs.run import Run
     from cascade.simulate import SimulatedExposure
 
@@ -36,21 +37,27 @@ def demo(
     from cascade.camera import Camera
     from cascade.pages.report import write_report
     from cascade.runs.files import read_run_json
-    from cascade.simulate import simulate_season
+    from cascade.simulate import Simulator
+    from cascade.simulate.dataset import manifest_row, write_manifest
+    from cascade.simulate.sky_season import SkySeason
     from cascade.veto import Provenance, VetoRule, veto_rows, write_veto
 
     camera = Camera.decam()
     _claim(out)
-    season = list(simulate_season(_N_EXPOSURES, camera, ghosted_share=_GHOSTED_SHARE, seed=seed))
-    previews = out / "previews"
-    previews.mkdir(parents=True, exist_ok=True)
-    for exposure in season:
-        Image.fromarray(exposure.image).save(previews / f"D{exposure.expnum:08d}.png")
+    to_draw, simulator = SkySeason.like_des(_N_EXPOSURES, _GHOSTED_SHARE, seed), Simulator(camera)
+    season = [to_draw.draw(n, simulator) for n in range(_N_EXPOSURES)]
+    (out / "previews").mkdir(parents=True, exist_ok=True)
+    rows = [manifest_row(exposure, f"previews/D{exposure.expnum:08d}.png") for exposure in season]
+    for exposure, row in zip(season, rows, strict=True):
+        Image.fromarray(exposure.image).save(out / row["path"])
+    manifest = out / "manifest.csv"
+    write_manifest(rows, manifest)
 
-    run = show_run([str(previews)], out / "run", quiet=quiet, fresh=True)
+    run = show_run([str(manifest)], out / "run", quiet=quiet, fresh=True)
     vetoes = veto_rows(run.table("ccds"), run.table("exposures"), VetoRule(), camera)
     provenance = Provenance.of_run(read_run_json(run.storage), str(run.path))
     write_veto(vetoes, out / "veto.txt", "des", provenance=provenance)
+    _print_nights(rows, camera)
     _print_truth(run, season)
     _print_vetoes(vetoes.table.to_pylist())
     seconds = run.summary().counts.seconds
@@ -58,7 +65,8 @@ def demo(
     _draw(run, season, vetoes.table.to_pylist(), out / "overview.png")
     write_report(run, out / "report")
     typer.echo(
-        f"{out}: previews/, run/ (tables and masks), veto.txt (DES exclude list), overview.png, report/index.html"
+        f"{out}: previews/, manifest.csv, run/ (tables and masks), veto.txt (DES exclude list), overview.png, "
+        "report/index.html"
     )
 
 
@@ -72,6 +80,20 @@ def _claim(out: Path) -> None:
         raise ConfigError(msg)
     out.mkdir(parents=True, exist_ok=True)
     mark.touch()
+
+
+def _print_nights(rows: list[dict[str, Any]], camera: Camera) -> None:
+    """The nights of the season, and how many exposures each has in which bands."""
+    from collections import Counter
+
+    from cascade.camera import night_of
+    from cascade.simulate.conditions import BANDS
+
+    taken = Counter((str(night_of(row["mjd_obs"], camera)), row["band"]) for row in rows)
+    typer.echo("night        exposures by band")
+    for night in sorted({night for night, _ in taken}):
+        bands = "  ".join(f"{band} {taken[night, band]}" for band in BANDS if taken[night, band])
+        typer.echo(f"{night}   {bands}")
 
 
 def _print_truth(run: Run, season: list[SimulatedExposure]) -> None:

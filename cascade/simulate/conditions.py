@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cascade.sky.brightness import PIXEL_ARCSEC2, SKY_MAG
+
+if TYPE_CHECKING:
+    from cascade.simulate.survey import Observation
 
 BANDS = ("g", "r", "i", "z", "Y")
 """DECam's broad bands as DES used them."""
@@ -28,6 +32,9 @@ _MESH_BIAS = (0.15, 0.6)
 
 _NOISE_SHARE = 0.0042  # of the sky, in g: matches the brightness of real ghosts (prototype)
 _NOISE_SHARE_SCATTER = 0.3
+_EXPTIME_S = 90.0  # of the exposures that it was matched to
+
+_CCD_2_DARK_MJD = (56626.0, 57751.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class Conditions:
     Attributes
     ----------
     band
-        One of `BANDS`.
+        Filter of DECam.
     sky_level
         Median grey level of the sky in the preview.
     noise
@@ -105,9 +112,9 @@ class Conditions:
         return float(in_sky * self.noise / self.noise_share)
 
 
-def draw_conditions(rng: np.random.Generator, ranges: Ranges) -> Conditions:
-    """Draw conditions that vary somewhat more than those of real exposures."""
-    band = str(rng.choice(BANDS))
+def draw_conditions(rng: np.random.Generator, ranges: Ranges, band: str | None = None) -> Conditions:
+    """Draw conditions that vary somewhat more than those of real exposures; the band, too, if it is None."""
+    band = str(rng.choice(BANDS)) if band is None else band
     low, high = ranges.sky_level
     sky_level = low + (high - low) * rng.random() ** 0.75
     noise = (_NOISE_AT_SKY[0] - _NOISE_AT_SKY[1] * (sky_level - 30)) * np.exp(rng.normal(0, _NOISE_SCATTER))
@@ -126,3 +133,14 @@ def draw_conditions(rng: np.random.Generator, ranges: Ranges) -> Conditions:
         meshes=_MESHES[int(rng.choice(3, p=[0.2, 0.55, 0.25]))],
         mesh_bias=float(rng.uniform(*_MESH_BIAS)),
     )
+
+
+def conditions_of(observation: Observation, rng: np.random.Generator, ranges: Ranges) -> Conditions:
+    """Draw the conditions of an observation: its band and depth, and CCD 2 dark if it was at that date."""
+    mjd, exptime = observation.pointing.mjd_obs, observation.exptime
+    conditions = draw_conditions(rng, ranges, observation.pointing.band)
+    if exptime:
+        conditions = replace(conditions, noise_share=conditions.noise_share * float(np.sqrt(_EXPTIME_S / exptime)))
+    if mjd is not None:
+        conditions = replace(conditions, ccd_2_dead=_CCD_2_DARK_MJD[0] <= mjd < _CCD_2_DARK_MJD[1])
+    return conditions

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 from PIL import Image
 from threadpoolctl import threadpool_limits
@@ -18,11 +19,13 @@ from threadpoolctl import threadpool_limits
 from cascade.camera import Camera
 from cascade.core.artifact import Artifact, coco_categories, coco_info
 from cascade.core.errors import ConfigError
-from cascade.core.exposure import tight_boxes
+from cascade.core.exposure import HeaderFields, tight_boxes
 from cascade.core.processes import process_pool
 from cascade.core.run_lengths import encode_masks
 from cascade.core.versions import installed_versions
 from cascade.core.via import via_document
+from cascade.inputs.headers import HEADER_SCHEMA
+from cascade.inputs.preview_files import stored_values
 from cascade.simulate.synthetic_exposure import SimulatedExposure, Simulator
 from cascade.simulate.synthetic_season import Season
 from cascade.storage.atomic import written_aside
@@ -33,6 +36,7 @@ BATCH = 32
 _MARK = "season.json"
 _UNFINISHED = "{}"  # in the mark, until the season is complete
 _VIA, _COCO, _EXPOSURES, _TRUTH = "via.json", "coco.json", "exposures.parquet", "truth.parquet"
+_MANIFEST, _POINTINGS = "manifest.csv", "pointings.csv"
 
 Format = Literal["zarr", "jpeg"]
 
@@ -66,6 +70,9 @@ _TRUTH_SCHEMA = pa.schema(
         ("area_px", pa.int32()),
     ]
 )
+# Of seasons with a sky, too.
+_EXPOSURE_SKY = [column for column in HEADER_SCHEMA if column.name not in _EXPOSURE_SCHEMA.names]
+_TRUTH_SKY = [pa.field("hip", pa.int32())]
 
 
 @dataclass(slots=True)
@@ -77,6 +84,7 @@ class _Pages:
     coco_labels: list[dict[str, Any]] = field(default_factory=list)
     exposures: list[dict[str, Any]] = field(default_factory=list)
     truth: list[dict[str, Any]] = field(default_factory=list)
+    pointings: list[dict[str, Any]] = field(default_factory=list)
 
 
 def write_season(
@@ -96,7 +104,8 @@ def write_season(
     season : Season
     out : Path
         Folder to write, which may hold what a killed call left. It gets ``previews.zarr`` or ``previews/*.jpg``,
-        ``via.json``, ``coco.json``, ``exposures.parquet``, ``truth.parquet`` and ``season.json``.
+        ``via.json``, ``coco.json``, ``exposures.parquet``, ``truth.parquet`` and ``season.json``; with a sky also
+        ``manifest.csv`` of the JPEGs, or ``pointings.csv`` and the same columns as arrays in the store.
     format : {"zarr", "jpeg"}
         Of the previews.
     n_workers : int
@@ -128,15 +137,26 @@ def write_season(
     sizes = {file.name: file.stat().st_size for file in out.glob("previews/*.jpg")}
     _write_json(out / _VIA, via_document(pages.via, sizes))
     _write_json(out / _COCO, _coco_document(pages))
-    for name, rows, schema in ((_EXPOSURES, pages.exposures, _EXPOSURE_SCHEMA), (_TRUTH, pages.truth, _TRUTH_SCHEMA)):
+    exposure_schema, truth_schema = _EXPOSURE_SCHEMA, _TRUTH_SCHEMA
+    if pages.pointings:
+        exposure_schema = pa.schema(
+            [*exposure_schema, *(f for f in HEADER_SCHEMA if f.name not in exposure_schema.names)]
+        )
+        truth_schema = truth_schema.append(pa.field("hip", pa.int32()))
+    for name, rows, schema in ((_EXPOSURES, pages.exposures, exposure_schema), (_TRUTH, pages.truth, truth_schema)):
         with written_aside(out / name) as aside:
             pq.write_table(pa.Table.from_pylist(rows, schema=schema), aside)
-    _write_json(out / _MARK, {**asdict(season), "format": format, "versions": installed_versions()})
+    if pages.pointings and format == "zarr":
+        _write_pointings(out, pages.pointings)
+    elif pages.pointings:
+        write_manifest(pages.pointings, out / _MANIFEST)
+    _write_json(out / _MARK, {**season.description, "format": format, "versions": installed_versions()})
 
 
 def _claim(out: Path, *, fresh: bool) -> None:
     """Create the folder, or clear that of a killed call or, if asked for, of a season; refuse any other."""
-    names = {_MARK, _VIA, _COCO, _EXPOSURES, _TRUTH, "previews", "previews.zarr", "gallery.png"}
+    tables = (_VIA, _COCO, _EXPOSURES, _TRUTH, _MANIFEST, _POINTINGS)
+    names = {_MARK, *tables, "previews", "previews.zarr", "gallery.png"}
     found = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if (out.exists() and not out.is_dir()) or (found and _MARK not in found) or found - names:
         msg = f"{out}: expected a new folder or that of an earlier season; choose another --out"
@@ -146,7 +166,7 @@ def _claim(out: Path, *, fresh: bool) -> None:
         raise ConfigError(msg)
     out.mkdir(parents=True, exist_ok=True)
     (out / _MARK).write_text(f"{_UNFINISHED}\n", encoding="utf-8")
-    for path in (*(out / "previews").glob("D*.jpg"), *(out / name for name in (_VIA, _COCO, _EXPOSURES, _TRUTH))):
+    for path in (*(out / "previews").glob("D*.jpg"), *(out / name for name in tables)):
         path.unlink(missing_ok=True)
     if "previews.zarr" in found:
         shutil.rmtree(out / "previews.zarr")
@@ -243,6 +263,9 @@ def _note(pages: _Pages, exposure: SimulatedExposure, name: str) -> None:
         }
     )
     pages.truth += _truth_rows(exposure)
+    if exposure.observation is not None:
+        pages.exposures[-1] |= asdict(exposure.observation.header)
+        pages.pointings.append(manifest_row(exposure, f"previews/{name}"))
 
 
 def _truth_rows(exposure: SimulatedExposure) -> list[dict[str, Any]]:
@@ -257,6 +280,7 @@ def _truth_rows(exposure: SimulatedExposure) -> list[dict[str, Any]]:
             "field_angle_deg": star.field_angle_deg,
             "azimuth_deg": star.azimuth_deg,
             "filter_offset_mm": star.filter_offset_mm,
+            "hip": star.hip,
         }
         for pair, snr in zip(star.pairs, star.snrs, strict=True):
             label = labels.get((number, pair))
@@ -275,6 +299,31 @@ def _truth_rows(exposure: SimulatedExposure) -> list[dict[str, Any]]:
         if label.star is None
     ]
     return rows
+
+
+def manifest_row(exposure: SimulatedExposure, path: str) -> dict[str, Any]:
+    """What a manifest says of an exposure."""
+    header = HeaderFields() if exposure.observation is None else exposure.observation.header
+    return {"path": path, "expnum": exposure.expnum, **asdict(header)}
+
+
+def write_manifest(rows: list[dict[str, Any]], file: Path) -> None:
+    """Write a manifest in CSV, which `cascade run` and `cascade raytrace` read."""
+    schema = pa.schema([pa.field("path", pa.string()), *HEADER_SCHEMA])
+    with written_aside(file) as aside:
+        pa.csv.write_csv(pa.Table.from_pylist(rows, schema), aside)
+
+
+def _write_pointings(out: Path, rows: list[dict[str, Any]]) -> None:
+    """Write where the exposures of a store looked: arrays in it, and a table of pointings beside it."""
+    import zarr
+
+    table = pa.Table.from_pylist(rows, HEADER_SCHEMA)
+    group = zarr.open_group(out / "previews.zarr", mode="r+")
+    for name in HEADER_SCHEMA.names[1:]:
+        group[name] = stored_values(table, name)
+    with written_aside(out / _POINTINGS) as aside:
+        pa.csv.write_csv(table, aside)
 
 
 def _coco_document(pages: _Pages) -> dict[str, Any]:

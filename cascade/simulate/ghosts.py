@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from cascade.core.artifact import Artifact
 from cascade.core.exposure import BoolArray, Float32Array
 from cascade.optics.ghost_image import Patch
 from cascade.optics.ghost_optics import GhostOptics, Reflectivity, Star
@@ -41,6 +44,8 @@ _MIN_LIT = 0.2  # fraction of an outline on CCDs below which annotators do not d
 _MIN_SEEN = 1.15  # S/N of a ghosted exposure's highest-S/N ghost over the visibility limit, at least
 _MAX_SEEN = 25.0  # and at most: extreme draws of all parameters together would exceed any real ghost
 _MAX_UNSEEN = 0.8  # the same for a clean exposure, at most
+_HIDDEN_SNR = 0.5  # ghosts that glare or gaps hide but for this are not made brighter
+_SCALINGS = 5  # S/N grows more slowly than light, so that a factor may have to be found in steps
 
 _STRONGER = {"C5_exit>C5_entrance": 4.0}  # from the same comparison, for the small ring from the two faces of C5
 
@@ -75,6 +80,8 @@ class Ghosts:
         Surface pair to signal-to-noise ratio, of all rendered ghosts.
     labels
         Of the ghosts that annotators would draw.
+    hip
+        Hipparcos number of a real star.
     """
 
     star: Star
@@ -83,6 +90,31 @@ class Ghosts:
     light: Float32Array
     snrs: dict[str, float]
     labels: list[Label]
+    hip: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedStar:
+    """
+    A real star beside which, or on which, an exposure looks.
+
+    Attributes
+    ----------
+    hip
+        Hipparcos number.
+    field_angle_deg, azimuth_deg
+        Its place; see `Star`.
+    magnitude
+        In the band of the exposure.
+    drawn
+        The surface pairs whose ghosts people draw, and how they call them.
+    """
+
+    hip: int
+    field_angle_deg: float
+    azimuth_deg: float
+    magnitude: float
+    drawn: Mapping[str, Artifact]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,12 +171,7 @@ def draw_ghosts(scene: Scene, seen: bool, rng: np.random.Generator) -> list[Ghos
     list of Ghosts
         The first is the brightest.
     """
-    widths = np.exp(rng.normal(0, _VANE_SCATTER)) * np.array(VANE_WIDTH_MM) * np.exp(rng.normal(0, 0.12, 4))
-    telescope = _Telescope(
-        float(rng.choice(scene.filter_offsets_mm) + rng.normal(0, _FILTER_SCATTER_MM)),
-        _reflectivity(scene.optics, rng),
-        (float(widths[0]), float(widths[1]), float(widths[2]), float(widths[3])),
-    )
+    telescope = _telescope(scene, rng)
     low, high = _MAGNITUDES
     drawn = []
     for number in range(rng.poisson(_N_MORE_STARS) + int(seen)):
@@ -155,6 +182,72 @@ def draw_ghosts(scene: Scene, seen: bool, rng: np.random.Generator) -> list[Ghos
         limits = (_MIN_SEEN if main else 0.0, _MAX_SEEN if seen else _MAX_UNSEEN)
         drawn.append(_ghosts_of(scene, telescope, number, star, float(magnitude), limits, rng))
     return drawn
+
+
+def place_ghosts(
+    scene: Scene, stars: Sequence[PlacedStar], filter_offset_mm: float, rng: np.random.Generator
+) -> list[Ghosts]:
+    """
+    Render the ghosts of real stars.
+
+    Those that people draw are made plain enough to be seen, all others too weak for it: what is labelled is visible in
+    the pixels, and which ghosts that are is the caller's choice. The stars keep their magnitudes.
+
+    Parameters
+    ----------
+    scene : Scene
+    stars : sequence of PlacedStar
+    filter_offset_mm : float
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    list of Ghosts
+        One a star.
+    """
+    telescope = _telescope(scene, rng, filter_offset_mm)
+    return [_placed(scene, telescope, number, star, rng) for number, star in enumerate(stars)]
+
+
+def _placed(scene: Scene, telescope: _Telescope, number: int, placed: PlacedStar, rng: np.random.Generator) -> Ghosts:
+    """Render a real star's ghosts, each as bright as its being drawn or not demands."""
+    star = Star(placed.field_angle_deg, placed.azimuth_deg, scene.conditions.band, telescope.filter_offset_mm)
+    flux = scene.conditions.grey_of_star(placed.magnitude)
+    position, patches = _rendered(scene, telescope, star, flux, rng, always=tuple(placed.drawn))
+    visible = scene.lit & ~_glare(position, flux, scene.lit.shape)
+    light = np.zeros(scene.lit.shape, np.float32)
+    labels, snrs = [], {}
+    for pair, patch in patches.items():
+        low, high = (_MIN_SEEN * rng.uniform(1, 1.6), _MAX_SEEN) if pair in placed.drawn else (0.0, _MAX_UNSEEN)
+        shown, snrs[pair] = _within(patch, flux, visible, scene.noise, (low * MIN_GHOST_SNR, high * MIN_GHOST_SNR))
+        light[shown.where] += shown.values * np.float32(flux)
+        if pair in placed.drawn and snrs[pair] >= MIN_GHOST_SNR:
+            label = _label(scene, pair, shown, star, flux)
+            if label is not None:
+                region = replace(label.region, artifact=placed.drawn[pair])
+                labels.append(replace(label, region=region, snr=snrs[pair], star=number))
+    return Ghosts(star, placed.magnitude, position, light, snrs, labels, placed.hip)
+
+
+def _within(
+    patch: Patch, flux: float, visible: BoolArray, noise: float, limits: tuple[float, float]
+) -> tuple[Patch, float]:
+    """A ghost scaled until its S/N is within limits, and its S/N; one that nothing is seen of stays as it is."""
+    for _ in range(_SCALINGS):
+        snr = visibility(patch.values * np.float32(flux), visible[patch.where], noise)
+        if snr < _HIDDEN_SNR or limits[0] <= snr <= limits[1]:
+            break
+        patch = _scaled(patch, float(np.clip(snr, *limits)) / snr)
+    return patch, snr
+
+
+def _telescope(scene: Scene, rng: np.random.Generator, filter_offset_mm: float | None = None) -> _Telescope:
+    """Draw the state of the telescope, with the filter at one of the scene's places unless it is given."""
+    widths = np.exp(rng.normal(0, _VANE_SCATTER)) * np.array(VANE_WIDTH_MM) * np.exp(rng.normal(0, 0.12, 4))
+    if filter_offset_mm is None:
+        filter_offset_mm = float(rng.choice(scene.filter_offsets_mm) + rng.normal(0, _FILTER_SCATTER_MM))
+    vanes = (float(widths[0]), float(widths[1]), float(widths[2]), float(widths[3]))
+    return _Telescope(filter_offset_mm, _reflectivity(scene.optics, rng), vanes)
 
 
 def _reflectivity(optics: GhostOptics, rng: np.random.Generator) -> Reflectivity:
@@ -181,24 +274,7 @@ def _ghosts_of(
 ) -> Ghosts:
     """Render a star's ghosts; the star is rescaled if its highest-S/N ghost is outside the limits."""
     flux = scene.conditions.grey_of_star(magnitude)
-    patches = scene.optics.patches(
-        star,
-        reflectivity=telescope.reflectivity,
-        vane_width_mm=telescope.vanes,
-        cutoff=_CUTOFF_NOISE * scene.noise / flux,
-    )
-    row, column = scene.mosaic.camera.to_pixel(*scene.optics.star_mm(star))
-    position = float(row), float(column)
-    striped = star.field_angle_deg < _STRIPED_WITHIN_DEG and rng.random() < _STRIPED_SHARE
-    patches = {
-        pair: _textured(
-            _scaled(patch, _STRONGER.get(pair, 1.0)),
-            position,
-            _STRIPE_LEVEL / flux if striped and pair == _STRIPED else 0.0,
-            rng,
-        )
-        for pair, patch in patches.items()
-    }
+    position, patches = _rendered(scene, telescope, star, flux, rng)
     visible = scene.lit & ~_glare(position, flux, scene.lit.shape)
     snrs = _snrs(patches, flux, visible, scene.noise)
     best = max(snrs.values(), default=0.0) / MIN_GHOST_SNR
@@ -214,6 +290,32 @@ def _ghosts_of(
             labels.append(replace(label, snr=snrs[pair], star=number))
     dimmed = -2.5 * float(np.log10(flux / scene.conditions.grey_of_star(magnitude)))
     return Ghosts(star, magnitude + dimmed, position, light, snrs, labels)
+
+
+def _rendered(
+    scene: Scene,
+    telescope: _Telescope,
+    star: Star,
+    flux: float,
+    rng: np.random.Generator,
+    always: tuple[str, ...] = (),
+) -> tuple[tuple[float, float], dict[str, Patch]]:
+    """Position of a star, and its ghosts but for those that are too weak to render; some pairs always."""
+    render = partial(scene.optics.patches, star, reflectivity=telescope.reflectivity, vane_width_mm=telescope.vanes)
+    others = [pair for pair in scene.optics.pairs if pair not in always]
+    patches = render(pairs=others, cutoff=_CUTOFF_NOISE * scene.noise / flux) | render(pairs=always)
+    row, column = scene.mosaic.camera.to_pixel(*scene.optics.star_mm(star))
+    position = float(row), float(column)
+    striped = star.field_angle_deg < _STRIPED_WITHIN_DEG and rng.random() < _STRIPED_SHARE
+    return position, {
+        pair: _textured(
+            _scaled(patch, _STRONGER.get(pair, 1.0)),
+            position,
+            _STRIPE_LEVEL / flux if striped and pair == _STRIPED else 0.0,
+            rng,
+        )
+        for pair, patch in patches.items()
+    }
 
 
 def _snrs(patches: dict[str, Patch], flux: float, visible: BoolArray, noise: float) -> dict[str, float]:

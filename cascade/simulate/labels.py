@@ -164,10 +164,10 @@ def cut_off(footprint: BoolArray, ellipse: BoolArray) -> bool:
     return area == 0 or int((footprint & ellipse).sum()) < _CUT_SHARE * area
 
 
-def merged(labels: list[Label]) -> list[Label]:
+def merged(labels: list[Label], min_share: float = MIN_SHARE) -> list[Label]:
     """Labels by falling S/N, without near-duplicates of one of higher S/N, of any class."""
     kept: list[Label] = []
-    least = MIN_SHARE * max((label.snr for label in labels), default=0.0)
+    least = min_share * max((label.snr for label in labels), default=0.0)
     labels = [label for label in labels if label.snr >= least]
     for label in sorted(labels, key=lambda label: -label.snr):
         if label.mask.sum() >= _MIN_AREA_PX and all(_overlap(label.mask, other.mask) < _SAME_OVERLAP for other in kept):

@@ -43,7 +43,24 @@ class Beam:
     kind: str
 
 
-def draw_rays(noise: float, camera: Camera, rng: np.random.Generator) -> list[Beam]:
+@dataclass(frozen=True, slots=True)
+class Throw:
+    """
+    The beams of a known star.
+
+    Attributes
+    ----------
+    azimuth_deg
+        Where on the rim they enter, from +x_mm towards +y_mm.
+    size
+        Factor on their length and width, of a median of 0.84 in DES exposures.
+    """
+
+    azimuth_deg: float
+    size: float
+
+
+def draw_rays(noise: float, camera: Camera, rng: np.random.Generator, throw: Throw | None = None) -> list[Beam]:
     """
     Draw the beams scattered from one star outside the field.
 
@@ -54,17 +71,19 @@ def draw_rays(noise: float, camera: Camera, rng: np.random.Generator) -> list[Be
     camera : Camera
         On a 400x400 grid.
     rng : numpy.random.Generator
+    throw : Throw or None
+        Where they enter and how far they reach; None: anywhere, as far as DES's.
 
     Returns
     -------
     list of Beam
         One to three.
     """
-    azimuth = rng.uniform(0, 2 * np.pi)
+    azimuth = rng.uniform(0, 2 * np.pi) if throw is None else np.deg2rad(throw.azimuth_deg - 90)
     slant = rng.normal(0, 0.22)
     level = noise * 10 ** rng.normal(0.95, 0.33)
     kind = str(rng.choice(_KINDS[0], p=_KINDS[1]))
-    size = 0.84 * np.exp(rng.normal(0, 0.42))
+    size = 0.84 * np.exp(rng.normal(0, 0.42)) if throw is None else throw.size * np.exp(rng.normal(0, 0.15))
     beams = []
     for n in range(int(rng.choice(_N_BEAMS[0], p=_N_BEAMS[1]))):
         if n and rng.random() < 0.2:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,10 +16,13 @@ from cascade.core.via import region_instances
 from cascade.optics.ghost_optics import GhostOptics
 from cascade.simulate.conditions import Conditions, Ranges, draw_conditions
 from cascade.simulate.ghosts import Ghosts, Scene, draw_ghosts
-from cascade.simulate.labels import MIN_RAYS_SNR, Label, merged, outline_region, rays_extent, visibility
+from cascade.simulate.labels import MIN_RAYS_SNR, MIN_SHARE, Label, merged, outline_region, rays_extent, visibility
 from cascade.simulate.mosaic import Blank, Mosaic, lit_pixels
 from cascade.simulate.night_sky import Saturated, draw_sky, saturated_light
-from cascade.simulate.rays import Beam, draw_rays
+from cascade.simulate.rays import Beam, Throw, draw_rays
+
+if TYPE_CHECKING:
+    from cascade.simulate.survey import Observation
 
 Kind = Literal["clean", "ghosts", "rays", "both"]
 
@@ -43,6 +47,8 @@ class StarTruth:
         Surface pairs of the rendered ghosts.
     snrs
         Signal-to-noise ratio of each, by the rule of `cascade.simulate.labels`.
+    hip
+        Hipparcos number of a real star.
     """
 
     magnitude: float
@@ -51,6 +57,7 @@ class StarTruth:
     filter_offset_mm: float
     pairs: tuple[str, ...]
     snrs: tuple[float, ...]
+    hip: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,8 @@ class SimulatedExposure:
         The bright stars, whether or not their ghosts are visible.
     conditions
         Band, depth and stretch.
+    observation
+        Where it looked and when; None: nowhere in particular.
     """
 
     expnum: int
@@ -77,6 +86,7 @@ class SimulatedExposure:
     labels: tuple[Label, ...]
     stars: tuple[StarTruth, ...]
     conditions: Conditions
+    observation: Observation | None = None
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -126,7 +136,36 @@ class Simulator:
         -------
         SimulatedExposure
         """
-        conditions = draw_conditions(rng, self.ranges)
+        ghosts = partial(draw_ghosts, seen=kind in ("ghosts", "both"))
+        throws = (None,) if kind in ("rays", "both") else ()
+        return self.compose(draw_conditions(rng, self.ranges), ghosts, throws, rng, expnum=expnum)
+
+    def compose(
+        self,
+        conditions: Conditions,
+        ghosts_of: Callable[..., list[Ghosts]],
+        throws: Sequence[Throw | None],
+        rng: np.random.Generator,
+        *,
+        expnum: int,
+        observation: Observation | None = None,
+    ) -> SimulatedExposure:
+        """
+        Put an exposure together.
+
+        Parameters
+        ----------
+        conditions : Conditions
+        ghosts_of : callable
+            Renders the ghosts of a `Scene`, given as ``scene`` and ``rng``.
+        throws : sequence of Throw or None
+            A star each that throws Rays.
+        rng : numpy.random.Generator
+        expnum : int
+        observation : Observation or None
+            What the exposure is of, if people's choice of what to draw is part of that already; None: they skip what
+            is weakest beside the rest.
+        """
         lit = lit_pixels(self.mosaic, conditions)
         noise = conditions.noise * _UNRESOLVED
         extended = np.zeros(self.mosaic.camera.shape, np.float32)
@@ -134,17 +173,17 @@ class Simulator:
         labels: list[Label] = []
         blanks: list[Blank] = []
         scene = Scene(self.optics, self.mosaic, lit, conditions, noise, self.ranges.filter_offsets_mm)
-        ghosts = draw_ghosts(scene, kind in ("ghosts", "both"), rng)
+        ghosts = ghosts_of(scene=scene, rng=rng)
         for ghost in ghosts:
             extended += ghost.light
             blanks += self._add_star(ghost, extended, sharp, conditions, rng)
             labels += ghost.labels
-        if kind in ("rays", "both"):
-            labels += self._add_rays(extended, lit, noise, rng)
+        for throw in throws:
+            labels += self._add_rays(extended, lit, noise, rng, throw)
         image = self.mosaic.preview(extended, sharp, conditions, rng, tuple(blanks))
-        return SimulatedExposure(
-            expnum, image, tuple(merged(labels)), tuple(_truth(ghost) for ghost in ghosts), conditions
-        )
+        kept = merged(labels, MIN_SHARE if observation is None else 0.0)
+        stars = tuple(_truth(ghost) for ghost in ghosts)
+        return SimulatedExposure(expnum, image, tuple(kept), stars, conditions, observation)
 
     def _add_star(
         self,
@@ -164,10 +203,12 @@ class Simulator:
         sharp += core
         return blanks
 
-    def _add_rays(self, extended: Float32Array, lit: BoolArray, noise: float, rng: np.random.Generator) -> list[Label]:
+    def _add_rays(
+        self, extended: Float32Array, lit: BoolArray, noise: float, rng: np.random.Generator, throw: Throw | None
+    ) -> list[Label]:
         """Add beams, at least one of them visible; returns their labels."""
         for _ in range(_TRIES):
-            beams = draw_rays(noise, self.mosaic.camera, rng)
+            beams = draw_rays(noise, self.mosaic.camera, rng, throw)
             labels = [label for beam in beams if (label := _rays_label(beam, lit, noise)) is not None]
             if labels:
                 break
@@ -198,4 +239,5 @@ def _truth(ghosts: Ghosts) -> StarTruth:
         star.filter_offset_mm,
         tuple(ghosts.snrs),
         tuple(ghosts.snrs.values()),
+        ghosts.hip,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +61,11 @@ class Season:
         if not 0 <= self.ghosted_share <= 1:
             msg = f"ghosted share: expected a fraction in [0, 1], got {self.ghosted_share}"
             raise ConfigError(msg)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What determines the season, for JSON."""
+        return asdict(self)
 
     def ghosted(self, n: int) -> bool:
         """Whether exposure n has an artifact."""
