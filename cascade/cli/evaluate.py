@@ -157,7 +157,7 @@ def _learned(runs: Iterable[Run]) -> dict[str, frozenset[int] | None]:
     """What the models of runs learned from, as their descriptions say; None where these are not at hand."""
     from cascade.core.errors import ModelError
     from cascade.networks.models import find_model
-    from cascade.pipeline.predict import PREDICTOR
+    from cascade.runs.config import PREDICTOR
 
     learned: dict[str, frozenset[int] | None] = {}
     for used in {model for run in runs for model in (run.config.screen, run.config.segment) if model is not None}:

@@ -9,7 +9,7 @@ import typer
 
 from cascade.cli.progress import progress
 from cascade.cli.run import Quiet
-from cascade.cli.status import InputsOption, RunArgument
+from cascade.cli.status import InputsOption, PredictedOption, RunArgument
 
 
 def report(
@@ -19,6 +19,7 @@ def report(
     previews: Annotated[
         int | None, typer.Option(min=0, help="Maximum number of previews; default 5000, with --single 300.")
     ] = None,
+    predicted: PredictedOption = None,
     inputs: InputsOption = None,
     quiet: Quiet = False,
 ) -> None:
@@ -48,7 +49,13 @@ def report(
             bars[0](1, "")
 
         n_previews = write_report(
-            opened, out, single=single, n_previews=previews, inputs=inputs or (), on_previews=on_previews
+            opened,
+            out,
+            single=single,
+            n_previews=previews,
+            predicted=None if predicted is None else open_run(predicted),
+            inputs=inputs or (),
+            on_previews=on_previews,
         )
     page = out if single else out / "index.html"
     n_exposures = opened.summary().counts.n_exposures

@@ -22,6 +22,11 @@ InputsOption = Annotated[
     typer.Option("--inputs", metavar="DIR", help="Where the inputs of the run are now, if they were moved."),
 ]
 
+PredictedOption = Annotated[
+    Path | None,
+    typer.Option(metavar="PREDICTED", help="Predictions of cascade raytrace for these exposures, to show beside."),
+]
+
 
 def status(run: RunArgument) -> None:
     """

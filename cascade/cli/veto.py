@@ -70,6 +70,7 @@ def veto(
     from cascade.core.errors import InputError, StoreError
     from cascade.runs.files import read_run_json
     from cascade.runs.run import open_run
+    from cascade.runs.stars import with_stars
     from cascade.runs.verdicts import reviewed_run
     from cascade.veto import Provenance, VetoRule, compare_lists, earlier_list, merge_lists, open_list, veto_rows
 
@@ -87,7 +88,8 @@ def veto(
         raise StoreError(msg)
     corrected = reviewed_run(opened) if reviewed else None
     ccds, exposures = (corrected.tables[name] if corrected else opened.table(name) for name in ("ccds", "exposures"))
-    found = veto_rows(ccds, exposures, rule, camera)
+    artifacts = [corrected.tables["artifacts"]] if corrected else opened.parts("artifacts")
+    found = with_stars(veto_rows(ccds, exposures, rule, camera), artifacts)
     earlier = None if _is_stdout(out) else earlier_list(out, camera, form)
     form = form or (earlier.form if earlier else Format.CSV.value)
     others = [open_list(path, camera) for path in merge or ()]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -32,6 +33,9 @@ VETO = pa.schema(
 
 REASON = "Ghost/Scatter"
 """What DES lists call it."""
+
+STAR = "star"
+"""Column with the star behind a CCD, which CSV and Parquet lists have where one is known."""
 
 ANALYST = "cascade"
 """Who made an entry; entries of anybody else are kept when a list is rewritten."""
@@ -107,12 +111,15 @@ class VetoList:
         What was asked.
     camera
         Whose CCDs these are; it says when a night begins.
+    stars
+        The star behind a CCD, by (expnum, ccdnum), where one is known; see `cascade.runs.stars`.
     """
 
     table: pa.Table
     n_unnamed: int
     rule: VetoRule
     camera: Camera
+    stars: Mapping[tuple[int, int], str] = field(default_factory=dict)
 
 
 def veto_rows(ccds: pa.Table, exposures: pa.Table, rule: VetoRule, camera: Camera) -> VetoList:

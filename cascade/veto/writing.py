@@ -22,7 +22,7 @@ from cascade.storage.atomic import written_aside
 from cascade.veto.entries import HAND, LISTED, Entry, Kept, Line, Listing, is_ours, table_entries
 from cascade.veto.layouts import DES_HEADER, Layout, columns_of
 from cascade.veto.provenance import Provenance
-from cascade.veto.rules import ANALYST, REASON, VETO, VetoList
+from cascade.veto.rules import ANALYST, REASON, STAR, VETO, VetoList
 from cascade.veto.tables import check_columns, fits_bytes, missing_columns, parquet_bytes
 
 LEGACY_MARK = f"{ANALYST}:"
@@ -44,6 +44,9 @@ SUFFIXES: Mapping[str, str] = {".csv": "csv", ".parquet": "parquet", ".fits": "f
 """Formats that the name of a file gives away; any text may end otherwise."""
 
 
+_WITH_STARS = ("csv", "parquet")  # the others have the columns of the surveys
+
+
 def write_veto(
     vetoes: VetoList,
     path: Path | str,
@@ -62,7 +65,8 @@ def write_veto(
     path : Path or str
         Where to; a list that lies there is replaced, see `kept`.
     format : str
-        ``csv``, with the rule in a comment line; ``parquet``, with the rule in its metadata; ``des``, the exclude list
+        ``csv``, with the rule in a comment line; ``parquet``, with the rule in its metadata; both with a column
+        ``star`` if stars are known; ``des``, the exclude list
         of DES and DELVE; ``fits``, the compiled table of DES (EXPNUM, CCDNUM, REASON, ANALYST); ``legacy``, exposures
         and reasons like the Legacy Surveys' ``bad_expid``.
     provenance : Provenance or None
@@ -88,9 +92,17 @@ def veto_bytes(
     """Give what `write_veto` writes."""
     entries = table_entries(vetoes.table)
     own = tuple(entry for entry in entries if is_ours(entry.analyst))
+    if format in _WITH_STARS:
+        own = tuple(_with_star(entry, vetoes.stars) for entry in own)
     others = tuple(entry for entry in entries if not is_ours(entry.analyst))
     listing = Listing(own, kept.added if kept else others, vetoes.rule, provenance, vetoes.camera, kept or Kept())
     return FORMATS[format](listing)
+
+
+def _with_star(entry: Entry, stars: Mapping[tuple[int, int], str]) -> Entry:
+    """An entry of ours with its star, if that is known."""
+    star = stars.get((entry.expnum, entry.ccdnum))
+    return entry if star is None else replace(entry, extras=((STAR, star),))
 
 
 def check_format(path: Path | str, format: str) -> None:

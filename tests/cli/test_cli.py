@@ -378,7 +378,9 @@ def test_demo_leaves_tables_a_list_and_a_picture(zoo, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "4 exposures, 4 flagged" in result.output
     assert "drawn: 2 ghosted exposures, of which the screen flagged 2" in result.output
+    assert "night        exposures by band" in result.output
     assert len(list((tmp_path / "demo" / "previews").glob("*.png"))) == 4
+    assert None not in open_run(tmp_path / "demo" / "run").table("exposures")["mjd_obs"].to_pylist()
     assert (tmp_path / "demo" / "report" / "index.html").is_file()
     assert (tmp_path / "demo" / "veto.txt").read_text().startswith("#date expnum ccd id ccdnum\n")
     with Image.open(tmp_path / "demo" / "overview.png") as picture:

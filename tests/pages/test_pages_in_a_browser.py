@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from browser import TIMEOUT_MS, chromium, find_chromium
-from looked_at import FOUND, N, looked_at
+from looked_at import FOUND, PREDICTED, N, looked_at, predicted
 
 from cascade.pages.report import write_report
 from cascade.pages.review import ReviewSession
@@ -98,14 +98,14 @@ def no_overlap(page):
 
 def test_a_report_is_filtered_and_opened_from_disk(report, page):
     page.goto((report / "index.html").as_uri())
-    assert page.inner_text("#n-flagged") == f"{len(FOUND)} of {len(FOUND)}"
+    assert page.inner_text("#n-shown") == f"{len(FOUND)} of {len(FOUND)}"
     assert page.inner_text("#n-rows") == f"{N} of {N}"
     until(page, "document.querySelectorAll('#gallery img').length > 3")
     for width, height in SIZES.values():
         page.set_viewport_size({"width": width, "height": height})
         assert no_overlap(page) == []
     page.select_option("#class", "rays")
-    assert page.inner_text("#n-flagged").startswith(f"{sum(2 in found.classes for found in FOUND.values())} of")
+    assert page.inner_text("#n-shown").startswith(f"{sum(2 in found.classes for found in FOUND.values())} of")
     page.click("text=Clear")
     page.fill("#find", "700002")
     until(page, "document.getElementById('n-rows').textContent.startsWith('1 of')")
@@ -134,13 +134,39 @@ def test_the_gallery_holds_only_what_is_seen(report, page):
     assert page.evaluate("table.draw(), table.shown.size") < 60
 
 
+def test_predictions_are_a_layer_and_filters_of_a_report(run, page, tmp_path):
+    write_report(run, tmp_path / "report", predicted=predicted(tmp_path / "PREDICTED", run))
+    page.goto((tmp_path / "report" / "index.html").as_uri())
+    n_shown = len({*FOUND, *PREDICTED})
+    assert page.inner_text("#n-shown") == f"{n_shown} of {n_shown}"
+    for width, height in SIZES.values():
+        page.set_viewport_size({"width": width, "height": height})
+        assert no_overlap(page) == []
+    page.select_option("#status", "flagged")
+    assert page.inner_text("#n-shown").startswith(f"{len(FOUND)} of")
+    page.select_option("#status", "")
+    page.select_option("#prediction", "CCDs predicted, not found")
+    assert page.inner_text("#n-rows") == f"3 of {N}"
+    page.select_option("#prediction", "predicted, not found")
+    assert page.inner_text("#n-shown") == f"2 of {n_shown}"
+    page.focus("#gallery")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#one[open] path.predicted")
+    assert "bright, probability 0.550: HIP 20885, 3.8 mag" in page.inner_text("#one-body")
+    page.keyboard.press("p")
+    assert not page.locator("#one path.predicted").first.is_visible()
+    page.keyboard.press("p")
+    assert page.locator("#one path.predicted").first.is_visible()
+
+
 @pytest.fixture
 def review(tmp_path):
-    """A review server of this process, and its run."""
+    """A review server of this process, with predictions, and its run."""
     import uvicorn
 
     run = looked_at(tmp_path)
-    app = review_app(ReviewSession(run), hosts=frozenset({"127.0.0.1"}), token="s3cret")
+    session = ReviewSession(run, predicted=predicted(tmp_path / "PREDICTED", run))
+    app = review_app(session, hosts=frozenset({"127.0.0.1"}), token="s3cret")
     server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", ws="none", log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -238,3 +264,22 @@ def test_a_verdict_waits_for_a_server_that_is_away(review, page):
     page.unroute("**/api/verdicts")
     until(page, "document.getElementById('progress').textContent.startsWith('1 of')")
     assert len(read_verdicts(run.storage)) == 1
+
+
+def test_predictions_are_a_layer_and_filters_of_the_review_page(review, page):
+    _, address = review
+    begin(page, address, "Ada")
+    for exposure in (3, 4):
+        page.select_option("#scope", "predicted, not found")
+        assert page.locator(".entry").count() == 2
+        page.click(f".entry:has-text('{700000 + exposure}')")
+        until(page, f"current.exposure === {exposure} && !busy")
+        assert "HIP 20885, 3.8 mag" in page.inner_text("#predicted-list")
+        assert page.locator("path.predicted").count() == 1
+        assert no_overlap(page) == []
+    page.keyboard.press("p")
+    assert not page.locator("path.predicted").is_visible()
+    page.keyboard.press("a")
+    until(page, "queue.mine[placeOf(4)] === 'accepted' && !busy")
+    page.select_option("#scope", "all")
+    assert page.locator(".entry").count() > 2

@@ -134,8 +134,8 @@ def test_details_hold_outlines_in_half_pixels_and_the_vetoed_ccds(run, folder):
     text = (folder / "details" / "0.js").read_text()
     part, exposures = json.loads(f"[{text.removeprefix('cascadeDetail(').removesuffix(');' + chr(10))}]")
     assert (part, len(exposures)) == (0, len(FOUND))
-    ((name, score, (outline,)),) = exposures[0][0]
-    assert (name, score) == ("bright", 0.95)
+    ((name, score, (outline,), star),) = exposures[0][0]
+    assert (name, score, star) == ("bright", 0.95, "")
     x, y = outline[::2], outline[1::2]
     assert (min(x), max(x), min(y), max(y)) == pytest.approx((240, 360, 200, 300), abs=1)
     ccds = {row["ccdnum"]: row["area_fraction"] for row in run.table("ccds").to_pylist() if row["exposure"] == 1}

@@ -13,12 +13,13 @@ import numpy.typing as npt
 
 from cascade.core.artifact import Artifact
 from cascade.core.outlines import outlines
+from cascade.core.star_names import star_name
 from cascade.pages.report.charts import ccd_boxes
-from cascade.pages.report.snapshot import RunSnapshot
+from cascade.pages.report.snapshot import Predictions, RunSnapshot
 from cascade.runs.rows import row_mask
 
 PART_SIZE = 64
-"""Flagged exposures per file of details, which the page loads on demand."""
+"""Exposures per file of details, which the page loads on demand."""
 
 _STATUSES = ("clean", "ghosted", "failed")
 _SCORE_DIGITS = 4
@@ -41,15 +42,16 @@ def season_columns(snapshot: RunSnapshot, verdicts: Mapping[int, str]) -> dict[s
     dict
         Columns in the order of the exposures table: ``exposure``, ``expnum``, ``folder`` and ``name`` (of the path),
         ``band``, ``night`` (both as indices), ``score``, ``area`` (both in units of the last digit), ``status``,
-        ``doubt``, ``n_artifacts``, ``n_vetoed``; what the indices stand for; rows of the flagged exposures and the
-        classes found in them; and the CCDs in half pixels.
+        ``doubt``, ``n_artifacts``, ``n_vetoed``; what the indices stand for; rows of the exposures that were flagged or
+        for which something is predicted, and the classes found in them; the predictions; and the CCDs in half pixels.
     """
-    exposures = snapshot.tables["exposures"]
+    exposures, predictions = snapshot.tables["exposures"], snapshot.predictions
     folders, names = _split_paths(exposures["path"].to_pylist())
     folder_codes, folder_labels = _coded(folders)
     band_codes, band_labels = _coded(snapshot.bands.tolist())
     night_codes, night_labels = _coded(snapshot.nights.tolist())
     flagged = np.flatnonzero(snapshot.flagged | (np.array(exposures["n_artifacts"]) > 0))
+    shown = np.union1d(flagged, list(predictions.artifacts) if predictions else []).astype(int)
     classes = np.zeros(len(exposures), int)
     labels = snapshot.tables["artifacts"]["class"].to_pylist()
     bits = np.array([Artifact.from_label(label).bit for label in labels], int)
@@ -73,49 +75,72 @@ def season_columns(snapshot: RunSnapshot, verdicts: Mapping[int, str]) -> dict[s
         "statuses": _STATUSES,
         "n_artifacts": exposures["n_artifacts"].to_pylist(),
         "n_vetoed": [vetoed[expnum] for expnum in exposures["expnum"].to_pylist()],
+        "shown": shown.tolist(),
         "flagged": flagged.tolist(),
-        "classes": classes[flagged].tolist(),
-        "verdict": [verdicts.get(exposure, "") for exposure in exposures["exposure"].to_numpy()[flagged].tolist()],
+        "classes": classes[shown].tolist(),
+        "verdict": [verdicts.get(exposure, "") for exposure in exposures["exposure"].to_numpy()[shown].tolist()],
+        "predicted": predictions.column(range(len(exposures))) if predictions else None,
         "part_size": PART_SIZE,
         "ccds": ccd_boxes(snapshot.camera),
     }
 
 
-def detail_parts(snapshot: RunSnapshot, flagged: Sequence[int]) -> Iterator[list[Any]]:
+def detail_parts(snapshot: RunSnapshot, shown: Sequence[int]) -> Iterator[list[Any]]:
     """
-    Details of flagged exposures, `PART_SIZE` at a time.
+    Details of exposures, `PART_SIZE` at a time.
 
     Parameters
     ----------
     snapshot : RunSnapshot
-    flagged : sequence of int
+    shown : sequence of int
         Rows of the exposures table.
 
     Yields
     ------
     list
-        For each exposure ``[artifacts, ccds]``: artifacts as ``[class, score, outlines]``, ccds as ``[ccdnum, covered
-        share, whether vetoed]``.
+        For each exposure ``[artifacts, ccds]``: artifacts as ``[class, score, outlines, star]``, ccds as ``[ccdnum,
+        covered share, whether vetoed]``; with predictions ``[…, artifacts, ccdnums, ccdnums]``: what is predicted,
+        which CCDs would be vetoed for that alone, and which are for what was found alone.
     """
     artifacts = _grouped(snapshot, "artifacts")
     ccds = _grouped(snapshot, "ccds")
     expnums = snapshot.tables["exposures"]["expnum"].to_pylist()
     pairs = zip(snapshot.vetoes.table["expnum"].to_pylist(), snapshot.vetoes.table["ccdnum"].to_pylist(), strict=True)
     vetoed = set(pairs)
-    for start in range(0, len(flagged), PART_SIZE):
+    for start in range(0, len(shown), PART_SIZE):
         yield [
             [
-                [
-                    [artifact["class"], round(artifact["score"], 3), half_pixel_outlines(artifact)]
-                    for artifact in artifacts.get(row, ())
-                ],
+                [_artifact_detail(artifact) for artifact in artifacts.get(row, ())],
                 [
                     [ccd["ccdnum"], round(ccd["area_fraction"], 3), int((expnums[row], ccd["ccdnum"]) in vetoed)]
                     for ccd in ccds.get(row, ())
                 ],
+                *_predicted_detail(snapshot.predictions, row),
             ]
-            for row in flagged[start : start + PART_SIZE]
+            for row in shown[start : start + PART_SIZE]
         ]
+
+
+def _artifact_detail(artifact: Mapping[str, Any]) -> list[Any]:
+    """An artifact as the page takes it."""
+    return [artifact["class"], round(artifact["score"], 3), half_pixel_outlines(artifact), star_words(artifact)]
+
+
+def _predicted_detail(predictions: Predictions | None, row: int) -> list[Any]:
+    """What is predicted for an exposure, as the page takes it."""
+    if predictions is None:
+        return []
+    expected = [_artifact_detail(artifact) for artifact in predictions.artifacts.get(row, ())]
+    return [expected, predictions.missed.get(row, []), predictions.unforeseen.get(row, [])]
+
+
+def star_words(artifact: Mapping[str, Any]) -> str:
+    """The star behind a row of the artifacts table, its magnitude and the surfaces; nothing if it is unknown."""
+    if artifact["hip"] is None:
+        return ""
+    magnitude, pair = artifact["star_mag"], artifact["pair"]
+    facts = (None if magnitude is None else f"{magnitude:.1f} mag", None if pair is None else f"surfaces {pair}")
+    return ", ".join((star_name(artifact["hip"]), *filter(None, facts)))
 
 
 def half_pixel_outlines(artifact: Mapping[str, Any]) -> list[list[int]]:

@@ -108,6 +108,7 @@ def report_page(snapshot: RunSnapshot, assets: Assets, reviews: Reviews, downloa
         highest_share=highest_share(nights),
         focal_plane=focal_plane_chart(snapshot.camera, vetoes_per_ccd(snapshot)),
         rule=snapshot.vetoes.rule,
+        predicted=snapshot.predictions,
         scores=histogram_chart(histogram, snapshot.run.config.threshold) if histogram.sum() else None,
         n_without_score=snapshot.summary.counts.n_exposures - int(histogram.sum()),
         reviews=reviews,

@@ -22,6 +22,11 @@ from cascade.veto import VetoList, VetoRule, veto_rows
 UNKNOWN = "unknown"
 """The night or band of an exposure whose input does not give it."""
 
+MISSED, UNFORESEEN = "predicted, not found", "found, not predicted"
+
+NOT_COMPARED = "not compared"
+"""What is said of an exposure that failed, or that has no prediction."""
+
 N_BINS = 50
 
 BAND_ORDER = "ugrizY"
@@ -30,6 +35,48 @@ BAND_ORDER = "ugrizY"
 _N_EXAMPLES = 3
 
 Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """
+    Predictions for the exposures of a run; exposures are its rows of the exposures table.
+
+    Attributes
+    ----------
+    path
+        The run of predictions, as a person would name it.
+    states
+        (N,) what is said of each exposure.
+    artifacts
+        Rows of the artifacts table of the predictions, by exposure.
+    missed, unforeseen
+        Numbers of the CCDs that the default rule vetoes for what is predicted alone, and for what was found alone, by
+        exposure; of those that are compared.
+    """
+
+    path: str
+    states: list[str]
+    artifacts: Mapping[int, list[dict[str, Any]]]
+    missed: Mapping[int, list[int]]
+    unforeseen: Mapping[int, list[int]]
+
+    @property
+    def n_compared(self) -> int:
+        """Exposures with a prediction that did not fail."""
+        return sum(state != NOT_COMPARED for state in self.states)
+
+    def column(self, rows: Sequence[int]) -> dict[str, Any]:
+        """What pages filter exposures by: the words for each state, that of each exposure, and its numbers of CCDs."""
+        words = sorted({*self.states, MISSED, UNFORESEEN})
+        return {
+            "states": words,
+            "state": [words.index(self.states[row]) for row in rows],
+            "ccds": {
+                f"CCDs {MISSED}": [len(self.missed.get(row, ())) for row in rows],
+                f"CCDs {UNFORESEEN}": [len(self.unforeseen.get(row, ())) for row in rows],
+            },
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +102,8 @@ class RunSnapshot:
         (N,) in [0, 1], see `cascade.runs.verdicts.doubt.doubts`.
     nights, bands
         (N,) labels of the exposures; `UNKNOWN` where the input does not give them.
+    predictions
+        What the sky predicts for the exposures; None if nobody asked.
     """
 
     run: Run
@@ -66,6 +115,7 @@ class RunSnapshot:
     doubt: npt.NDArray[np.float64]
     nights: npt.NDArray[np.str_]
     bands: npt.NDArray[np.str_]
+    predictions: Predictions | None = None
 
     @property
     def flagged(self) -> npt.NDArray[np.bool_]:

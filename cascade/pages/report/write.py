@@ -22,11 +22,13 @@ from cascade.core.made import mark_made
 from cascade.pages.report.classes import STYLE, classes_css, classes_js
 from cascade.pages.report.columns import detail_parts, script_json, season_columns
 from cascade.pages.report.page import Assets, Download, report_page, static_text
+from cascade.pages.report.predictions import with_predictions
 from cascade.pages.report.previews import data_uri, preview_jpeg
 from cascade.pages.report.reviewers import summarise_reviews
 from cascade.pages.report.snapshot import RunSnapshot, per_night, take_snapshot
 from cascade.runs.previews import RunPreviews
 from cascade.runs.run import Run
+from cascade.runs.stars import with_stars
 from cascade.runs.verdicts import Verdict, read_verdicts, reviewed_tables, standing
 from cascade.storage.atomic import written_aside
 from cascade.veto import Provenance, veto_bytes, veto_rows
@@ -57,6 +59,7 @@ def write_report(
     *,
     single: bool = False,
     n_previews: int | None = None,
+    predicted: Run | None = None,
     inputs: Sequence[str] = (),
     on_previews: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> int:
@@ -73,6 +76,8 @@ def write_report(
     n_previews : int or None
         Largest number of previews; those of the largest artifacts and the most uncertain come first; None:
         `N_PREVIEWS`, or `N_PREVIEWS_SINGLE`.
+    predicted : Run or None
+        Predictions of the sky for exposures of the run, to show beside what was found.
     inputs : sequence of paths
         Where the inputs of the run are now, if they were moved, see `InputPlaces.of`.
     on_previews : callable
@@ -90,15 +95,17 @@ def write_report(
     StoreError
         If the run is damaged.
     InputError
-        If `inputs` are given and are not there.
+        If `inputs` are given and are not there, or `predicted` are no predictions of its exposures.
     """
     if not single:
         _check_replaceable(out)
     snapshot = take_snapshot(run)
     verdicts = read_verdicts(run.storage)
+    if predicted is not None:
+        snapshot = with_predictions(snapshot, predicted)
     columns = season_columns(snapshot, standing(snapshot.tables, verdicts))
     limit = n_previews if n_previews is not None else N_PREVIEWS_SINGLE if single else N_PREVIEWS
-    chosen = _worth_a_preview(snapshot, columns["flagged"], limit)
+    chosen = _worth_a_preview(snapshot, columns["shown"], limit)
     pictures = _pictures(RunPreviews(run, inputs), chosen, small=single, on_previews=on_previews)
     writer = _write_single if single else _write_folder
     return writer(out, snapshot, columns, pictures, verdicts)
@@ -120,7 +127,7 @@ def _write_folder(
     for exposure, picture in pictures:
         (out / "previews" / f"{exposure}.jpg").write_bytes(picture)
         drawn.append(exposure)
-    for part, details in enumerate(detail_parts(snapshot, columns["flagged"])):
+    for part, details in enumerate(detail_parts(snapshot, columns["shown"])):
         (out / "details" / f"{part}.js").write_text(
             f"cascadeDetail({part},{script_json(details)});\n", encoding="utf-8"
         )
@@ -150,7 +157,7 @@ def _write_single(
     blocks = [
         _data({**columns, "previews": list(addresses)}),
         f"globalThis.cascadePreviews = {script_json(addresses)};",
-        f"globalThis.cascadeDetails = {script_json(list(detail_parts(snapshot, columns['flagged'])))};",
+        f"globalThis.cascadeDetails = {script_json(list(detail_parts(snapshot, columns['shown'])))};",
         *map(static_text, _SCRIPTS),
     ]
     hashes = " ".join(
@@ -183,10 +190,10 @@ def _check_replaceable(out: Path) -> None:
         raise ConfigError(msg)
 
 
-def _worth_a_preview(snapshot: RunSnapshot, flagged: Sequence[int], limit: int) -> list[int]:
-    """Positions of the flagged exposures to draw, rising: alternately the largest and the most uncertain."""
+def _worth_a_preview(snapshot: RunSnapshot, shown: Sequence[int], limit: int) -> list[int]:
+    """Positions of the shown exposures to draw, rising: alternately the largest and the most uncertain."""
     exposures = snapshot.tables["exposures"]
-    rows = np.asarray(flagged, np.intp)
+    rows = np.asarray(shown, np.intp)
     if len(rows) > limit:
         area = np.nan_to_num(exposures["artifact_area"].to_numpy(zero_copy_only=False).astype(float))[rows]
         by_area, by_doubt = (np.argsort(np.argsort(-values, kind="stable")) for values in (area, snapshot.doubt[rows]))
@@ -222,6 +229,7 @@ def _downloads(snapshot: RunSnapshot, verdicts: Sequence[Verdict]) -> dict[str, 
 def _veto_csv(snapshot: RunSnapshot, tables: Mapping[str, pa.Table]) -> bytes:
     """The veto list of the default rule."""
     vetoes = veto_rows(tables["ccds"], tables["exposures"], snapshot.vetoes.rule, snapshot.camera)
+    vetoes = with_stars(vetoes, [tables["artifacts"]])
     return veto_bytes(vetoes, "csv", provenance=Provenance.of_run(snapshot.header, str(snapshot.run.path)))
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from cascade.core.artifact import Artifact
 from cascade.core.errors import CascadeError, InputError
 from cascade.pages.report.charts import ccd_boxes
-from cascade.pages.report.columns import half_pixel_outlines
+from cascade.pages.report.columns import half_pixel_outlines, star_words
+from cascade.pages.report.predictions import with_predictions
 from cascade.pages.report.previews import preview_png
 from cascade.pages.report.snapshot import RunSnapshot, take_snapshot
 from cascade.runs.previews import RunPreviews
@@ -39,20 +40,23 @@ class ReviewSession:
         On a local disk; finished or not. Batches committed later are not seen.
     inputs : sequence of paths
         Where its inputs are now, if they were moved, see `InputPlaces.of`.
+    predicted : Run or None
+        Predictions of the sky for its exposures, to show beside what was found.
 
     Raises
     ------
     ConfigError
         If the run is on an object store.
     InputError
-        If `inputs` are given and are not there.
+        If `inputs` are given and are not there, or `predicted` are no predictions of its exposures.
     StoreError
         If it is damaged.
     """
 
-    def __init__(self, run: Run, inputs: Sequence[str] = ()) -> None:
+    def __init__(self, run: Run, inputs: Sequence[str] = (), *, predicted: Run | None = None) -> None:
         self._log = VerdictLog(log_folder(run.storage))
-        self._snapshot: RunSnapshot = take_snapshot(run)
+        snapshot = take_snapshot(run)
+        self._snapshot: RunSnapshot = snapshot if predicted is None else with_predictions(snapshot, predicted)
         exposures = self._snapshot.tables["exposures"]
         self._row_of = {exposure: row for row, exposure in enumerate(exposures["exposure"].to_pylist())}
         self._statuses = exposures["status"].to_pylist()
@@ -70,8 +74,8 @@ class ReviewSession:
         -------
         dict
             Columns ``exposure``, ``title``, ``band``, ``doubt``, ``n_artifacts``, ``flagged``, ``mine``
-            (what the reviewer judged), ``n_others`` (how many others judged); the CCDs in half pixels, the run's name,
-            and whether its previews can be read.
+            (what the reviewer judged), ``n_others`` (how many others judged); ``predicted``, see `Predictions.column`,
+            or None; the CCDs in half pixels, the run's name, and whether its previews can be read.
         """
         snapshot = self._snapshot
         exposures = snapshot.tables["exposures"]
@@ -89,8 +93,10 @@ class ReviewSession:
             "n_others": [len(said.get(position, {}).keys() - {reviewer}) for position in positions],
         }
         ordered = {name: [column[row] for row in order] for name, column in columns.items()}
+        predictions = snapshot.predictions
         return {
             **ordered,
+            "predicted": None if predictions is None else predictions.column(order),
             "ccds": ccd_boxes(snapshot.camera),
             "run": str(snapshot.run.path),
             "previews": self._previews.available,
@@ -119,15 +125,8 @@ class ReviewSession:
             "score": snapshot["screen_score"],
             "doubt": float(self._snapshot.doubt[row]),
             "subject": subject(snapshot, artifacts),
-            "artifacts": [
-                {
-                    "name": model_name(artifact["artifact"]),
-                    "class": artifact["class"],
-                    "score": artifact["score"],
-                    "outlines": half_pixel_outlines(artifact),
-                }
-                for artifact in artifacts
-            ],
+            "artifacts": [{"name": model_name(found["artifact"]), **_artifact_json(found)} for found in artifacts],
+            "predicted": self._predicted(row),
             "mine": None if mine is None else _opinion_json(mine),
             # Blind review: the opinions of others are shown only after one's own.
             "others": []
@@ -198,11 +197,32 @@ class ReviewSession:
             raise UnknownExposureError(msg)
         return row
 
+    def _predicted(self, row: int) -> dict[str, Any] | None:
+        """What is predicted for an exposure, and the CCDs on which that differs from what was found."""
+        predictions = self._snapshot.predictions
+        if predictions is None:
+            return None
+        return {
+            "artifacts": [_artifact_json(artifact) for artifact in predictions.artifacts.get(row, ())],
+            "missed": predictions.missed.get(row, []),
+            "unforeseen": predictions.unforeseen.get(row, []),
+        }
+
     def _title(self, row: int) -> str:
         """The title of an exposure: its number, or the end of its path."""
         exposures = self._snapshot.tables["exposures"]
         expnum = exposures["expnum"][row].as_py()
         return exposures["path"][row].as_py().rsplit("/", 1)[-1] if expnum is None else str(expnum)
+
+
+def _artifact_json(artifact: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the artifacts table as JSON for the page."""
+    return {
+        "class": artifact["class"],
+        "score": artifact["score"],
+        "outlines": half_pixel_outlines(artifact),
+        "star": star_words(artifact),
+    }
 
 
 def _judgement(opinion: Opinion | None) -> str:

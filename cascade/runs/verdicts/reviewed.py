@@ -19,7 +19,7 @@ from cascade.core.via import Region
 from cascade.runs.classes import check_known
 from cascade.runs.rows import finding_of, row_mask
 from cascade.runs.run import Run
-from cascade.runs.tables import SCHEMAS, with_fractions
+from cascade.runs.tables import SCHEMAS, STAR_COLUMNS, with_fractions
 from cascade.runs.verdicts.opinions import Opinion, model_name, opinions, subject
 from cascade.runs.verdicts.verdict_log import Verdict, read_verdicts
 
@@ -28,6 +28,7 @@ _SAME_IOU = 0.5
 
 Tables = Mapping[str, pa.Table]
 Row = Mapping[str, Any]
+Found = tuple[Artifact, BoolArray, Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +71,27 @@ class Judged:
         if not found and classes:
             return "rejected"
         same = len(found) == len(classes) and not any(True for _ in self._drawn())
-        return "accepted" if same and [class_ for class_, _ in found] == classes else "corrected"
+        return "accepted" if same and [class_ for class_, *_ in found] == classes else "corrected"
 
-    def found(self) -> list[tuple[Artifact, BoolArray]]:
+    def found(self) -> list[Found]:
         """
-        Artifacts as the reviewers see them together: class and (H, W) mask.
+        Artifacts as the reviewers see them together: class, (H, W) mask and the columns about its star.
 
         One counts if at least half of the reviewers see it, so that a CCD in doubt is vetoed; its class is the most
         frequent, that of the networks if it is among these.
         """
         least = len(self.opinions) / 2
-        found = []
+        found: list[Found] = []
         for number, row in enumerate(self.artifacts):
             name, own = model_name(number), Artifact.from_label(row["class"])
             keepers = [opinion for opinion in self.opinions.values() if opinion.keeps(name)]
             if keepers and len(keepers) >= least:
-                found.append((_majority([opinion.classes.get(name, own) for opinion in keepers], own), row_mask(row)))
+                class_ = _majority([opinion.classes.get(name, own) for opinion in keepers], own)
+                found.append((class_, row_mask(row), {field.name: row[field.name] for field in STAR_COLUMNS}))
         return found + [
-            (_majority(classes, classes[0]), mask) for mask, classes, drawers in self._drawn() if len(drawers) >= least
+            (_majority(classes, classes[0]), mask, {})
+            for mask, classes, drawers in self._drawn()
+            if len(drawers) >= least
         ]
 
     def _drawn(self) -> list[tuple[BoolArray, list[Artifact], set[str]]]:
@@ -182,7 +186,8 @@ def reviewed_tables(tables: Tables, verdicts: Iterable[Verdict], camera: Camera)
     judged, n_stale = judged_exposures(tables, verdicts)
     rows: dict[str, list[dict[str, Any]]] = {"exposures": [], "artifacts": [], "ccds": []}
     for exposure, one in judged.items():
-        finding = finding_of(_instances(one.found()), camera)
+        found = one.found()
+        finding = finding_of(_instances(found), camera, [star for *_, star in found])
         key = {"exposure": exposure, "expnum": one.row["expnum"]}
         rows["artifacts"] += [key | artifact for artifact in finding.artifacts]
         rows["ccds"] += [key | ccd.columns() for ccd in finding.ccds]
@@ -222,12 +227,12 @@ def reviewed_run(run: Run) -> Reviewed:
     return reviewed_tables(tables, verdicts, Camera.load(run.config.camera))
 
 
-def _instances(found: Sequence[tuple[Artifact, BoolArray]]) -> Instances:
+def _instances(found: Sequence[Found]) -> Instances:
     """Artifacts with the score of reviewed ones."""
     if not found:
         return Instances.empty()
-    masks = np.stack([mask for _, mask in found])
-    classes = np.array([class_ for class_, _ in found], np.uint8)
+    masks = np.stack([mask for _, mask, _ in found])
+    classes = np.array([class_ for class_, *_ in found], np.uint8)
     return Instances(classes, np.ones(len(found), np.float32), tight_boxes(masks), masks)
 
 

@@ -33,13 +33,30 @@ function outlinePath(outlines) {
     .join("");
 }
 
+/** The outline of a predicted artifact. */
+const predictedPath = ({ class: name, outlines }) =>
+  svgElement("path", { class: `predicted ${name}`, d: outlinePath(outlines) });
+
+/** Sentences on the CCDs that are predicted alone and on those that were found alone. */
+const ccdDifferences = (missed, unforeseen) => [
+  `CCDs predicted, not found: ${missed.join(", ") || "none"}`, `CCDs found, not predicted: ${unforeseen.join(", ") || "none"}`,
+];
+
+/** What exposures can be filtered by: states, and CCDs on which prediction and finding differ. */
+const predictionChoices = ({ states, ccds }) => [...states, ...Object.keys(ccds)];
+
+/** Whether one of these is true of the exposure at a place in the columns. */
+function predictionIs({ states, state, ccds }, place, wanted) {
+  return wanted in ccds ? ccds[wanted][place] > 0 : states[state[place]] === wanted;
+}
+
 /**
  * Draw a focal plane.
  *
- * ccds: [ccdnum, x, y, width, height] in half pixels; vetoed: a Set of ccdnums; artifacts: {class, outlines}.
+ * ccds: [ccdnum, x, y, width, height] in half pixels; vetoed: a Set of ccdnums; artifacts, predicted: {class, outlines}.
  * source: address of the preview, or null for a bare focal plane.
  */
-function focalPlane({ source, alt, ccds, vetoed, artifacts, lazy }) {
+function focalPlane({ source, alt, ccds, vetoed, artifacts, predicted, lazy }) {
   const focal = htmlElement("div", { class: source ? "focal" : "focal bare" });
   if (source) {
     focal.append(htmlElement("img", { src: source, alt, width: 400, height: 400, loading: lazy ? "lazy" : "eager", decoding: "async" }));
@@ -56,6 +73,7 @@ function focalPlane({ source, alt, ccds, vetoed, artifacts, lazy }) {
   for (const artifact of artifacts) {
     svg.append(svgElement("path", { class: `artifact ${artifact.class}`, d: outlinePath(artifact.outlines) }));
   }
+  svg.append(...predicted.map(predictedPath));
   focal.append(svg);
   return focal;
 }

@@ -6,7 +6,8 @@ const details = new Map(); // part -> promise of its exposures
 const waiting = new Map(); // part -> resolver of that promise
 const byId = (id) => document.getElementById(id);
 const nothing = "–";
-const rankOf = new Map(season.flagged.map((row, rank) => [row, rank])); // row -> place among the flagged
+const rankOf = new Map(season.shown.map((row, rank) => [row, rank])); // row -> place among those with details
+const wasFlagged = new Set(season.flagged);
 const sorts = {
   area: ["largest area", season.area, -1],
   doubt: ["most uncertain", season.doubt, -1],
@@ -16,14 +17,14 @@ const sorts = {
   order: ["order of the run", season.exposure, 1],
 };
 let rows = []; // of the season, filtered and sorted
-let flagged = []; // those of them that were flagged
+let shown = []; // those of them that were flagged, or for which something is predicted
 let opened = -1; // position in the list that the dialog steps through
 let walked = []; // that list
 
 /** Called by each part of the details when it loads. */
 globalThis.cascadeDetail = (part, exposures) => waiting.get(part)?.(exposures);
 
-/** Load the details of a flagged exposure: its artifacts and CCDs. */
+/** Load the details of an exposure: its artifacts and CCDs, and with predictions what `detail_parts` says of these. */
 function detail(row) {
   const rank = rankOf.get(row);
   if (rank === undefined) return Promise.resolve([[], []]);
@@ -61,7 +62,7 @@ function inWords(row, artifacts) {
 }
 
 /** The focal plane of an exposure. */
-function picture(row, [artifacts, ccds], lazy) {
+function picture(row, [artifacts, ccds, predicted = []], lazy) {
   const source = previewOf(row);
   const focal = focalPlane({
     source,
@@ -69,14 +70,20 @@ function picture(row, [artifacts, ccds], lazy) {
     ccds: season.ccds,
     vetoed: new Set(ccds.filter(([, , vetoed]) => vetoed).map(([ccdnum]) => ccdnum)),
     artifacts: artifacts.map(([name, , outlines]) => ({ class: name, outlines })),
+    predicted: predicted.map(([name, , outlines]) => ({ class: name, outlines })),
     lazy,
   });
   if (!source) focal.append(htmlElement("span", { class: "missing" }, "no preview in this report"));
   return focal;
 }
 
+/** A list of artifacts with their stars. */
+const artifactList = (artifacts, what) => htmlElement("ul", {}, ...artifacts.map(([name, sure, , star]) =>
+  htmlElement("li", {}, htmlElement("i", { class: `swatch ${name}` }),
+    `${name}, ${what} ${sure.toFixed(3)}${star ? `: ${star}` : ""}`)));
+
 function tile(position) {
-  const row = flagged[position];
+  const row = shown[position];
   const box = htmlElement("div", {});
   const item = htmlElement("div", { class: "tile", "aria-label": `${title(row)}, score ${score(row)}` }, box);
   const holder = htmlElement("div", { class: "focal bare" });
@@ -108,7 +115,7 @@ const tileColumns = () => Math.max(1, Math.floor(byId("gallery").clientWidth / 2
 const tileHeight = () => Math.round(byId("gallery").clientWidth / tileColumns()) + 80;
 const gallery = new VirtualList(byId("gallery"), {
   columns: tileColumns, rowHeight: tileHeight, render: tile, role: "option",
-  open: (position) => openOne(flagged, position),
+  open: (position) => openOne(shown, position),
 });
 const table = new VirtualList(byId("table"), {
   columns: () => 1, rowHeight: () => 28, render: tableRow, role: "row",
@@ -121,7 +128,7 @@ function choices(id, first, values) {
 
 /** Filter and sort all rows, and show them. */
 function apply() {
-  const wanted = {};
+  const wanted = { prediction: byId("prediction")?.value };
   for (const id of ["status", "class", "band", "night", "verdict"]) wanted[id] = byId(id).value;
   const words = byId("find").value.trim().toLowerCase();
   const bandIndex = season.bands.indexOf(wanted.band);
@@ -131,19 +138,20 @@ function apply() {
   for (let row = 0; row < season.exposure.length; row += 1) {
     if (wanted.band && season.band[row] !== bandIndex) continue;
     if (wanted.night && season.night[row] !== nightIndex) continue;
-    if (wanted.status === "flagged" ? !rankOf.has(row) : wanted.status && status(row) !== wanted.status) continue;
+    if (wanted.status === "flagged" ? !wasFlagged.has(row) : wanted.status && status(row) !== wanted.status) continue;
     if (bit && !(season.classes[rankOf.get(row)] & bit)) continue;
     if (wanted.verdict && (verdict(row) || "not judged") !== wanted.verdict) continue;
+    if (wanted.prediction && !predictionIs(season.predicted, row, wanted.prediction)) continue;
     if (words && !String(season.expnum[row]).includes(words) && !path(row).toLowerCase().includes(words)) continue;
     rows.push(row);
   }
   const [, column, sign] = sorts[byId("sort").value];
   rows.sort((a, b) => sign * ((column[a] ?? -1) - (column[b] ?? -1)) || a - b);
-  flagged = rows.filter((row) => rankOf.has(row));
-  byId("n-flagged").textContent = `${flagged.length.toLocaleString("en")} of ${season.flagged.length.toLocaleString("en")}`;
+  shown = rows.filter((row) => rankOf.has(row));
+  byId("n-shown").textContent = `${shown.length.toLocaleString("en")} of ${season.shown.length.toLocaleString("en")}`;
   byId("n-rows").textContent = `${rows.length.toLocaleString("en")} of ${season.exposure.length.toLocaleString("en")}`;
   byId("table-grid").setAttribute("aria-rowcount", rows.length + 1);
-  gallery.reset(flagged.length);
+  gallery.reset(shown.length);
   table.reset(rows.length);
 }
 
@@ -157,15 +165,18 @@ function openOne(list, position) {
   byId("one-title").textContent = `Exposure ${title(row)}`;
   detail(row).then((found) => {
     if (walked[opened] !== row) return;
-    const [artifacts, ccds] = found;
+    const [artifacts, ccds, predicted, missed, unforeseen] = found;
     const facts = [
       ["input", path(row)], ["band", band(row)], ["night", night(row)], ["status", status(row)], ["screen score", score(row)],
       ["doubt", scaled(season.doubt[row], 4, 3)], ["area", area(row)], ["verdict", verdict(row) || "not judged"],
     ];
     const text = htmlElement("div", {}, htmlElement("dl", {}, ...facts.flatMap(([name, value]) =>
       [htmlElement("dt", {}, name), htmlElement("dd", {}, value)])));
-    text.append(htmlElement("h3", {}, `Artifacts: ${artifacts.length}`), htmlElement("ul", {}, ...artifacts.map(([name, sure]) =>
-      htmlElement("li", {}, htmlElement("i", { class: `swatch ${name}` }), `${name}, score ${sure.toFixed(3)}`))));
+    text.append(htmlElement("h3", {}, `Artifacts: ${artifacts.length}`), artifactList(artifacts, "score"));
+    if (predicted) {
+      text.append(htmlElement("h3", {}, `Predicted: ${predicted.length}`), artifactList(predicted, "probability"),
+        ...ccdDifferences(missed, unforeseen).map((words) => htmlElement("p", {}, words)));
+    }
     const vetoed = ccds.filter(([, , is]) => is);
     text.append(htmlElement("h3", {}, `Vetoed CCDs: ${vetoed.length}`),
       htmlElement("p", {}, vetoed.map(([ccdnum, covered]) => `${ccdnum} (${Math.round(100 * covered)} %)`).join(", ") || "none"));
@@ -186,6 +197,7 @@ function step(by) {
 function showLayers() {
   document.body.classList.toggle("hide-masks", !byId("masks").checked);
   document.body.classList.toggle("hide-ccds", !byId("ccds").checked);
+  document.body.classList.toggle("hide-predicted", !byId("predicted")?.checked);
 }
 
 choices("status", "any", ["flagged", ...season.statuses]);
@@ -195,6 +207,7 @@ byId("legend").prepend(...CLASSES.map(({ name, meaning }) =>
 choices("band", "any", season.bands);
 choices("night", "any", season.nights);
 choices("verdict", "any", ["not judged", ...new Set(season.verdict.filter(Boolean))]);
+if (season.predicted) choices("prediction", "any", predictionChoices(season.predicted));
 byId("sort").append(...Object.entries(sorts).map(([value, [words]]) => htmlElement("option", { value }, words)));
 season.previews = new Set(season.previews);
 let typing;
@@ -207,13 +220,14 @@ byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("filters").addEventListener("reset", () => setTimeout(apply));
 byId("masks").addEventListener("change", showLayers);
 byId("ccds").addEventListener("change", showLayers);
+byId("predicted")?.addEventListener("change", showLayers);
 byId("previous").addEventListener("click", () => step(-1));
 byId("next").addEventListener("click", () => step(1));
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, select") || event.altKey || event.ctrlKey || event.metaKey) return;
-  const layer = { m: "masks", c: "ccds" }[event.key.toLowerCase()];
+  const layer = byId({ m: "masks", c: "ccds", p: "predicted" }[event.key.toLowerCase()]);
   if (layer) {
-    byId(layer).checked = !byId(layer).checked;
+    layer.checked = !layer.checked;
     showLayers();
   } else if (byId("one").open && event.key === "ArrowLeft") step(-1);
   else if (byId("one").open && event.key === "ArrowRight") step(1);

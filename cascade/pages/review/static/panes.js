@@ -21,17 +21,32 @@ function draw() {
   byId("facts").replaceChildren(...facts.flatMap(([name, value]) => [htmlElement("dt", {}, name), htmlElement("dd", {}, value)]));
   byId("artifacts").replaceChildren(...shown.map(artifactItem));
   if (!shown.length) byId("artifacts").append(htmlElement("li", { class: "quiet" }, "none"));
+  drawPredicted(current.predicted);
   byId("hint").textContent = sketch
     ? `Drawing: click corners; ${CLASS_KEYS} ends it as ${CLASS_NAMES}; Enter as ${globalThis.cascadeDrawn}; Esc
     cancels.` : `Brackets or a click select an artifact; ${CLASS_KEYS} set its class, X deletes it.`;
   const label = `Exposure ${current.title}: ${shown.filter(({ gone }) => !gone).map((a) => a.class).join(", ") || "no artifact"}`;
-  byId("overlay").replaceChildren(focalSvg(label, shown));
+  byId("overlay").replaceChildren(focalSvg(label, shown, current.predicted?.artifacts));
   byId("raw").replaceChildren(focalSvg(`Preview of exposure ${current.title}`, []));
   for (const pane of ["overlay", "raw"]) byId(pane).classList.toggle("drawing", sketch !== null);
   byId("draw").setAttribute("aria-pressed", sketch !== null);
 }
 
-function focalSvg(label, shown) {
+/** List what is predicted, and the CCDs on which that differs from what was found. */
+function drawPredicted(predicted) {
+  byId("predicted-part").hidden = !predicted;
+  if (!predicted) return;
+  byId("predicted-list").replaceChildren(...predicted.artifacts.map((artifact) =>
+    htmlElement("li", {}, htmlElement("i", { class: `swatch ${artifact.class}` }),
+      `${artifact.class}, probability ${artifact.score.toFixed(2)}${starOf(artifact)}`)));
+  if (!predicted.artifacts.length) byId("predicted-list").append(htmlElement("li", { class: "quiet" }, "none"));
+  byId("ccd-differences").replaceChildren(
+    ...ccdDifferences(predicted.missed, predicted.unforeseen).map((words) => htmlElement("p", {}, words)));
+}
+
+const starOf = ({ star }) => (star ? `: ${star}` : "");
+
+function focalSvg(label, shown, predicted = []) {
   const svg = svgElement("svg", { viewBox: `${view.x} ${view.y} ${view.side} ${view.side}`, role: "img", "aria-label": label });
   if (queue.previews) {
     svg.append(svgElement("image", { href: `/api/previews/${current.exposure}.png`, width: SIDE, height: SIDE }));
@@ -48,6 +63,7 @@ function focalSvg(label, shown) {
     path.dataset.name = artifact.name;
     svg.append(path);
   }
+  svg.append(...predicted.map(predictedPath));
   if (sketch) {
     const points = sketch.corners.map(([x, y]) => `${x} ${y}`);
     if (points.length) svg.append(svgElement("path", { class: "sketch", d: `M${points.join("L")}` }));
@@ -60,7 +76,7 @@ function focalSvg(label, shown) {
 }
 
 function artifactItem(artifact) {
-  const words = `${artifact.class}${artifact.score === undefined ? ", drawn by you" : `, score ${artifact.score.toFixed(2)}`}`;
+  const words = `${artifact.class}${artifact.score === undefined ? ", drawn by you" : `, score ${artifact.score.toFixed(2)}${starOf(artifact)}`}`;
   const item = htmlElement("li", { "aria-current": artifact.name === selected },
     htmlElement("i", { class: `swatch ${artifact.class}` }),
     htmlElement("span", { class: artifact.gone ? "gone" : null }, words));

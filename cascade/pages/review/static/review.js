@@ -9,6 +9,7 @@ let listed = []; // visible positions in the queue
 let current = null; // the displayed exposure, see ReviewSession.exposure
 let selected = null; // name of an artifact
 let busy = false; // a verdict is being sent
+const scopes = Array.from(byId("scope").options, ({ value }) => value); // those that need no predictions
 
 /* The queue. */
 
@@ -30,14 +31,22 @@ function refilter() {
   const words = byId("find").value.trim().toLowerCase();
   listed = [];
   for (let place = 0; place < queue.exposure.length; place += 1) {
-    if (scope !== "all" && scope !== "judged" && !queue.flagged[place]) continue;
+    if (["flagged", "open"].includes(scope) && !queue.flagged[place]) continue;
     if (scope === "open" && queue.mine[place]) continue;
     if (scope === "judged" && !queue.mine[place]) continue;
+    if (!scopes.includes(scope) && !predictionIs(queue.predicted, place, scope)) continue;
     if (words && !queue.title[place].toLowerCase().includes(words)) continue;
     listed.push(place);
   }
   list.reset(listed.length, Math.max(0, listed.indexOf(placeOf(current?.exposure))));
   showProgress();
+}
+
+/** Offer what predictions can be filtered by, and the layer. */
+function offerPredictions() {
+  byId("predicted").hidden = !queue.predicted;
+  if (!queue.predicted || byId("scope").options.length > scopes.length) return;
+  byId("scope").append(...predictionChoices(queue.predicted).map((words) => htmlElement("option", { value: words }, words)));
 }
 
 const placeOf = (exposure) => queue.exposure.indexOf(exposure);
@@ -58,6 +67,7 @@ async function loadQueue() {
   queue = await fetchJson(`/api/queue?reviewer=${encodeURIComponent(reviewer)}`);
   byId("run").textContent = queue.run;
   byId("who").textContent = `Reviewer: ${reviewer}`;
+  offerPredictions();
   refilter();
   const first = listed.findIndex((place) => !queue.mine[place]);
   if (listed.length) await show(listed[Math.max(first, 0)]);
@@ -172,6 +182,7 @@ const actions = {
   u: undo,
   m: () => toggle("masks"),
   c: () => toggle("ccds"),
+  p: () => queue.predicted && toggle("predicted"),
   x: () => selected && verdict("delete", { artifact: selected }),
   "[": () => selectNext(-1),
   "]": () => selectNext(1),
@@ -209,7 +220,7 @@ document.addEventListener("keydown", (event) => {
 const buttons = {
   accept: actions.a, reject: actions.r, undo, previous: actions.k, next: actions.j,
   draw: () => (sketch ? (stopDrawing(), draw()) : startDrawing()),
-  masks: actions.m, ccds: actions.c, keys: actions["?"],
+  masks: actions.m, ccds: actions.c, predicted: actions.p, keys: actions["?"],
   "zoom-in": actions["+"], "zoom-out": actions["-"], "zoom-reset": actions[0],
 };
 for (const [id, action] of Object.entries(buttons)) byId(id).addEventListener("click", () => (current || id === "keys") && action());
