@@ -1,4 +1,7 @@
-"""Small runs to look at: previews on the disk, nights and bands, flagged exposures with and without artifacts."""
+"""
+Small runs to look at: previews on the disk, nights and bands, flagged exposures with and without artifacts; and what
+the sky predicts for them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from cascade.core.artifact import Artifact
 from cascade.core.exposure import HeaderFields, Instances, Source
 from cascade.inputs import open_inputs
 from cascade.inputs.listing import list_inputs
-from cascade.runs.config import Batch
+from cascade.networks.model_id import ModelId
+from cascade.runs.config import PREDICTOR, Batch
 from cascade.runs.rows import Outcome, batch_counts, batch_tables, finding_of, mask_planes
 from cascade.runs.run import Run
 from cascade.runs.tables import BatchResult
@@ -28,6 +32,23 @@ FOUND = {
     **{k: instances((Artifact(k % 3), 0.8 + k / 100, 60 + 5 * k, 60, 110 + 5 * k, 200)) for k in range(8, 18)},
 }
 """What the networks found in the exposures that were flagged, by position."""
+
+ALDEBARAN = {"hip": 21421, "star_mag": 0.43, "star_ra": 68.98, "star_dec": 16.51, "pair": "D>Filter"}
+NAMELESS = {"hip": 20885, "star_mag": 3.84, "star_ra": 67.15, "star_dec": 15.87, "pair": None}
+PREDICTED = {
+    1: (instances((Artifact.BRIGHT, 0.7, 100, 120, 150, 180)), [ALDEBARAN]),
+    2: (
+        instances((Artifact.FAINT, 0.6, 90, 90, 200, 300), (Artifact.RAYS, 0.4, 0, 150, 90, 250)),
+        [ALDEBARAN, NAMELESS],
+    ),
+    3: (instances((Artifact.BRIGHT, 0.55, 200, 200, 240, 260)), [NAMELESS]),
+    4: (instances((Artifact.RAYS, 0.8, 250, 250, 310, 350)), [NAMELESS]),
+    FAILED: (instances((Artifact.RAYS, 0.8, 250, 250, 310, 350)), [NAMELESS]),
+}
+"""What the sky predicts, and the stars behind it, by the same positions."""
+
+UNPREDICTED = 8
+"""The exposure that has no pointing, and so no prediction; the one after it is not in that run."""
 
 
 def looked_at(folder: Path, names: list[str] | None = None) -> Run:
@@ -47,6 +68,25 @@ def looked_at(folder: Path, names: list[str] | None = None) -> Run:
     run.commit(Batch(0, 0, len(reader)), BatchResult(batch_tables(outcomes), mask_planes(outcomes, DECAM), counts))
     run.finish()
     return run
+
+
+def predicted(folder: Path, run: Run) -> Run:
+    """Predictions for the exposures of a run, in another order, in ``folder``."""
+    rows = [row for row in run.table("exposures").to_pylist()[::-1] if row["exposure"] != UNPREDICTED + 1]
+    outcomes = []
+    for k, row in enumerate(rows):
+        source = Source(f"pointings.csv[{k}]", row["expnum"], HeaderFields.of(row))
+        found, stars = PREDICTED.get(row["exposure"], (Instances.empty(), []))
+        outcome = Outcome(k, source, flagged=True, finding=finding_of(found, DECAM, stars))
+        missing = row["exposure"] == UNPREDICTED
+        outcomes.append(outcome.failed("read", ValueError("got no ra")) if missing else outcome)
+    model = ModelId(PREDICTOR, "aa", "bb")
+    settings = config(n_exposures=len(rows), batch_size=len(rows), screen=None, threshold=None, segment=model)
+    made = Run.create_or_resume(folder, settings)
+    result = BatchResult(batch_tables(outcomes), mask_planes(outcomes, DECAM), batch_counts(outcomes, {"segment": 1.0}))
+    made.commit(Batch(0, 0, len(rows)), result)
+    made.finish()
+    return made
 
 
 def _outcome(k: int, source: Source) -> Outcome:

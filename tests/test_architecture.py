@@ -18,7 +18,7 @@ ROOMS = {
     "camera": "core",
     "inputs": "core storage camera",
     "optics": "core camera",
-    "sky": "core optics",
+    "sky": "core camera optics",
     "simulate": "core storage camera inputs optics sky",
     "networks": "core storage",
     "veto": "core storage camera",
@@ -29,7 +29,7 @@ ROOMS = {
     "evaluate": "core storage camera inputs runs veto",
     "training": "core storage camera inputs simulate networks evaluate",
     "bench": "core storage camera inputs simulate networks runs veto pipeline evaluate training",
-    "cli": ("core camera inputs sky simulate networks runs veto pipeline export pages evaluate training bench"),
+    "cli": ("core camera inputs simulate networks runs veto pipeline export pages evaluate training bench"),
 }
 
 
