@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _VARIABLE = "PYTHONSAFEPATH"
 
@@ -48,3 +52,27 @@ def process_pool(n_workers: int) -> Iterator[ProcessPoolExecutor]:
             yield pool
         finally:
             pool.shutdown(cancel_futures=True)  # a signal that ends the command does not wait for what has not begun
+
+
+def results_in_order(
+    n_workers: int, function: Callable[..., T], calls: Iterable[tuple[Any, ...]]
+) -> Generator[T, None, None]:
+    """
+    Results of calls in other processes, in order; at most twice as many calls as processes are under way.
+
+    Parameters
+    ----------
+    n_workers : int
+    function : callable
+        Importable, as its arguments and results are pickled.
+    calls : iterable of tuple
+        Its arguments.
+    """
+    with process_pool(n_workers) as pool:
+        waiting: deque[Future[T]] = deque()
+        for arguments in calls:
+            waiting.append(pool.submit(function, *arguments))
+            if len(waiting) >= 2 * n_workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from logging import getLogger
@@ -17,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from cascade.camera import Camera
 from cascade.core.errors import InputError, OutageError, StoreError, printable
 from cascade.core.log_records import REPORTED_ELSEWHERE
-from cascade.core.processes import process_pool
+from cascade.core.processes import results_in_order
 from cascade.inputs.fits.entry import Entry
 from cascade.inputs.fits.reader import FitsReader, find_fits, open_fits
 from cascade.inputs.preview_store import PreviewStore, open_store
@@ -179,14 +177,7 @@ def _made(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterato
 
 def _made_in_processes(reader: FitsReader, indices: Sequence[int], n_workers: int) -> Iterator[Entry | str]:
     """Each exposure's preview or what is wrong with it, in order; twice as many as processes are under way."""
-    with process_pool(n_workers) as pool:
-        waiting: deque[Future[Entry | str]] = deque()
-        for index in indices:
-            waiting.append(pool.submit(_make, reader.part(index, index + 1), 0))
-            if len(waiting) >= 2 * n_workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return results_in_order(n_workers, _make, ((reader.part(index, index + 1), 0) for index in indices))
 
 
 def _make_isolated(reader: FitsReader, index: int) -> Entry | str:

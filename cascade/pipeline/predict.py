@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -20,7 +18,7 @@ import pyarrow as pa
 from cascade.camera import Camera
 from cascade.core.errors import CascadeError, ConfigError, InputError
 from cascade.core.exposure import HeaderFields, Source
-from cascade.core.processes import process_pool
+from cascade.core.processes import results_in_order
 from cascade.networks.model_id import ModelId
 from cascade.optics.bank import OpticsBank
 from cascade.pipeline.session import Callbacks, Plan, open_session
@@ -111,21 +109,19 @@ class Predictor:
         if probability < self.threshold:
             return Outcome(exposure, source, sky_score=probability)
         artifacts = predicted_artifacts(expected, self.levels)
-        finding = finding_of(instances_of(artifacts), self.camera, [self._star(one, pointing) for one in artifacts])
+        finding = finding_of(instances_of(artifacts), self.camera, self._stars(artifacts, pointing))
         return Outcome(exposure, source, sky_score=probability, flagged=True, finding=finding)
 
-    def _star(self, artifact: PredictedArtifact, pointing: Pointing) -> dict[str, Any]:
-        """What the artifacts table says of the star behind an artifact."""
-        star = np.array([artifact.star])
-        ra, dec = self.stars.places(star, pointing.mjd_obs)
-        magnitude = self.stars.magnitudes(star, pointing.band)
-        return {
-            "hip": int(self.stars.hip[artifact.star]),
-            "star_mag": float(magnitude[0]),
-            "star_ra": float(ra[0]),
-            "star_dec": float(dec[0]),
-            "pair": artifact.pair,
+    def _stars(self, artifacts: Sequence[PredictedArtifact], pointing: Pointing) -> list[dict[str, Any]]:
+        """What the artifacts table says of the stars behind artifacts."""
+        stars = np.array([one.star for one in artifacts], np.intp)
+        columns = {
+            "hip": self.stars.hip[stars].tolist(),
+            "star_mag": self.stars.magnitudes(stars, pointing.band).tolist(),
+            **dict(zip(("star_ra", "star_dec"), map(list, self.stars.places(stars, pointing.mjd_obs)), strict=True)),
+            "pair": [one.pair for one in artifacts],
         }
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def _pointing(self, header: HeaderFields, rotation_deg: float) -> Pointing:
         """The pointing of an exposure, or InputError if its header does not give it."""
@@ -204,7 +200,7 @@ def sources_of(exposures: pa.Table) -> list[Source]:
 
 
 def _predicted(
-    batches: Iterable[Batch],
+    batches: Sequence[Batch],
     sources: Sequence[Source],
     rotations: Sequence[float],
     predictor: Predictor,
@@ -216,17 +212,10 @@ def _predicted(
         for batch, its_sources, its_rotations in parts:
             yield batch, _batch(batch.start, its_sources, its_rotations, predictor)
         return
-    ahead: deque[tuple[Batch, Future[BatchResult]]] = deque()
-    with process_pool(n_workers) as pool:
-        for batch, its_sources, its_rotations in parts:
-            settings = predictor.levels, predictor.threshold
-            result = pool.submit(_remote_batch, batch.start, its_sources, its_rotations, *settings)
-            ahead.append((batch, result))
-            if len(ahead) > 2 * n_workers:
-                first, done = ahead.popleft()
-                yield first, done.result()
-        for first, done in ahead:
-            yield first, done.result()
+    settings = predictor.levels, predictor.threshold
+    calls = ((batch.start, its_sources, its_rotations, *settings) for batch, its_sources, its_rotations in parts)
+    with closing(results_in_order(n_workers, _remote_batch, calls)) as results:
+        yield from zip(batches, results, strict=True)
 
 
 def _batch(start: int, sources: Sequence[Source], rotations: Sequence[float], predictor: Predictor) -> BatchResult:

@@ -20,7 +20,7 @@ from cascade.camera import Camera
 from cascade.core.artifact import Artifact, coco_categories, coco_info
 from cascade.core.errors import ConfigError
 from cascade.core.exposure import HeaderFields, tight_boxes
-from cascade.core.processes import process_pool
+from cascade.core.processes import results_in_order
 from cascade.core.run_lengths import encode_masks
 from cascade.core.versions import installed_versions
 from cascade.core.via import via_document
@@ -178,14 +178,7 @@ def _batches(season: Season, n_workers: int) -> Iterator[list[SimulatedExposure]
     if n_workers == 1:
         yield from (_draw_batch(season, start) for start in starts)
         return
-    with process_pool(n_workers) as pool:
-        waiting = []
-        for start in starts:
-            waiting.append(pool.submit(_draw_batch, season, start))
-            if len(waiting) >= 2 * n_workers:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
+    yield from results_in_order(n_workers, _draw_batch, ((season, start) for start in starts))
 
 
 def _draw_batch(season: Season, start: int) -> list[SimulatedExposure]:
