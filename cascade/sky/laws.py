@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -95,19 +96,40 @@ class SkyLaws:
             **self.rays.by_star.arrays("rays_by_star"),
             **self.rays.by_field.arrays("rays_by_field"),
         }
-        levels = {"ghost": self.levels.ghost, "rays": self.levels.rays, "bright": self.levels.bright}
-        write_npz(path, arrays, {**self.description, **_MEANING, "levels": levels})
+        write_npz(path, arrays, {**self.description, **_MEANING, "levels": asdict(self.levels)})
+
+
+def read_fitted(shipped: str, path: Path | None, meaning: Mapping[str, list[str]]) -> tuple[dict[str, Any], Arrays]:
+    """
+    Read a fitted file of this package, or another.
+
+    Parameters
+    ----------
+    shipped : str
+        Name of the package's own file.
+    path : Path or None
+        Another file to read instead.
+    meaning : mapping
+        What its description must say of the features: laws fitted by other code mean something else.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or of another version of the code.
+    """
+    description, arrays = read_npz(__package__, shipped, path, build=BUILD_COMMAND)
+    for name, expected in meaning.items():
+        if description.get(name) != expected:
+            got = f"{name} {expected}, got {description.get(name)}"
+            msg = f"{path or shipped}: expected {got}; fit it with {BUILD_COMMAND}"
+            raise InputError(msg)
+    return description, arrays
 
 
 @cache
 def _load(path: Path | None) -> tuple[GhostLaw, RaysLaw, Levels, dict[str, Any]]:
     """Read a file of laws once."""
-    description, arrays = read_npz(__package__, LAWS_FILE, path, build=BUILD_COMMAND)
-    for name, expected in _MEANING.items():
-        if description.get(name) != expected:
-            got = f"{name} {expected}, got {description.get(name)}"
-            msg = f"{path or LAWS_FILE}: expected {got}; fit it with {BUILD_COMMAND}"
-            raise InputError(msg)
+    description, arrays = read_fitted(LAWS_FILE, path, _MEANING)
     trees = {
         name: BoostedTrees.of_arrays(arrays, name) for name in ("drawn", "bright", "rays_by_star", "rays_by_field")
     }

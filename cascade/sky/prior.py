@@ -11,13 +11,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cascade.core.data_files import read_npz, write_npz
-from cascade.core.errors import InputError
+from cascade.core.data_files import write_npz
 from cascade.core.exposure import PREVIEW_SHAPE
 from cascade.sky.boosted_trees import BoostedTrees
 from cascade.sky.forecast import Forecast
 from cascade.sky.ghosts import GHOST_FEATURES
-from cascade.sky.laws import BUILD_COMMAND
+from cascade.sky.laws import read_fitted
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,6 +40,8 @@ Magnitude of the brightest star in each annulus of field angles; the highest pro
 all, and the sum of probability times share of the preview; the highest probability of Rays on a CCD, and the sum over
 the CCDs. Band and date count through these alone, since those of annotated exposures were chosen.
 """
+
+_MEANING = {"features": list(PRIOR_FEATURES)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ class PriorLaw:
 
     def write(self, path: Path) -> None:
         """Write the law without pickles."""
-        write_npz(path, self.trees.arrays("prior"), {**self.description, "features": list(PRIOR_FEATURES)})
+        write_npz(path, self.trees.arrays("prior"), {**self.description, **_MEANING})
 
     def probability(self, expected: Forecast, prevalence: float = SURVEY_PREVALENCE) -> float:
         """
@@ -92,10 +93,7 @@ class PriorLaw:
 @cache
 def _load(path: Path | None) -> tuple[BoostedTrees, dict[str, Any]]:
     """Read a file once."""
-    description, arrays = read_npz(__package__, PRIOR_FILE, path, build=BUILD_COMMAND)
-    if description.get("features") != list(PRIOR_FEATURES):
-        msg = f"{path or PRIOR_FILE}: expected features {PRIOR_FEATURES}, got {description.get('features')}"
-        raise InputError(msg)
+    description, arrays = read_fitted(PRIOR_FILE, path, _MEANING)
     return BoostedTrees.of_arrays(arrays, "prior"), description
 
 

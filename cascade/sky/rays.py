@@ -99,10 +99,11 @@ def field_features(nearby: NearbyStars) -> Floats:
     grid = _ccd_grid()
     chosen = np.flatnonzero(_within(nearby, _ORDERED))
     merit = nearby.magnitudes[chosen] + _MAG_PER_DEG * np.abs(nearby.angles_deg[chosen] - _MEDIAN_ANGLE_DEG)
+    chosen = chosen[np.argsort(merit)]
     columns = [grid.distance, grid.outermost, *_conditions(nearby)]
     for n in range(RAYS_STARS):
         if n < len(chosen):
-            star = int(chosen[np.argsort(merit)[n]])
+            star = int(chosen[n])
             columns += [
                 np.full(len(grid.distance), value) for value in (nearby.magnitudes[star], nearby.angles_deg[star])
             ]

@@ -1,4 +1,5 @@
 import dataclasses
+import inspect
 import json
 
 import numpy as np
@@ -6,12 +7,14 @@ import pytest
 from typer.testing import CliRunner
 
 from cascade.cli.app import app
+from cascade.cli.raytrace import raytrace
 from cascade.core.errors import StoreError
 from cascade.core.exposure import HeaderFields, Source
 from cascade.pipeline.predict import Predictor, predict_run, sources_of
 from cascade.runs.run import open_run
 from cascade.sky.forecast import forecast, instances_of, predicted_artifacts
 from cascade.sky.pointing import Pointing
+from cascade.sky.prior import THRESHOLD
 from cascade.veto import read_des
 
 PREDICTOR = Predictor.load()
@@ -66,6 +69,10 @@ def test_resuming_changes_nothing_and_another_rule_is_refused(predicted):
     other = Predictor.load(min_probability=0.6)
     with pytest.raises(StoreError, match="another configuration"):
         predict_run(SOURCES, predicted.path, other, batch_size=3)
+
+
+def test_the_command_has_the_threshold_of_the_laws():
+    assert inspect.signature(raytrace).parameters["threshold"].default == THRESHOLD == PREDICTOR.threshold
 
 
 def test_several_processes_predict_the_same(predicted, tmp_path):
